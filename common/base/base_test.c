@@ -1,0 +1,112 @@
+// Tests of base: sizes, halves, files that are whole or absent.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/bytes.h"
+#include "common/base/file.h"
+
+static void sizes_do_not_wrap(void **state)
+{
+    (void) state;
+    uint64_t r = 7;
+    assert_false(size_mul(UINT64_MAX, 2, &r));
+    assert_false(size_add(UINT64_MAX, 1, &r));
+    assert_int_equal(r, 7);
+    assert_true(size_mul(1u << 20, 1u << 20, &r));
+    assert_int_equal(r, 1ull << 40);
+    assert_int_equal(round_up(17, 8), 24);
+    assert_int_equal(round_up(16, 8), 16);
+}
+
+static void every_half_survives_the_round_trip(void **state)
+{
+    (void) state;
+    for (uint32_t h = 0; h < 65536; h++) {
+        const float f = half_to_float((uint16_t) h);
+        if (isnan(f))
+            assert_true(isnan(half_to_float(half_from_float(f))));
+        else
+            assert_int_equal(half_from_float(f), h);
+    }
+}
+
+static void halves_round_to_nearest_even(void **state)
+{
+    (void) state;
+    assert_int_equal(half_from_float(1.0f + 0x1p-11f), 0x3c00); // a tie, to even
+    assert_int_equal(half_from_float(1.0f + 3 * 0x1p-11f), 0x3c02);
+    assert_int_equal(half_from_float(1.0f + 0x1.1p-11f), 0x3c01);
+    assert_int_equal(half_from_float(65519.0f), 0x7bff);
+    assert_int_equal(half_from_float(65520.0f), 0x7c00);
+    assert_int_equal(half_from_float(0x1p-25f), 0x0000); // a tie with zero
+    assert_int_equal(half_from_float(0x1.1p-25f), 0x0001);
+    assert_int_equal(half_from_float(-0x1p-14f), 0x8400);
+    assert_int_equal(half_from_float(0x1.ffep-15f), 0x0400); // rounds into the normals
+}
+
+static void an_output_is_whole_or_absent(void **state)
+{
+    (void) state;
+    char directory[] = "/tmp/underscore-base-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    char path[64];
+    snprintf(path, sizeof(path), "%s/a/b/out", directory);
+    struct out_file f;
+    assert_int_equal(out_file_open(&f, path), ERR_CREATE);
+    char parent[64];
+    snprintf(parent, sizeof(parent), "%s/a/b", directory);
+    assert_int_equal(file_make_directory(parent), ERR_OK);
+
+    assert_int_equal(out_file_open(&f, path), ERR_OK);
+    fputs("half", f.stream);
+    assert_int_not_equal(access(path, F_OK), 0);
+    out_file_discard(&f);
+    assert_int_not_equal(access(path, F_OK), 0);
+
+    assert_int_equal(out_file_open(&f, path), ERR_OK);
+    fputs("whole", f.stream);
+    assert_int_equal(out_file_commit(&f), ERR_OK);
+    struct file_map m;
+    assert_int_equal(file_map(&m, path), ERR_OK);
+    assert_int_equal(m.bytes, 5);
+    assert_memory_equal(m.data, "whole", 5);
+    file_unmap(&m);
+
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(parent), 0); // so nothing else is in it
+    parent[strlen(parent) - 2] = 0;
+    rmdir(parent);
+    rmdir(directory);
+}
+
+static void a_full_disk_leaves_nothing(void **state)
+{
+    (void) state;
+    struct out_file f;
+    assert_int_equal(out_file_open(&f, "/tmp/underscore-full-disk-test"), ERR_OK);
+    fclose(f.stream);
+    f.stream = fopen("/dev/full", "wb"); // every flush fails with ENOSPC
+    assert_non_null(f.stream);
+    fputs("x", f.stream);
+    assert_int_equal(out_file_commit(&f), ERR_IO);
+    assert_int_not_equal(access("/tmp/underscore-full-disk-test", F_OK), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sizes_do_not_wrap),
+        cmocka_unit_test(every_half_survives_the_round_trip),
+        cmocka_unit_test(halves_round_to_nearest_even),
+        cmocka_unit_test(an_output_is_whole_or_absent),
+        cmocka_unit_test(a_full_disk_leaves_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+#include "common/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+
+enum err file_map(struct file_map *out, const char *path)
+{
+    *out = (struct file_map){ 0 };
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        log_error("%s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return ERR_MISSING;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        log_error("%s: not a regular file", path);
+        close(fd);
+        return ERR_MISSING;
+    }
+    if (st.st_size == 0) {
+        close(fd);
+        return ERR_OK;
+    }
+    void *data = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    const int failed = errno;
+    close(fd);
+    if (data == MAP_FAILED) {
+        log_error("%s: cannot map: %s", path, strerror(failed));
+        return ERR_MISSING;
+    }
+    *out = (struct file_map){ data, (uint64_t) st.st_size };
+    return ERR_OK;
+}
+
+void file_unmap(struct file_map *m)
+{
+    if (m->data)
+        munmap((void *) (uintptr_t) m->data, (size_t) m->bytes);
+    *m = (struct file_map){ 0 };
+}
+
+char *file_temporary_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const int directory = slash ? (int) (slash - path) + 1 : 0;
+    char *name = NULL;
+    if (asprintf(&name, "%.*s.%s.%ld.part", directory, path, path + directory, (long) getpid()) < 0)
+        return NULL;
+    return name;
+}
+
+enum err out_file_open(struct out_file *out, const char *path)
+{
+    *out = (struct out_file){ .path = strdup(path), .temporary = file_temporary_name(path) };
+    if (!out->path || !out->temporary) {
+        log_error("%s: out of memory", path);
+        out_file_discard(out);
+        return ERR_NOMEM;
+    }
+    out->stream = fopen(out->temporary, "wbe");
+    if (!out->stream) {
+        log_error("%s: cannot create: %s", path, strerror(errno));
+        out_file_discard(out);
+        return ERR_CREATE;
+    }
+    return ERR_OK;
+}
+
+enum err out_file_commit(struct out_file *out)
+{
+    const int broken = ferror(out->stream) | fflush(out->stream);
+    const int failed = errno;
+    fclose(out->stream);
+    out->stream = NULL;
+    enum err e = ERR_OK;
+    if (broken) {
+        log_error("%s: cannot write: %s", out->path, strerror(failed));
+        e = ERR_IO;
+    } else {
+        e = file_publish(out->temporary, out->path);
+    }
+    out_file_discard(out); // after a rename there is nothing left to remove
+    return e;
+}
+
+void out_file_discard(struct out_file *out)
+{
+    if (out->stream)
+        fclose(out->stream);
+    if (out->temporary)
+        unlink(out->temporary);
+    free(out->path);
+    free(out->temporary);
+    *out = (struct out_file){ 0 };
+}
+
+static int sync_path(const char *path, int flags)
+{
+    const int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    const int r = fsync(fd);
+    const int failed = errno;
+    close(fd);
+    errno = failed;
+    return r;
+}
+
+static int sync_directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *directory = slash ? strndup(path, (size_t) (slash - path) + 1) : strdup(".");
+    if (!directory)
+        return -1;
+    int r = sync_path(directory, O_RDONLY | O_DIRECTORY);
+    if (r < 0 && errno == EINVAL)
+        r = 0; // some file systems cannot sync a directory
+    free(directory);
+    return r;
+}
+
+enum err file_publish(const char *temporary, const char *path)
+{
+    if (sync_path(temporary, O_RDONLY) == 0 && rename(temporary, path) == 0 &&
+        sync_directory_of(path) == 0)
+        return ERR_OK;
+    log_error("%s: cannot write: %s", path, strerror(errno));
+    unlink(temporary);
+    return ERR_IO;
+}
+
+enum err file_make_directory(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return ERR_NOMEM;
+    for (char *p = copy + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = 0;
+        mkdir(copy, 0777); // the last one tells whether this worked
+        *p = '/';
+    }
+    struct stat st;
+    const bool ok = mkdir(copy, 0777) == 0 ||
+                    (errno == EEXIST && stat(copy, &st) == 0 && S_ISDIR(st.st_mode));
+    if (!ok)
+        log_error("%s: cannot create directory: %s", path, strerror(errno));
+    free(copy);
+    return ok ? ERR_OK : ERR_CREATE;
+}

@@ -1,0 +1,47 @@
+// file: reading whole files by mapping, writing whole files or none.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/base/err.h"
+
+// A file mapped read-only. The data stays valid until file_unmap().
+struct file_map {
+    const uint8_t *data; // NULL for an empty file
+    uint64_t bytes;
+};
+
+// ERR_MISSING when it is not there or not a readable regular file. Logs.
+ERR_CHECKED enum err file_map(struct file_map *out, const char *path);
+void file_unmap(struct file_map *m); // a zeroed one is fine
+
+// An output that appears under its final name only when it is whole: written
+// to a temporary file beside it, synced, renamed, the directory synced.
+struct out_file {
+    FILE *stream;    // write here; buffered
+    char *path;      // the final name
+    char *temporary; // where the bytes are until out_file_commit()
+};
+
+// ERR_CREATE when the directory cannot be written. Logs. On failure *out is
+// zeroed. The caller ends with out_file_commit() or out_file_discard().
+ERR_CHECKED enum err out_file_open(struct out_file *out, const char *path);
+
+// ERR_IO when anything could not be written (a full disk): logs, and nothing
+// is left behind. Either way *out is zeroed.
+ERR_CHECKED enum err out_file_commit(struct out_file *out);
+void out_file_discard(struct out_file *out); // a zeroed one is fine
+
+// The temporary name beside `path` that out_file uses: "DIR/.NAME.PID.part".
+// The caller frees it. NULL when out of memory. For writers that cannot write
+// to a FILE (a muxer); they finish with file_publish().
+char *file_temporary_name(const char *path);
+
+// Sync `temporary`, rename it to `path`, sync the directory. Logs; on failure
+// the temporary file is removed.
+ERR_CHECKED enum err file_publish(const char *temporary, const char *path);
+
+// mkdir -p. ERR_CREATE when that cannot be. Logs.
+ERR_CHECKED enum err file_make_directory(const char *path);

@@ -1,0 +1,77 @@
+#include "common/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *program_name = "underscore";
+static enum log_level current_level = LOG_INFO;
+
+void log_init(const char *program, enum log_level level)
+{
+    program_name = program;
+    current_level = level;
+}
+
+enum log_level log_level_get(void)
+{
+    return current_level;
+}
+
+static void write_line(const char *kind, const char *format, va_list args)
+{
+    char line[2048];
+    int n = snprintf(line, sizeof(line), "%s: %s", program_name, kind);
+    if (n < 0)
+        return;
+    size_t used = (size_t) n < sizeof(line) - 2 ? (size_t) n : sizeof(line) - 2;
+    n = vsnprintf(line + used, sizeof(line) - 1 - used, format, args);
+    if (n < 0)
+        return;
+    used += strlen(line + used);
+    for (size_t i = 0; i < used; i++)
+        if ((unsigned char) line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = '?';
+    line[used++] = '\n';
+    if (write(STDERR_FILENO, line, used) < 0)
+        return; // nobody left to tell
+}
+
+void log_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line("error: ", format, args);
+    va_end(args);
+}
+
+void log_warn(const char *format, ...)
+{
+    if (current_level < LOG_WARN)
+        return;
+    va_list args;
+    va_start(args, format);
+    write_line("warning: ", format, args);
+    va_end(args);
+}
+
+void log_info(const char *format, ...)
+{
+    if (current_level < LOG_INFO)
+        return;
+    va_list args;
+    va_start(args, format);
+    write_line("", format, args);
+    va_end(args);
+}
+
+void log_debug(const char *format, ...)
+{
+    if (current_level < LOG_DEBUG)
+        return;
+    va_list args;
+    va_start(args, format);
+    write_line("debug: ", format, args);
+    va_end(args);
+}

@@ -1,0 +1,23 @@
+// log: one line a message, to standard error.
+//
+// The level and the program's name are the process's only global state; main
+// sets them once, before it starts a thread. Any thread may log: a line is one
+// write(2). The text has no trailing newline; control characters in it (a
+// hostile file name) are printed as '?'.
+#pragma once
+
+enum log_level {
+    LOG_QUIET, // nothing but errors
+    LOG_WARN,
+    LOG_INFO, // the default
+    LOG_DEBUG,
+};
+
+// `program` must stay valid; it starts every line.
+void log_init(const char *program, enum log_level level);
+enum log_level log_level_get(void);
+
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));

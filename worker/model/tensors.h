@@ -1,0 +1,51 @@
+// tensors: where a model's numbers come from, whatever they are stored in.
+//
+// A source is asked for tensors by name, in the canonical names listed below,
+// when a stage is loaded. There are two: a mapped safetensors file
+// (worker/weights/safetensors.h) and random numbers (random_source.h).
+//
+// Canonical names. The language model's and the visual encoder's are those of
+// the published checkpoint, unchanged. The codec's start with "codec.", have
+// weight norm folded, and are
+//   codec.{encoder,decoder}.model.N.conv.{weight [out,in,k],bias}
+//   codec.{encoder,decoder}.model.N.block.{1,3}.conv.{weight,bias}
+//   codec.decoder.model.N.convtr.{weight [in,out,k],bias}
+//   codec.{encoder,decoder}.model.N.lstm.{weight_ih,weight_hh,bias_ih,bias_hh}_l{0,1,...}
+//   codec.quantizer.K.embed [bins,D]
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "worker/model/config.h"
+
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_U8, DTYPE_COUNT };
+
+#define TENSOR_MAX_RANK 8
+
+struct tensor_view {
+    enum dtype dtype;
+    uint32_t rank;
+    uint64_t shape[TENSOR_MAX_RANK];
+    const void *data; // row-major, little-endian, perhaps unaligned
+    uint64_t bytes;
+};
+
+uint32_t dtype_bytes(enum dtype t);
+const char *dtype_name(enum dtype t); // as safetensors spells it: "F32"
+uint64_t tensor_elements(const struct tensor_view *t);
+
+// Element i as float. Any dtype.
+float tensor_at(const struct tensor_view *t, uint64_t i);
+
+struct tensor_source {
+    // ERR_OK and *out, valid until the next call on this source; ERR_MISSING
+    // without logging when there is no such tensor.
+    enum err (*find)(struct tensor_source *self, const char *name, struct tensor_view *out);
+    const struct model_config *config;
+};
+
+// Find a tensor that must be there in just this shape (rank extents follow,
+// uint64_t each). Its dtype is F32 or F16. ERR_INPUT logs what is wrong.
+ERR_CHECKED enum err tensor_require(struct tensor_source *s, struct tensor_view *out,
+                                    const char *name, uint32_t rank, const uint64_t *shape);
