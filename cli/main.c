@@ -1,0 +1,51 @@
+// main: the table of verbs.
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/verb.h"
+#include "common/base/log.h"
+
+static const struct {
+    const char *name;
+    enum err (*run)(int argc, char **argv);
+    const char *summary;
+} verbs[] = {
+    { NULL, NULL, NULL },
+};
+
+static void print_help(void)
+{
+    printf("underscore %s: watches a film and composes its music\n\n"
+           "usage: underscore VERB [OPTIONS]   (underscore VERB --help tells more)\n\n",
+           UNDERSCORE_VERSION);
+    for (size_t i = 0; verbs[i].name; i++)
+        printf("  %-12s %s\n", verbs[i].name, verbs[i].summary);
+}
+
+int main(int argc, char **argv)
+{
+    log_init("underscore", LOG_INFO);
+    signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write, not a death
+
+    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+        !strcmp(argv[1], "help")) {
+        print_help();
+        return argc < 2 ? err_exit_code(ERR_USAGE) : 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("underscore %s\n", UNDERSCORE_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; verbs[i].name; i++)
+        if (!strcmp(argv[1], verbs[i].name)) {
+            enum err e = verbs[i].run(argc - 1, argv + 1);
+            if (fflush(stdout) != 0 && !e) {
+                log_error("standard output: cannot write");
+                e = ERR_IO;
+            }
+            return err_exit_code(e);
+        }
+    log_error("no verb '%s'; see underscore --help", argv[1]);
+    return err_exit_code(ERR_USAGE);
+}
