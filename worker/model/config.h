@@ -38,9 +38,13 @@ struct lm_config {
     uint32_t card;      // tokens in a codebook; `card` itself is the special token
     uint32_t codebooks; // K
     uint32_t delays[MODEL_MAX_CODEBOOKS];
-    float guidance;          // the checkpoint's own inference_coef
-    double max_duration_s;   // dataset.segment_duration
-    bool cross_positions;    // fuser.cross_attention_pos_emb
+    // The checkpoint's own way to sample; the command line may say otherwise.
+    float guidance; // classifier_free_guidance.inference_coef
+    float temperature;
+    uint32_t top_k;
+    float top_p;           // > 0 wins over top_k
+    double max_duration_s; // dataset.segment_duration
+    bool cross_positions;  // fuser.cross_attention_pos_emb
     float cross_position_scale;
 };
 

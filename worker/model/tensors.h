@@ -1,8 +1,8 @@
 // tensors: where a model's numbers come from, whatever they are stored in.
 //
 // A source is asked for tensors by name, in the canonical names listed below,
-// when a stage is loaded. There are two: a mapped safetensors file
-// (worker/weights/safetensors.h) and random numbers (random_source.h).
+// when a stage is loaded. There are two: a mapped model file
+// (worker/weights/model_file.h) and random numbers (random_source.h).
 //
 // Canonical names. The language model's and the visual encoder's are those of
 // the published checkpoint, unchanged. The codec's start with "codec.", have
@@ -19,9 +19,16 @@
 #include "common/base/err.h"
 #include "worker/model/config.h"
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_U8, DTYPE_COUNT };
+enum dtype {
+    DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64,
+    DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8,
+    DTYPE_U64, DTYPE_U32, DTYPE_U16, DTYPE_U8,
+    DTYPE_BOOL,
+    DTYPE_COUNT,
+};
 
 #define TENSOR_MAX_RANK 8
+#define TENSOR_NAME_MAX 192 // bytes, the closing zero included
 
 struct tensor_view {
     enum dtype dtype;
@@ -38,6 +45,11 @@ uint64_t tensor_elements(const struct tensor_view *t);
 // Element i as float. Any dtype.
 float tensor_at(const struct tensor_view *t, uint64_t i);
 
+// Elements first .. first + count - 1, converted; to half rounds to nearest
+// even. The caller keeps the range inside the tensor. Any dtype.
+void tensor_to_f32(const struct tensor_view *t, uint64_t first, uint64_t count, float *out);
+void tensor_to_f16(const struct tensor_view *t, uint64_t first, uint64_t count, uint16_t *out);
+
 struct tensor_source {
     // ERR_OK and *out, valid until the next call on this source; ERR_MISSING
     // without logging when there is no such tensor.
@@ -46,6 +58,26 @@ struct tensor_source {
 };
 
 // Find a tensor that must be there in just this shape (rank extents follow,
-// uint64_t each). Its dtype is F32 or F16. ERR_INPUT logs what is wrong.
+// uint64_t each). Its dtype is F32 or F16, whatever its neighbours' is.
+// ERR_INPUT logs what is wrong.
 ERR_CHECKED enum err tensor_require(struct tensor_source *s, struct tensor_view *out,
                                     const char *name, uint32_t rank, const uint64_t *shape);
+
+// The stages that take turns in device memory.
+enum model_part { PART_VISUAL, PART_DECODER, PART_CODEC_DECODER, PART_CODEC_ENCODER, PART_COUNT };
+
+const char *model_part_name(enum model_part p);
+
+struct tensor_spec {
+    char name[TENSOR_NAME_MAX];
+    enum model_part part; // the quantizer's codebooks count as PART_CODEC_DECODER
+    uint32_t rank;
+    uint64_t shape[TENSOR_MAX_RANK];
+};
+
+// Visit every tensor a model of this (checked) configuration has, once each,
+// part by part. Stops at, and returns, the first error of `visit`.
+ERR_CHECKED enum err model_tensors_each(const struct model_config *c,
+                                        enum err (*visit)(void *context,
+                                                          const struct tensor_spec *spec),
+                                        void *context);
