@@ -15,8 +15,8 @@
 enum pad_mode { PAD_CONSTANT, PAD_REFLECT };
 
 struct vit_config {
-    uint32_t width;  // w; heads are 64 wide
-    uint32_t heads;  // w / 64
+    uint32_t width; // w; heads are 64 wide
+    uint32_t heads; // w / 64
     uint32_t layers;
     uint32_t hidden; // of the MLP
     uint32_t patch;  // pixels along a side
@@ -27,7 +27,7 @@ struct vit_config {
 struct qformer_config {
     uint32_t queries; // Q
     uint32_t layers;
-    uint32_t hidden; // of the dense pair
+    uint32_t hidden;                      // of the dense pair
     bool cross[MODEL_MAX_QFORMER_LAYERS]; // which layers look at the picture
     float epsilon;                        // of every LayerNorm in it
 };

@@ -18,8 +18,9 @@ struct random_source;
 // `c` is checked and copied. `dtype` is that of matrices, DTYPE_F32 or
 // DTYPE_F16; vectors and codebooks are always F32, as import writes them. The
 // caller frees *out with random_source_destroy().
-ERR_CHECKED enum err random_source_create(struct random_source **out, const struct model_config *c,
-                                          uint64_t seed, enum dtype dtype);
+ERR_CHECKED enum err random_source_create(struct random_source **out,
+                                          const struct model_config *c, uint64_t seed,
+                                          enum dtype dtype);
 void random_source_destroy(struct random_source **r); // NULL inside is fine
 
 // Owned by `r`.

@@ -14,15 +14,25 @@
 //   codec.quantizer.K.embed [bins,D]
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
 #include "worker/model/config.h"
 
 enum dtype {
-    DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64,
-    DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8,
-    DTYPE_U64, DTYPE_U32, DTYPE_U16, DTYPE_U8,
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_F64,
+    DTYPE_I64,
+    DTYPE_I32,
+    DTYPE_I16,
+    DTYPE_I8,
+    DTYPE_U64,
+    DTYPE_U32,
+    DTYPE_U16,
+    DTYPE_U8,
     DTYPE_BOOL,
     DTYPE_COUNT,
 };
@@ -64,7 +74,13 @@ ERR_CHECKED enum err tensor_require(struct tensor_source *s, struct tensor_view 
                                     const char *name, uint32_t rank, const uint64_t *shape);
 
 // The stages that take turns in device memory.
-enum model_part { PART_VISUAL, PART_DECODER, PART_CODEC_DECODER, PART_CODEC_ENCODER, PART_COUNT };
+enum model_part {
+    PART_VISUAL,
+    PART_DECODER,
+    PART_CODEC_DECODER,
+    PART_CODEC_ENCODER,
+    PART_COUNT
+};
 
 const char *model_part_name(enum model_part p);
 
@@ -74,6 +90,10 @@ struct tensor_spec {
     uint32_t rank;
     uint64_t shape[TENSOR_MAX_RANK];
 };
+
+// Vectors and codebooks, which no precision setting narrows: they are small,
+// and rounding a codebook would change which code is nearest.
+bool tensor_spec_keeps_f32(const struct tensor_spec *spec);
 
 // Visit every tensor a model of this (checked) configuration has, once each,
 // part by part. Stops at, and returns, the first error of `visit`.
