@@ -1,0 +1,58 @@
+// internal: what the engine's own files share. Nobody else includes this.
+#pragma once
+
+#include <vulkan/vulkan.h>
+
+#include "worker/engine/stream.h"
+
+#define STAGING_BYTES (16u << 20)
+
+struct pipeline {
+    const struct kernel *kernel;
+    uint32_t constants[KERNEL_MAX_CONSTANTS];
+    uint32_t constant_count;
+    VkShaderModule module;
+    VkDescriptorSetLayout set_layout;
+    VkPipelineLayout layout;
+    VkPipeline handle;
+};
+
+struct device {
+    struct device_facts facts;
+    char cache_key[96];
+    char *cache_dir;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    uint32_t validation_messages;
+    VkPhysicalDevice physical;
+    VkPhysicalDeviceMemoryProperties memory;
+    VkDevice handle;
+    VkQueue queue;
+    uint32_t queue_family;
+    uint64_t used, peak, limit;
+
+    VkPipelineCache pipeline_cache;
+    size_t pipeline_cache_bytes; // when it was loaded
+    struct pipeline *pipelines;
+    uint32_t pipeline_count, pipeline_room;
+
+    // Staging: made at the first upload to memory that is not mapped.
+    struct arena *staging_arena;
+    struct span staging;
+    struct span write_to; // between span_write_begin and _end
+    uint64_t write_offset, write_bytes;
+    struct stream *transfer;
+};
+
+// Logs "DEVICE: WHAT: the result in words" and returns the code for it.
+enum err vk_failed(const struct device *d, const char *what, VkResult r);
+
+// The instance shared by device_list() and device_open().
+ERR_CHECKED enum err instance_create(VkInstance *out, bool validation, struct device *for_messages);
+
+// The pipeline of (k, constants), compiled when it is new.
+ERR_CHECKED enum err pipeline_get(struct device *d, const struct kernel *k,
+                                  const uint32_t *constants, uint32_t constant_count,
+                                  struct pipeline **out);
+ERR_CHECKED enum err pipeline_cache_open(struct device *d);
+void pipeline_cache_close(struct device *d);

@@ -1,0 +1,234 @@
+// kernel: compute pipelines, made when first asked for, and their cache on disk.
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/bytes.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "worker/engine/internal.h"
+
+// The file: this magic, the length and a sum of the driver's data, the data. A
+// damaged cache crashes some drivers, so it is never handed to one.
+static const char magic[8] = "uscpipe1";
+#define HEADER_BYTES 24
+
+static uint64_t sum_of(const uint8_t *p, size_t n)
+{
+    uint64_t h = n;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ p[i]) * 0x100000001b3u; // FNV-1a
+    return h;
+}
+
+static char *cache_path(const struct device *d)
+{
+    char *path = NULL;
+    if (!d->cache_dir || asprintf(&path, "%s/pipelines-%s.bin", d->cache_dir, d->cache_key) < 0)
+        return NULL;
+    return path;
+}
+
+static bool cache_file_sound(const struct file_map *m)
+{
+    return m->bytes > HEADER_BYTES && !memcmp(m->data, magic, 8) &&
+           read_le64(m->data + 8) == m->bytes - HEADER_BYTES &&
+           read_le64(m->data + 16) == sum_of(m->data + HEADER_BYTES, m->bytes - HEADER_BYTES);
+}
+
+enum err pipeline_cache_open(struct device *d)
+{
+    struct file_map m = { 0 };
+    char *path = cache_path(d);
+    bool sound = false;
+    if (path && access(path, R_OK) == 0 && !file_map(&m, path)) {
+        sound = cache_file_sound(&m);
+        if (!sound)
+            log_warn("%s: damaged, made anew", path);
+    }
+    free(path);
+    d->pipeline_cache_bytes = sound ? m.bytes - HEADER_BYTES : 0;
+    const VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+        .initialDataSize = d->pipeline_cache_bytes,
+        .pInitialData = sound ? m.data + HEADER_BYTES : NULL,
+    };
+    const VkResult r = vkCreatePipelineCache(d->handle, &info, NULL, &d->pipeline_cache);
+    file_unmap(&m);
+    return r ? vk_failed(d, "vkCreatePipelineCache", r) : ERR_OK;
+}
+
+// A cache that cannot be saved costs time at the next start and nothing else.
+static void cache_save(struct device *d)
+{
+    size_t n = 0;
+    if (!d->cache_dir || vkGetPipelineCacheData(d->handle, d->pipeline_cache, &n, NULL) ||
+        n <= d->pipeline_cache_bytes)
+        return;
+    uint8_t *data = malloc(n);
+    char *path = cache_path(d);
+    struct out_file f;
+    if (data && path && !vkGetPipelineCacheData(d->handle, d->pipeline_cache, &n, data) &&
+        !file_make_directory(d->cache_dir) && !out_file_open(&f, path)) {
+        const uint64_t header[2] = { n, sum_of(data, n) };
+        fwrite(magic, 1, sizeof(magic), f.stream);
+        fwrite(header, 1, sizeof(header), f.stream);
+        fwrite(data, 1, n, f.stream);
+        if (out_file_commit(&f))
+            log_warn("compiled kernels are not cached");
+    }
+    free(path);
+    free(data);
+}
+
+static void pipeline_destroy(struct device *d, struct pipeline *p)
+{
+    vkDestroyPipeline(d->handle, p->handle, NULL);
+    vkDestroyPipelineLayout(d->handle, p->layout, NULL);
+    vkDestroyDescriptorSetLayout(d->handle, p->set_layout, NULL);
+    vkDestroyShaderModule(d->handle, p->module, NULL);
+    *p = (struct pipeline){ 0 };
+}
+
+void pipeline_cache_close(struct device *d)
+{
+    if (d->pipeline_cache)
+        cache_save(d);
+    for (uint32_t i = 0; i < d->pipeline_count; i++)
+        pipeline_destroy(d, &d->pipelines[i]);
+    free(d->pipelines);
+    vkDestroyPipelineCache(d->handle, d->pipeline_cache, NULL);
+    d->pipelines = NULL;
+    d->pipeline_count = 0;
+    d->pipeline_cache = VK_NULL_HANDLE;
+}
+
+static VkResult make_layouts(struct device *d, struct pipeline *p)
+{
+    VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
+    for (uint32_t i = 0; i < p->kernel->bindings; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){
+            .binding = i,
+            .descriptorType = p->kernel->texels >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                                         : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+        };
+    const VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .bindingCount = p->kernel->bindings,
+        .pBindings = bindings,
+    };
+    VkResult r = vkCreateDescriptorSetLayout(d->handle, &set, NULL, &p->set_layout);
+    if (r)
+        return r;
+    const VkPushConstantRange range = {
+        .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+        .size = p->kernel->push_bytes,
+    };
+    const VkPipelineLayoutCreateInfo layout = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .setLayoutCount = 1,
+        .pSetLayouts = &p->set_layout,
+        .pushConstantRangeCount = p->kernel->push_bytes ? 1 : 0,
+        .pPushConstantRanges = &range,
+    };
+    return vkCreatePipelineLayout(d->handle, &layout, NULL, &p->layout);
+}
+
+static VkResult make_pipeline(struct device *d, struct pipeline *p)
+{
+    const VkShaderModuleCreateInfo module = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = p->kernel->code_bytes,
+        .pCode = p->kernel->code,
+    };
+    VkResult r = vkCreateShaderModule(d->handle, &module, NULL, &p->module);
+    if (r)
+        return r;
+    VkSpecializationMapEntry entries[KERNEL_MAX_CONSTANTS];
+    for (uint32_t i = 0; i < p->constant_count; i++)
+        entries[i] = (VkSpecializationMapEntry){ .constantID = i, .offset = 4 * i, .size = 4 };
+    const VkSpecializationInfo constants = {
+        .mapEntryCount = p->constant_count,
+        .pMapEntries = entries,
+        .dataSize = 4 * p->constant_count,
+        .pData = p->constants,
+    };
+    const bool full = p->kernel->full_subgroups && d->facts.subgroup_control;
+    // Without a required size a driver may compile for another one than it
+    // reports; the kernels that count lanes ask for the usual size.
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = d->facts.subgroup,
+    };
+    const VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {
+            .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+            .pNext = full ? &size : NULL,
+            .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+            .module = p->module,
+            .pName = "main",
+            .pSpecializationInfo = &constants,
+        },
+        .layout = p->layout,
+    };
+    return vkCreateComputePipelines(d->handle, d->pipeline_cache, 1, &info, NULL, &p->handle);
+}
+
+static bool same(const struct pipeline *p, const struct kernel *k, const uint32_t *constants, uint32_t n)
+{
+    return p->kernel == k && p->constant_count == n && !memcmp(p->constants, constants, n * 4);
+}
+
+static enum err make_room(struct device *d)
+{
+    if (d->pipeline_count < d->pipeline_room)
+        return ERR_OK;
+    const uint32_t room = d->pipeline_room ? 2 * d->pipeline_room : 64;
+    struct pipeline *p = realloc(d->pipelines, room * sizeof(*p));
+    if (!p)
+        return ERR_NOMEM;
+    d->pipelines = p;
+    d->pipeline_room = room;
+    return ERR_OK;
+}
+
+enum err pipeline_get(struct device *d, const struct kernel *k, const uint32_t *constants,
+                      uint32_t constant_count, struct pipeline **out)
+{
+    for (uint32_t i = 0; i < d->pipeline_count; i++)
+        if (same(&d->pipelines[i], k, constants, constant_count)) {
+            *out = &d->pipelines[i];
+            return ERR_OK;
+        }
+    if (k->bindings > KERNEL_MAX_BINDINGS || constant_count > KERNEL_MAX_CONSTANTS)
+        return ERR_BUG;
+    const enum err e = make_room(d);
+    if (e)
+        return e;
+    struct pipeline p = { .kernel = k, .constant_count = constant_count };
+    if (constant_count)
+        memcpy(p.constants, constants, constant_count * 4);
+    VkResult r = make_layouts(d, &p);
+    if (!r)
+        r = make_pipeline(d, &p);
+    if (r) {
+        pipeline_destroy(d, &p);
+        char what[128];
+        snprintf(what, sizeof(what), "compiling kernel %s", k->name);
+        return vk_failed(d, what, r);
+    }
+    d->pipelines[d->pipeline_count] = p;
+    *out = &d->pipelines[d->pipeline_count++];
+    return ERR_OK;
+}
+
+enum err kernel_prepare(struct device *d, const struct kernel *k, const uint32_t *constants,
+                        uint32_t constant_count)
+{
+    struct pipeline *p;
+    return pipeline_get(d, k, constants, constant_count, &p);
+}

@@ -1,0 +1,61 @@
+// matmul: y[M,N] = act(x[M,K] W[N,K]^T + bias[N]) + residual[M,N]
+//
+// The one linear layer of every stage; a convolution over time-major rows is
+// one too (x_stride < K: rows overlap). Activations and sums are f32; weights
+// f32 or f16. An output's bits depend on its own row of x and on W only, never
+// on how many rows ride along: batches may be put together as one likes.
+//
+// One thread, that of the device. op_matmul() records; nothing blocks but
+// matrix_load().
+#pragma once
+
+#include <stdbool.h>
+
+#include "shaders/lib/activation.h"
+#include "worker/engine/stream.h"
+
+// A packed weight matrix on the device: tiles of 8 rows by 16 bytes of K,
+// [ceil(N/8)][ceil(K/E)][8][E], E = 4 (f32) or 8 (f16), padded with zeros.
+struct matrix {
+    struct span span; // with a texel view where the device allows one
+    struct span bias; // N floats; bytes == 0: none
+    uint32_t rows;    // N
+    uint32_t cols;    // K
+    bool f16;
+};
+
+// Rows of numbers on the host, as they come from a file: f16 or f32, row n
+// starts at data + n * row_stride elements, perhaps unaligned.
+struct matrix_source {
+    const void *data;
+    bool f16;
+    uint64_t row_stride; // elements
+    const float *bias;   // N, or NULL
+};
+
+// Pack (converting to f16 or f32 as asked) and upload. Blocks. ERR_DEVICE_MEM
+// logs what is missing.
+ERR_CHECKED enum err matrix_load(struct matrix *out, struct device *d, struct arena *a,
+                                 const struct matrix_source *from, uint32_t rows, uint32_t cols,
+                                 bool f16);
+
+// Device bytes a matrix takes, its bias included.
+uint64_t matrix_bytes(uint32_t rows, uint32_t cols, bool f16, bool bias);
+
+struct matmul {
+    const struct matrix *w;
+    struct span x, y;       // f32. y may not overlap x
+    struct span residual;   // f32, may be y; bytes == 0: none
+    uint32_t rows;          // M; 0 does nothing
+    // Offsets and strides in elements; a stride of 0 means dense (K for x, N for
+    // y, y's own for the residual). Rows of x may overlap. The fast kernels need
+    // x with a texel view, x_offset and x_stride multiples of 4, and whatever
+    // stands in x up to the next multiple of 4 (8 for f16) after a row's K
+    // elements must be finite.
+    uint32_t x_offset, x_stride;
+    uint32_t y_offset, y_stride;
+    uint32_t residual_offset, residual_stride;
+    uint32_t activation;    // ACTIVATION_*, applied before the residual is added
+};
+
+void op_matmul(struct stream *s, const struct matmul *m);
