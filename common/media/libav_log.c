@@ -1,0 +1,66 @@
+#include "common/media/libav_log.h"
+
+#include <libavutil/error.h>
+#include <libavutil/log.h>
+#include <stdarg.h>
+#include <string.h>
+#include <threads.h>
+
+#include "common/base/log.h"
+
+#define LINE_BYTES 512
+
+static _Thread_local char kept[LINE_BYTES];
+static _Thread_local int at_line_start = 1;
+static once_flag started = ONCE_FLAG_INIT;
+
+static void trim(char *line)
+{
+    size_t n = strlen(line);
+    while (n && (line[n - 1] == '\n' || line[n - 1] == ' ' || line[n - 1] == '.'))
+        line[--n] = 0;
+}
+
+// "[mov,mp4 @ 0x55d0] text": the address says nothing to a user.
+static const char *without_address(const char *line)
+{
+    const char *end = line[0] == '[' ? strstr(line, "] ") : NULL;
+    return end ? end + 2 : line;
+}
+
+static void take_line(void *who, int level, const char *format, va_list args)
+{
+    if (level > AV_LOG_VERBOSE)
+        return;
+    char line[LINE_BYTES];
+    av_log_format_line2(who, level, format, args, line, sizeof(line), &at_line_start);
+    trim(line);
+    const char *text = without_address(line);
+    if (!text[0])
+        return;
+    log_debug("ffmpeg: %s", line);
+    if (level <= AV_LOG_ERROR)
+        strcpy(kept, text);
+}
+
+static void start(void)
+{
+    av_log_set_callback(take_line);
+}
+
+void libav_log_start(void)
+{
+    call_once(&started, start);
+}
+
+void libav_log_forget(void)
+{
+    kept[0] = 0;
+}
+
+const char *libav_log_reason(int code)
+{
+    if (!kept[0])
+        av_strerror(code, kept, sizeof(kept));
+    return kept;
+}

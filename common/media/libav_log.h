@@ -1,0 +1,15 @@
+// libav_log: FFmpeg's own messages as log_debug() lines, the last one that
+// matters kept for our message.
+//
+// FFmpeg has one message callback for the process; libav_log_start() sets it.
+#pragma once
+
+// Any thread, any number of times.
+void libav_log_start(void);
+
+// Forget the kept line of this thread; before a call whose failure will be told.
+void libav_log_forget(void);
+
+// Why FFmpeg's call just failed with `code`: the last error it logged on this
+// thread, else the text of the code. Valid until this thread's next call here.
+const char *libav_log_reason(int code);
