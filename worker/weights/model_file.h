@@ -6,7 +6,7 @@
 //   underscore.software  the version that wrote it
 #pragma once
 
-#include <stdbool.h>
+#include <stdatomic.h>
 
 #include "common/base/err.h"
 #include "worker/model/tensors.h"
@@ -28,7 +28,12 @@ const char *model_file_software(const struct model_file *m); // "" when unknown
 // How matrices are stored. Vectors and codebooks are always F32.
 enum model_precision { PRECISION_AS_SOURCE, PRECISION_F32, PRECISION_F16 };
 
-// Write the model that `source` holds (its `config` included), whole or not at
-// all. `license` may be NULL.
-ERR_CHECKED enum err model_file_write(const char *path, struct tensor_source *source,
-                                      enum model_precision precision, const char *license);
+struct model_file_write_params {
+    struct tensor_source *source; // its `config` is written too
+    enum model_precision precision;
+    const char *license;     // may be NULL
+    const atomic_bool *stop; // may be NULL; once true, nothing is written: ERR_STOP
+};
+
+// Write a model, whole or not at all. Logs.
+ERR_CHECKED enum err model_file_write(const char *path, const struct model_file_write_params *p);

@@ -6,6 +6,7 @@
 // shape, size and offset is checked before use, overlaps and holes included.
 #pragma once
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +19,8 @@ struct safetensors;
 // until safetensors_close(). ERR_MISSING, ERR_INPUT, ERR_NOMEM; logs.
 ERR_CHECKED enum err safetensors_open(struct safetensors **out, const char *path);
 
-// The same over bytes the caller keeps alive; `name` is for messages.
+// The same over bytes the caller keeps alive; `name` is for messages, NULL for
+// none.
 ERR_CHECKED enum err safetensors_parse(struct safetensors **out, const char *name,
                                        const void *data, uint64_t bytes);
 void safetensors_close(struct safetensors **s); // NULL inside is fine
@@ -52,6 +54,7 @@ struct safetensors_write_params {
     const struct safetensors_string *metadata;
     size_t metadata_count;
     struct tensor_source *source; // asked for each item without data, one at a time
+    const atomic_bool *stop;      // may be NULL; once true, nothing is written: ERR_STOP
 };
 
 // Write `path`, whole or not at all. Data starts at a multiple of 64 bytes, and
