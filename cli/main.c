@@ -11,6 +11,8 @@ static const struct {
     enum err (*run)(int argc, char **argv);
     const char *summary;
 } verbs[] = {
+    { "inspect", verb_inspect, "print what a model is" },
+    { "init-model", verb_init_model, "write a random model, for benchmarks and tests" },
     { NULL, NULL, NULL },
 };
 

@@ -7,6 +7,8 @@
 #include "common/base/bytes.h"
 #include "common/base/log.h"
 
+#define LEVELS 4096 // different numbers in a tensor
+
 struct random_source {
     struct tensor_source tensors; // first: `find` gets a pointer to it
     struct model_config config;
@@ -14,7 +16,9 @@ struct random_source {
     enum dtype dtype;
     struct tensor_spec *specs; // sorted by name
     size_t count, room;
-    void *data; // of the tensor last asked for
+    float levels[LEVELS]; // of a standard normal distribution
+    void *data;           // of the tensor last asked for
+    uint64_t data_room;
 };
 
 struct distribution {
@@ -79,15 +83,23 @@ static struct distribution distribution_of(const struct model_config *c,
     return (struct distribution){ 0, residual_scale(c, s->name) / sqrtf(fan_in(s)) };
 }
 
-// The sum of four uniform numbers, near enough to a normal one; mean 0,
-// variance 1.
-static float normal(uint64_t key, uint64_t i)
+// LEVELS numbers as if drawn from a normal distribution (each the sum of four
+// uniform ones), with their negatives: mean 0 and variance 1 exactly.
+static void draw_levels(float levels[LEVELS])
 {
-    const uint64_t bits = mix64(key, i);
-    const int32_t sum = (int32_t) ((bits & 0xffff) + (bits >> 16 & 0xffff) +
-                                   (bits >> 32 & 0xffff) + (bits >> 48)) -
-                        2 * 65535;
-    return (float) sum * (1.7320508f / 65536); // a uniform's variance is 65536^2 / 12
+    double squares = 0;
+    for (int i = 0; i < LEVELS / 2; i++) {
+        const uint64_t bits = mix64(0, (uint64_t) i);
+        const uint64_t sum =
+            (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
+        levels[i] = (float) sum - 2 * 65535;
+        squares += (double) levels[i] * (double) levels[i];
+    }
+    const float scale = (float) (1 / sqrt(squares / (LEVELS / 2)));
+    for (int i = 0; i < LEVELS / 2; i++) {
+        levels[i] *= scale;
+        levels[LEVELS - 1 - i] = -levels[i];
+    }
 }
 
 static uint64_t key_of(uint64_t seed, const char *name)
@@ -97,20 +109,40 @@ static uint64_t key_of(uint64_t seed, const char *name)
     return seed;
 }
 
+// A hash picks four levels, so that a model of a billion numbers takes seconds.
+static void pick_f32(float *out, uint64_t elements, const float table[LEVELS], uint64_t key)
+{
+    for (uint64_t i = 0; i < elements; i += 4) {
+        const uint64_t bits = mix64(key, i);
+        for (uint64_t j = 0; j < 4 && i + j < elements; j++)
+            out[i + j] = table[bits >> 16 * j & (LEVELS - 1)];
+    }
+}
+
+static void pick_f16(uint16_t *out, uint64_t elements, const float table[LEVELS], uint64_t key)
+{
+    uint16_t halves[LEVELS];
+    for (int i = 0; i < LEVELS; i++)
+        halves[i] = half_from_float(table[i]);
+    for (uint64_t i = 0; i < elements; i += 4) {
+        const uint64_t bits = mix64(key, i);
+        for (uint64_t j = 0; j < 4 && i + j < elements; j++)
+            out[i + j] = halves[bits >> 16 * j & (LEVELS - 1)];
+    }
+}
+
 static void generate(struct random_source *r, const struct tensor_spec *s, uint64_t elements,
                      enum dtype dtype)
 {
     const struct distribution d = distribution_of(&r->config, s);
     const uint64_t key = key_of(r->seed, s->name);
-    float *f32 = r->data;
-    uint16_t *f16 = r->data;
-    for (uint64_t i = 0; i < elements; i++) {
-        const float value = d.mean + d.deviation * normal(key, i);
-        if (dtype == DTYPE_F16)
-            f16[i] = half_from_float(value);
-        else
-            f32[i] = value;
-    }
+    float table[LEVELS];
+    for (int i = 0; i < LEVELS; i++)
+        table[i] = d.mean + d.deviation * r->levels[i];
+    if (dtype == DTYPE_F16)
+        pick_f16(r->data, elements, table, key);
+    else
+        pick_f32(r->data, elements, table, key);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -122,6 +154,19 @@ static int compare_names(const void *a, const void *b)
 static int compare_name_to_spec(const void *name, const void *spec)
 {
     return strcmp(name, ((const struct tensor_spec *) spec)->name);
+}
+
+static enum err reserve(struct random_source *r, uint64_t bytes)
+{
+    if (bytes <= r->data_room)
+        return ERR_OK;
+    free(r->data);
+    r->data = malloc(bytes);
+    r->data_room = r->data ? bytes : 0;
+    if (r->data)
+        return ERR_OK;
+    log_error("out of memory for a random tensor of %llu bytes", (unsigned long long) bytes);
+    return ERR_NOMEM;
 }
 
 static enum err find(struct tensor_source *self, const char *name, struct tensor_view *out)
@@ -137,12 +182,9 @@ static enum err find(struct tensor_source *self, const char *name, struct tensor
     out->dtype = tensor_spec_keeps_f32(s) ? DTYPE_F32 : r->dtype;
     const uint64_t elements = tensor_elements(out);
     out->bytes = elements * dtype_bytes(out->dtype);
-    free(r->data);
-    r->data = malloc(out->bytes);
-    if (!r->data) {
-        log_error("out of memory for a random %s", name);
-        return ERR_NOMEM;
-    }
+    const enum err e = reserve(r, out->bytes);
+    if (e)
+        return e;
     generate(r, s, elements, out->dtype);
     out->data = r->data;
     return ERR_OK;
@@ -177,6 +219,7 @@ enum err random_source_create(struct random_source **out, const struct model_con
     r->seed = seed;
     r->dtype = dtype;
     r->tensors = (struct tensor_source){ find, &r->config };
+    draw_levels(r->levels);
     e = model_tensors_each(c, remember, r);
     if (e) {
         log_error("out of memory for the list of a model's tensors");

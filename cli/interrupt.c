@@ -1,0 +1,21 @@
+#include "cli/interrupt.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+static atomic_bool interrupted; // a signal handler can reach nothing else
+
+static void on_signal(int number)
+{
+    (void) number;
+    atomic_store(&interrupted, true);
+}
+
+const atomic_bool *interrupt_watch(void)
+{
+    const struct sigaction once = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND };
+    sigaction(SIGINT, &once, NULL);
+    sigaction(SIGTERM, &once, NULL);
+    return &interrupted;
+}
