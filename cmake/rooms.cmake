@@ -21,11 +21,16 @@ function(room name folder)
     endforeach()
 endfunction()
 
-# unit_test(NAME SOURCE LINKS...): one cmocka program, run from the source folder.
+# unit_test(NAME SOURCE LINKS...): one cmocka program, run from the source folder;
+# its label is the folder that its source is in.
 function(unit_test name source)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE warnings ${ARGN} PkgConfig::CMOCKA)
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    get_filename_component(folder ${source} ABSOLUTE)
+    get_filename_component(folder ${folder} DIRECTORY)
+    file(RELATIVE_PATH folder ${CMAKE_SOURCE_DIR} ${folder})
+    set_tests_properties(${name} PROPERTIES LABELS ${folder})
 endfunction()
 
 # program(NAME FOLDER LINKS...): every .c of FOLDER is one executable.

@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all of it on a fresh Debian 12: packages, configure,
+# build, run. The steps are in tools/; CMakePresets.json has the builds.
+.PHONY: help demo test build install-deps asan tsan clang tidy fuzz format package clean
+
+help:
+	@echo "make demo      make a small film and score it with a random tiny model: out/"
+	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
+	@echo "make build     build/release/underscore"
+	@echo "make package   build/release/underscore_*.deb and a tarball"
+	@echo "make asan | tsan | clang | tidy    one part of make test"
+	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
+	@echo "make format    clang-format over our C"
+	@echo "make clean     remove build/ and out/"
+	@echo "SKIP_DEPS=1 leaves the system's packages alone"
+
+demo:
+	@tools/install-deps.sh demo
+	@tools/build.sh release -DUNDERSCORE_TESTS=OFF
+	@tools/demo.sh
+
+test:
+	@tools/install-deps.sh test
+	@tools/test.sh
+
+build:
+	@tools/install-deps.sh build
+	@tools/build.sh release -DUNDERSCORE_TESTS=OFF
+
+package: build
+	@cd build/release && cpack
+
+asan tsan clang tidy:
+	@tools/install-deps.sh test
+	@tools/test.sh $@
+
+fuzz:
+	@tools/install-deps.sh test
+	@tools/fuzz.sh $(or $(FUZZ_SECONDS),600)
+
+format:
+	@tools/sources.sh | xargs clang-format -i
+
+clean:
+	rm -rf build out

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# test.sh [LANE...]: the proof, lane by lane; all of them without arguments. Goes on
+# after a failure, so that one run shows everything; ends with the sum.
+#
+#   release     gcc, warnings are errors, every test
+#   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8)
+#   validation  again, under the Vulkan validation layer with synchronisation checks
+#   asan        every test under AddressSanitizer, LeakSanitizer and UBSan
+#   tsan        every test under ThreadSanitizer
+#   clang       clang, warnings are errors
+#   tidy        clang-tidy over every source
+#   package     the .deb and the tarball: built, unpacked, run
+#   fuzz        libFuzzer on every reader of foreign bytes, seconds each
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+jobs=$(nproc)
+logs=build/logs
+passed=0 failed=0 skipped=0
+failures=()
+
+# Films, models and compiled kernels of a test run stay in build/.
+export XDG_CACHE_HOME=$PWD/build/cache
+mkdir -p "$logs" "$XDG_CACHE_HOME"
+
+# What runs kernels on the device, by the folder its source is in.
+on_device='^worker/(engine|ops|composer)$|^tests/stages$'
+
+# step NAME COMMAND...: one thing that passes or fails; its output goes to a log.
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    if "$@" > "$logs/$name.log" 2>&1 < /dev/null; then
+        passed=$((passed + 1))
+        printf '%-22s ok      %4d s\n' "$name" $((SECONDS - start))
+        return 0
+    fi
+    failed=$((failed + 1))
+    failures+=("$name: see $logs/$name.log")
+    printf '%-22s FAILED  %4d s\n' "$name" $((SECONDS - start))
+    tail -n 60 "$logs/$name.log"
+    return 1
+}
+
+attribute() { # FILE NAME: of the first <testsuite> of a JUnit file
+    sed -n "s/.*[[:space:]]$2=\"\\([0-9]*\\)\".*/\\1/p" "$1" | head -n 1
+}
+
+# suite NAME PRESET [CTEST OPTIONS]: a ctest run; its tests are counted one by one.
+suite() {
+    local name=$1 preset=$2 start=$SECONDS tests bad left
+    shift 2
+    rm -f "$logs/$name.xml"
+    ctest --test-dir "build/$preset" --no-tests=error -j "$jobs" --timeout 900 \
+        --output-on-failure --output-junit "$PWD/$logs/$name.xml" "$@" \
+        > "$logs/$name.log" 2>&1 < /dev/null
+    local status=$?
+    tests=$(attribute "$logs/$name.xml" tests 2> /dev/null || true)
+    bad=$(attribute "$logs/$name.xml" failures 2> /dev/null || true)
+    left=$(attribute "$logs/$name.xml" skipped 2> /dev/null || true)
+    if [ $status -ne 0 ] && [ "${bad:-0}" -eq 0 ]; then
+        bad=$((${bad:-0} + 1)) # ctest itself failed
+    fi
+    passed=$((passed + ${tests:-0} - ${bad:-0} - ${left:-0}))
+    failed=$((failed + ${bad:-0}))
+    skipped=$((skipped + ${left:-0}))
+    if [ $status -ne 0 ]; then
+        failures+=("$name: see $logs/$name.log")
+        sed -n '/tests passed/,$p' "$logs/$name.log"
+    fi
+    printf '%-22s %d tests, %d failed, %d skipped  %4d s\n' "$name" "${tests:-0}" "${bad:-0}" \
+        "${left:-0}" $((SECONDS - start))
+    return $status
+}
+
+build() { # PRESET: built at most once in a run
+    if [ -z "${built[$1]:-}" ]; then
+        step "build-$1" tools/build.sh "$1" -DUNDERSCORE_WERROR=ON -DUNDERSCORE_TESTS=ON
+        built[$1]=$?
+    fi
+    return "${built[$1]}"
+}
+declare -A built=()
+
+supp=$PWD/tools
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
+export LSAN_OPTIONS=suppressions=$supp/lsan.supp:print_suppressions=0
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=suppressions=$supp/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1
+
+lane_release() { build release && suite release release; }
+lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
+lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
+lane_asan() { build asan && suite asan asan; }
+lane_tsan() { build tsan && suite tsan tsan; }
+lane_clang() { build clang && suite clang clang -LE "$on_device"; }
+lane_tidy() { build clang && step tidy tools/tidy.sh; }
+lane_package() { build release && step package tools/package.sh; }
+lane_fuzz() { step fuzz tools/fuzz.sh 5; }
+
+lanes=("$@")
+[ ${#lanes[@]} -eq 0 ] && lanes=(release subgroup4 validation asan tsan clang tidy package fuzz)
+for lane in "${lanes[@]}"; do
+    "lane_$lane"
+done
+
+printf '\n%d minutes\n' $(((SECONDS + 59) / 60))
+for failure in "${failures[@]}"; do
+    echo "$failure"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
