@@ -19,7 +19,8 @@ enum log_level log_level_get(void)
     return current_level;
 }
 
-static void write_line(const char *kind, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void write_line(const char *kind,
+                                                             const char *format, va_list args)
 {
     char line[2048];
     int n = snprintf(line, sizeof(line), "%s: %s", program_name, kind);
