@@ -92,16 +92,21 @@ static void read_geometry(struct film *f, struct film_input *in, AVFrame *first)
 }
 
 // The first picture the decoder gives, whatever lies before it.
-static enum err decode_first(struct film_input *in, AVPacket *packet, AVFrame *frame)
+// *dts is when its first packet is to be decoded.
+static enum err decode_first(struct film_input *in, AVPacket *packet, AVFrame *frame,
+                             int64_t *dts)
 {
     bool drained = false;
+    *dts = AV_NOPTS_VALUE;
     libav_log_forget();
     while (!drained) {
         int r = av_read_frame(in->demuxer, packet);
         drained = r < 0;
-        if (!drained && packet->stream_index == in->picture->index)
+        if (!drained && packet->stream_index == in->picture->index) {
+            if (*dts == AV_NOPTS_VALUE)
+                *dts = packet->dts;
             avcodec_send_packet(in->decoder, packet);
-        else if (drained)
+        } else if (drained)
             avcodec_send_packet(in->decoder, NULL);
         av_packet_unref(packet);
         r = avcodec_receive_frame(in->decoder, frame);
@@ -120,7 +125,8 @@ static enum err decode_first(struct film_input *in, AVPacket *packet, AVFrame *f
 static enum err look_at_first(struct film *f, struct film_input *in, AVPacket *packet,
                               AVFrame *frame)
 {
-    const enum err e = decode_first(in, packet, frame);
+    int64_t first_dts;
+    const enum err e = decode_first(in, packet, frame, &first_dts);
     if (e)
         return e;
     read_geometry(f, in, frame);
@@ -129,8 +135,10 @@ static enum err look_at_first(struct film *f, struct film_input *in, AVPacket *p
     f->hdr =
         frame->color_trc == AVCOL_TRC_SMPTE2084 || frame->color_trc == AVCOL_TRC_ARIB_STD_B67;
     f->origin = frame->best_effort_timestamp;
-    if (f->origin != AV_NOPTS_VALUE)
+    if (f->origin != AV_NOPTS_VALUE) {
+        f->delay = first_dts != AV_NOPTS_VALUE ? f->origin - first_dts : 0;
         return ERR_OK;
+    }
     log_error("%s: it has no time stamps; put it into a container that has: "
               "ffmpeg -i FILM -c copy FILM.mkv",
               in->path);
@@ -145,26 +153,29 @@ static void read_frame_rate(struct film *f, const AVStream *s)
     f->frames_per_s = q.num > 0 && q.den > 0 ? av_q2d(q) : 0;
 }
 
-// Ticks one picture lasts when its packet does not say.
-static int64_t usual_picture_ticks(const struct film *f)
+// When a packet's picture ends. Where some have no presentation time (MPEG),
+// the last one decoded ends when its decoding delay is over.
+static int64_t picture_end(const struct film *f, const AVPacket *p, bool by_dts)
 {
-    const double s = f->frames_per_s > 0 ? 1 / f->frames_per_s : 0.04;
-    return llrint(s * f->tick_den / f->tick_num);
+    if (packet_time(p) == AV_NOPTS_VALUE)
+        return AV_NOPTS_VALUE;
+    const int64_t shown =
+        by_dts && p->dts != AV_NOPTS_VALUE ? p->dts + f->delay : packet_time(p);
+    return shown + (p->duration > 0 ? p->duration : film_usual_ticks(f));
 }
 
 // The end of the last picture from wherever the demuxer is; AV_NOPTS_VALUE when
 // no picture follows.
 static int64_t read_to_end(const struct film *f, struct film_input *in, AVPacket *packet)
 {
-    int64_t end = AV_NOPTS_VALUE;
+    int64_t end = AV_NOPTS_VALUE; // the least of all
+    bool by_dts = false;
     for (; av_read_frame(in->demuxer, packet) >= 0; av_packet_unref(packet)) {
-        int64_t t = packet_time(packet);
-        if (packet->stream_index != in->picture->index || t == AV_NOPTS_VALUE ||
-            (packet->flags & AV_PKT_FLAG_DISCARD))
+        if (packet->stream_index != in->picture->index || (packet->flags & AV_PKT_FLAG_DISCARD))
             continue;
-        t += packet->duration > 0 ? packet->duration : usual_picture_ticks(f);
-        if (end == AV_NOPTS_VALUE || t > end)
-            end = t;
+        by_dts |= packet->pts == AV_NOPTS_VALUE;
+        const int64_t t = picture_end(f, packet, by_dts);
+        end = t > end ? t : end;
     }
     return end;
 }
@@ -281,6 +292,12 @@ void film_release(struct film *f)
 {
     free(f->path);
     *f = (struct film){ 0 };
+}
+
+int64_t film_usual_ticks(const struct film *f)
+{
+    const double s = f->frames_per_s > 0 ? 1 / f->frames_per_s : 0.04;
+    return llrint(s * f->tick_den / f->tick_num);
 }
 
 uint64_t film_samples(const struct film *f, uint32_t sample_rate)

@@ -37,6 +37,7 @@ struct film {
     // The picture in its container's terms, for the rest of this room.
     uint32_t picture;         // stream index
     int64_t origin, duration; // in ticks of tick_num / tick_den seconds
+    int64_t delay;            // how long after decoding the first picture is shown
     int32_t tick_num, tick_den;
 };
 
@@ -49,3 +50,6 @@ void film_release(struct film *f); // a zeroed one is fine
 
 // round(duration * sample_rate): how long music for this film is, exactly.
 uint64_t film_samples(const struct film *f, uint32_t sample_rate);
+
+// Ticks that one picture lasts on average.
+int64_t film_usual_ticks(const struct film *f);

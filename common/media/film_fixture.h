@@ -16,7 +16,7 @@
 #define FIXTURE_BITS 10
 #define FIXTURE_WIDTH 160
 #define FIXTURE_HEIGHT 32
-#define FIXTURE_COUNT                                                                             \
+#define FIXTURE_COUNT \
     "geq=lum='if(mod(floor(N/pow(2,floor(X/16))),2),235,16)':cb=128:cr=128,format=yuv420p"
 
 static char fixture_directory[] = "/tmp/underscore-media-XXXXXX";
@@ -66,7 +66,8 @@ static inline int fixture_number(const uint8_t *rgb, uint32_t width, uint32_t he
 {
     int n = 0;
     for (int bit = 0; bit < FIXTURE_BITS; bit++)
-        n |= fixture_is_white(rgb, width, width * (bit + 0.5) / FIXTURE_BITS, height / 2) << bit;
+        n |= fixture_is_white(rgb, width, width * (bit + 0.5) / FIXTURE_BITS, height / 2)
+             << bit;
     return n;
 }
 

@@ -11,6 +11,7 @@
 #define LINE_BYTES 512
 
 static _Thread_local char kept[LINE_BYTES];
+static _Thread_local bool demuxer_failed;
 static _Thread_local int at_line_start = 1;
 static once_flag started = ONCE_FLAG_INIT;
 
@@ -28,6 +29,15 @@ static const char *without_address(const char *line)
     return end ? end + 2 : line;
 }
 
+static bool is_demuxer(void *who)
+{
+    if (!who)
+        return false;
+    const AVClass *class = *(AVClass **) who;
+    return class && class->get_category &&
+           class->get_category(who) == AV_CLASS_CATEGORY_DEMUXER;
+}
+
 static void take_line(void *who, int level, const char *format, va_list args)
 {
     if (level > AV_LOG_VERBOSE)
@@ -39,8 +49,10 @@ static void take_line(void *who, int level, const char *format, va_list args)
     if (!text[0])
         return;
     log_debug("ffmpeg: %s", line);
-    if (level <= AV_LOG_ERROR)
-        strcpy(kept, text);
+    if (level > AV_LOG_ERROR)
+        return;
+    strcpy(kept, text);
+    demuxer_failed |= is_demuxer(who);
 }
 
 static void start(void)
@@ -56,6 +68,12 @@ void libav_log_start(void)
 void libav_log_forget(void)
 {
     kept[0] = 0;
+    demuxer_failed = false;
+}
+
+bool libav_log_demuxer_failed(void)
+{
+    return demuxer_failed;
 }
 
 const char *libav_log_reason(int code)

@@ -124,9 +124,12 @@ static enum err read_ahead(struct picture_reader *r)
 {
     if (media_cancelled(r->options.hooks))
         return ERR_STOP;
+    libav_log_forget();
     const int code = av_read_frame(r->in.demuxer, r->packet);
     if (code < 0)
         return note_read_failure(r, code);
+    if (libav_log_demuxer_failed())
+        count_damage(r);
     r->read_failures = 0;
     if (r->packet->stream_index != r->in.picture->index) {
         av_packet_unref(r->packet);
@@ -247,7 +250,7 @@ static int64_t picture_time(const struct picture_reader *r, const AVFrame *f)
 {
     if (f->best_effort_timestamp != AV_NOPTS_VALUE)
         return f->best_effort_timestamp;
-    return r->shown == AV_NOPTS_VALUE ? r->film->origin : r->shown + 1;
+    return r->shown == AV_NOPTS_VALUE ? r->film->origin : r->shown + film_usual_ticks(r->film);
 }
 
 enum err picture_reader_next(struct picture_reader *r, const AVFrame **out, int64_t *ticks)
