@@ -1,7 +1,6 @@
 #include "cli/interrupt.h"
 
 #include <signal.h>
-#include <stdbool.h>
 #include <stddef.h>
 
 static atomic_bool interrupted; // a signal handler can reach nothing else
@@ -17,5 +16,11 @@ const atomic_bool *interrupt_watch(void)
     const struct sigaction once = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND };
     sigaction(SIGINT, &once, NULL);
     sigaction(SIGTERM, &once, NULL);
+    sigaction(SIGHUP, &once, NULL);
     return &interrupted;
+}
+
+bool interrupt_asked(void)
+{
+    return atomic_load(&interrupted);
 }

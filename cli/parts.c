@@ -1,0 +1,202 @@
+#include "cli/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/log.h"
+
+#define KEY_NAME "underscore.part"
+#define FNV_START 0xcbf29ce484222325u
+#define FNV_PRIME 0x100000001b3u
+#define IDENTITY_BYTES (1u << 20)
+
+static uint64_t fnv(uint64_t h, const void *data, uint64_t bytes)
+{
+    const uint8_t *p = data;
+    for (uint64_t i = 0; i < bytes; i++)
+        h = (h ^ p[i]) * FNV_PRIME;
+    return h;
+}
+
+static void own_inputs(char out[PART_KEY_BYTES], const struct part_inputs *in, const struct plan *p,
+                       uint32_t segment)
+{
+    const struct plan_segment *s = &p->segments[segment];
+    const struct plan_span watch = plan_watch(p, segment);
+    snprintf(out, PART_KEY_BYTES,
+             "model %.64s film %.63s watch %lld-%lld columns %u prompt %u seed %llu "
+             "temperature %.9g top_k %lld top_p %.9g guidance %.9g",
+             in->model_sha256, in->film, (long long) watch.from_ms, (long long) watch.to_ms,
+             s->columns, s->prompt_columns, (unsigned long long) s->seed, in->temperature,
+             (long long) in->top_k, in->top_p, in->guidance);
+}
+
+void part_key(char out[PART_KEY_BYTES], const struct part_inputs *in, const struct plan *p,
+              uint32_t segment)
+{
+    // From the cue's first segment to this one: each depends on all before it.
+    const uint32_t first = p->cues[p->segments[segment].cue].first_segment;
+    uint64_t chain = FNV_START;
+    for (uint32_t i = first; i < segment; i++) {
+        own_inputs(out, in, p, i);
+        chain = fnv(chain, out, strlen(out));
+    }
+    own_inputs(out, in, p, segment);
+    const size_t n = strlen(out);
+    if (segment > first)
+        snprintf(out + n, PART_KEY_BYTES - n, " after %016llx", (unsigned long long) chain);
+}
+
+enum err film_identity(char out[FILM_IDENTITY_BYTES], const char *path)
+{
+    struct file_map m;
+    const enum err e = file_map(&m, path);
+    if (e)
+        return e;
+    const uint64_t n = m.bytes < IDENTITY_BYTES ? m.bytes : IDENTITY_BYTES;
+    uint64_t h = FNV_START;
+    if (m.data) {
+        h = fnv(h, m.data, n);
+        h = fnv(h, m.data + m.bytes - n, n);
+    }
+    snprintf(out, FILM_IDENTITY_BYTES, "%llu-%016llx", (unsigned long long) m.bytes,
+             (unsigned long long) h);
+    file_unmap(&m);
+    return ERR_OK;
+}
+
+char *part_path(const char *directory, const struct plan *p, uint32_t segment)
+{
+    char *path = NULL;
+    if (asprintf(&path, "%s/c%04us%03u.safetensors", directory, p->segments[segment].cue,
+                 p->segments[segment].index) < 0)
+        return NULL;
+    return path;
+}
+
+static bool fits(const struct part *part, const struct plan *p, uint32_t segment)
+{
+    const struct plan_segment *s = &p->segments[segment];
+    return part->tokens.dtype == DTYPE_I32 && part->tokens.rank == 2 &&
+           part->tokens.shape[0] >= 1 && part->tokens.shape[0] <= MODEL_MAX_CODEBOOKS &&
+           part->tokens.shape[1] == s->columns && part->pcm.dtype == DTYPE_F32 &&
+           part->pcm.rank == 1 && part->pcm.shape[0] == (uint64_t) plan_segment_samples(p, segment);
+}
+
+enum err part_open(struct part *out, const char *directory, const struct plan *p, uint32_t segment)
+{
+    *out = (struct part){ 0 };
+    char *path = part_path(directory, p, segment);
+    if (!path)
+        return ERR_NOMEM;
+    enum err e = safetensors_open(&out->file, path);
+    if (!e) {
+        const char *key = safetensors_metadata(out->file, KEY_NAME);
+        if (!key || !safetensors_find(out->file, "tokens", &out->tokens) ||
+            !safetensors_find(out->file, "pcm", &out->pcm) || !fits(out, p, segment)) {
+            log_error("%s: not the part that this plan asks for; compose it again", path);
+            e = ERR_INPUT;
+        } else {
+            snprintf(out->key, sizeof(out->key), "%s", key);
+            out->codebooks = (uint32_t) out->tokens.shape[0];
+        }
+    }
+    free(path);
+    if (e)
+        part_close(out);
+    return e;
+}
+
+void part_close(struct part *p)
+{
+    safetensors_close(&p->file);
+    *p = (struct part){ 0 };
+}
+
+bool part_exists(const char *directory, const struct plan *p, uint32_t segment)
+{
+    char *path = part_path(directory, p, segment);
+    const bool there = path && access(path, F_OK) == 0;
+    free(path);
+    return there;
+}
+
+bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment, const char *key)
+{
+    struct part part;
+    if (!part_exists(directory, p, segment) || part_open(&part, directory, p, segment))
+        return false;
+    const bool same = strcmp(part.key, key) == 0;
+    part_close(&part);
+    return same;
+}
+
+enum err part_write(const char *directory, const struct plan *p, uint32_t segment, const char *key,
+                    uint32_t codebooks, const int32_t *tokens, const float *pcm)
+{
+    char *path = part_path(directory, p, segment);
+    if (!path)
+        return ERR_NOMEM;
+    const struct safetensors_item items[] = {
+        { .name = "tokens", .dtype = DTYPE_I32, .rank = 2,
+          .shape = { codebooks, p->segments[segment].columns }, .data = tokens },
+        { .name = "pcm", .dtype = DTYPE_F32, .rank = 1,
+          .shape = { (uint64_t) plan_segment_samples(p, segment) }, .data = pcm },
+    };
+    const struct safetensors_string strings[] = {
+        { KEY_NAME, key },
+        { "underscore.software", UNDERSCORE_VERSION },
+    };
+    const enum err e = safetensors_write(path, &(struct safetensors_write_params){
+        .items = items, .item_count = 2, .metadata = strings, .metadata_count = 2,
+    });
+    free(path);
+    return e;
+}
+
+#define HELD_ROOM (sizeof(((struct part_loader *) 0)->held) / sizeof(((struct part_loader *) 0)->held[0]))
+
+void part_loader_init(struct part_loader *l, const char *directory, const struct plan *p)
+{
+    *l = (struct part_loader){ .directory = directory, .plan = p };
+    for (size_t i = 0; i < HELD_ROOM; i++)
+        l->held[i].segment = -1;
+}
+
+enum err part_loader_load(void *user, uint32_t segment, const float **pcm, uint64_t *samples)
+{
+    struct part_loader *l = user;
+    for (size_t i = 0; i < HELD_ROOM; i++) {
+        if (l->held[i].segment >= 0)
+            continue;
+        const enum err e = part_open(&l->held[i].part, l->directory, l->plan, segment);
+        if (e)
+            return e;
+        l->held[i].segment = segment;
+        *pcm = l->held[i].part.pcm.data; // the writer aligned it
+        *samples = l->held[i].part.pcm.shape[0];
+        return ERR_OK;
+    }
+    return ERR_BUG;
+}
+
+void part_loader_release(void *user, uint32_t segment, const float *pcm)
+{
+    struct part_loader *l = user;
+    (void) segment;
+    for (size_t i = 0; i < HELD_ROOM; i++)
+        if (l->held[i].segment >= 0 && l->held[i].part.pcm.data == (const void *) pcm) {
+            part_close(&l->held[i].part);
+            l->held[i].segment = -1;
+            return;
+        }
+}
+
+void part_loader_finish(struct part_loader *l)
+{
+    for (size_t i = 0; i < HELD_ROOM; i++)
+        part_close(&l->held[i].part);
+}

@@ -1,0 +1,67 @@
+// parts: composed segments on disk, one safetensors file each: `tokens` I32
+// [K, columns] and `pcm` F32 [samples], and in the metadata the key of all that
+// the music depends on. A part is written whole or not at all.
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/timeline/plan.h"
+#include "worker/weights/safetensors.h"
+
+// Everything a segment's music depends on beside the plan. Strings outlive it.
+struct part_inputs {
+    const char *model_sha256;
+    const char *film; // film_identity()
+    double temperature, top_p, guidance;
+    int64_t top_k;
+};
+
+#define PART_KEY_BYTES 512
+
+// The inputs of a segment in words, its predecessors' folded into a hash: two
+// parts with the same key hold the same music on one device. Readable, so that a
+// part can be asked what it was made of.
+void part_key(char out[PART_KEY_BYTES], const struct part_inputs *in, const struct plan *p,
+              uint32_t segment);
+
+// What a film file is, whatever it is called and wherever it lies: its size and
+// a hash (FNV-1a, 64 bits) of its first and last MiB. ERR_MISSING logs.
+#define FILM_IDENTITY_BYTES 64
+ERR_CHECKED enum err film_identity(char out[FILM_IDENTITY_BYTES], const char *path);
+
+// "DIR/c0003s002.safetensors". The caller frees; NULL when out of memory.
+char *part_path(const char *directory, const struct plan *p, uint32_t segment);
+
+struct part {
+    struct safetensors *file;
+    struct tensor_view tokens, pcm;
+    uint32_t codebooks;
+    char key[PART_KEY_BYTES];
+};
+
+// Open a part and check that it fits the plan. ERR_MISSING: not there, or
+// another program's; ERR_INPUT: damaged, or of another plan. Logs.
+ERR_CHECKED enum err part_open(struct part *out, const char *directory, const struct plan *p,
+                               uint32_t segment);
+void part_close(struct part *p); // a zeroed one is fine
+
+// Is there a file for the segment? And one made of just these inputs? Neither
+// logs.
+bool part_exists(const char *directory, const struct plan *p, uint32_t segment);
+bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment, const char *key);
+
+ERR_CHECKED enum err part_write(const char *directory, const struct plan *p, uint32_t segment,
+                                const char *key, uint32_t codebooks, const int32_t *tokens,
+                                const float *pcm);
+
+// A loader for stitch over a directory of parts: `user` is a struct part_loader.
+struct part_loader {
+    const char *directory;
+    const struct plan *plan;
+    struct { int64_t segment; struct part part; } held[8]; // STITCH_MAX_HELD and some
+};
+void part_loader_init(struct part_loader *l, const char *directory, const struct plan *p);
+enum err part_loader_load(void *user, uint32_t segment, const float **pcm, uint64_t *samples);
+void part_loader_release(void *user, uint32_t segment, const float *pcm);
+void part_loader_finish(struct part_loader *l);

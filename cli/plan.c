@@ -1,0 +1,89 @@
+// plan: film -> cues and segments, printed or kept.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/film_plan.h"
+#include "cli/interrupt.h"
+#include "cli/verb.h"
+#include "common/timeline/plan_json.h"
+#include "worker/weights/model_file.h"
+
+struct plan_verb {
+    struct talk_settings talk;
+    struct plan_options plan;
+    const char *model, *output;
+};
+
+// The facts of the model named, or of the published one.
+static enum err model_facts(const char *path, struct plan_model *out)
+{
+    *out = plan_model_published();
+    if (!path)
+        return ERR_OK;
+    struct model_file *m;
+    const enum err e = model_file_open(&m, path);
+    if (!e)
+        *out = plan_model_of(model_file_config(m));
+    model_file_close(&m);
+    return e;
+}
+
+static enum err print_plan(const struct plan *p, const struct plan_verb *v)
+{
+    if (v->output)
+        return film_plan_write(p, v->output);
+    if (v->talk.json)
+        return film_plan_write(p, "-");
+    char *table = plan_to_table(p);
+    if (!table)
+        return ERR_NOMEM;
+    fputs(table, stdout);
+    free(table);
+    return ERR_OK;
+}
+
+enum err verb_plan(int argc, char **argv)
+{
+    struct plan_verb v = { .model = getenv("UNDERSCORE_MODEL") };
+    struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS];
+    const struct option_spec own[] = {
+        { .name = "Plan", .kind = OPTION_HEADING },
+        { .name = "output", .letter = 'o', .kind = OPTION_STRING, .target = &v.output, .value = "PLAN.json",
+          .help = "keep the plan, for `compose` and `stitch`; - is standard output" },
+        { .name = "model", .letter = 'm', .kind = OPTION_STRING, .target = &v.model, .value = "FILE",
+          .help = "the model that will compose (one like the published)" },
+        { 0 },
+    };
+    talk_table(&v.talk, talk);
+    plan_table(&v.plan, plan);
+    const struct option_spec *const tables[] = { own, plan, talk };
+    const struct verb_page page = {
+        .usage = "underscore plan FILM [-o PLAN.json] [OPTIONS]",
+        .summary = "Find a film's scene changes and plan its music: cues from cut to cut, and in each the\n"
+                   "segments that the model composes one after the other.",
+        .examples = "  underscore plan film.mkv\n"
+                    "  underscore plan film.mkv -o plan.json --max-cue 2:00",
+        .tables = tables, .table_count = 3, .min_arguments = 1, .max_arguments = 1,
+    };
+    struct verb_arguments arguments;
+    enum err e = options_parse(&page, argc, argv, &arguments);
+    if (e || arguments.help_shown)
+        return e;
+    talk_apply(&v.talk);
+    interrupt_watch();
+
+    struct film film = { 0 };
+    struct plan_model model;
+    struct plan *p = NULL;
+    e = model_facts(v.model, &model);
+    if (!e)
+        e = film_probe(&film, arguments.values[0]);
+    if (!e)
+        e = film_plan_make(&p, &film, &v.plan, &model, v.talk.quiet);
+    if (!e)
+        e = print_plan(p, &v);
+    plan_destroy(&p);
+    film_release(&film);
+    return e;
+}

@@ -1,0 +1,134 @@
+// render: kept tokens to a new delivery, without the decoder.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/film_plan.h"
+#include "cli/finish_film.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/tokens.h"
+#include "cli/verb.h"
+#include "cli/work_dir.h"
+#include "common/base/log.h"
+
+struct render_verb {
+    struct talk_settings talk;
+    struct model_options model;
+    struct delivery_options delivery;
+    const char *film;
+};
+
+static enum err render_segment(struct composer *c, const struct plan *p, const char *tokens_dir,
+                               const char *parts, uint32_t segment, uint32_t codebooks)
+{
+    const uint64_t samples = (uint64_t) plan_segment_samples(p, segment);
+    int32_t *tokens = NULL;
+    float *pcm = malloc(samples * sizeof(*pcm));
+    enum err e = pcm ? tokens_read(&tokens, tokens_dir, p, segment, codebooks) : ERR_NOMEM;
+    if (!e)
+        e = composer_render(c, tokens, p->segments[segment].columns, pcm);
+    if (!e)
+        e = part_write(parts, p, segment, "rendered", codebooks, tokens, pcm);
+    free(tokens);
+    free(pcm);
+    return e;
+}
+
+static enum err render_all(const struct render_verb *v, const struct plan *p,
+                           const struct job_model *model, const char *tokens_dir, const char *parts)
+{
+    struct device *device = NULL;
+    struct composer *composer = NULL;
+    enum err e = device_open_for(&device, &v->model);
+    if (!e)
+        e = composer_open(&composer, &(struct composer_params){
+            .device = device, .tensors = model_file_tensors(model->file), .batch = 1,
+            .max_columns = 1, .max_frames = 1 });
+    struct progress bar = { 0 };
+    progress_begin(&bar, "rendering", 0, v->talk.quiet);
+    for (uint32_t i = 0; !e && i < p->segment_count; i++) {
+        e = interrupt_asked() ? ERR_STOP
+                              : render_segment(composer, p, tokens_dir, parts, i, model->config->codec.codebooks);
+        progress_update(&bar, (double) p->segments[i].end_ms / 1000, (double) p->film.duration_ms / 1000);
+    }
+    progress_end(&bar);
+    composer_close(&composer);
+    device_close(&device);
+    return e;
+}
+
+static enum err run(const struct render_verb *v, const char *tokens_dir)
+{
+    struct film film = { 0 };
+    struct job_model model = { 0 };
+    struct plan *p = NULL;
+    struct finish_result finished = { 0 };
+    char *plan_path = NULL, *parts = NULL;
+    json_t *report = NULL;
+    if (asprintf(&plan_path, "%s/plan.json", tokens_dir) < 0)
+        return ERR_NOMEM;
+    enum err e = film_plan_read(&p, plan_path);
+    if (!e)
+        e = film_plan_film(&film, p, v->film);
+    if (!e)
+        e = finish_check(&v->delivery, &film);
+    if (!e)
+        e = job_model_open(&model, &v->model);
+    if (!e)
+        e = job_model_fits(&model, p);
+    if (!e && !(parts = work_dir_path(v->delivery.output ? v->delivery.output : v->delivery.wav)))
+        e = ERR_NOMEM;
+    if (!e)
+        e = work_dir_begin(parts, false, false);
+    if (!e) {
+        e = render_all(v, p, &model, tokens_dir, parts);
+        if (!e)
+            e = finish_film(p, parts, &film, &v->delivery, v->talk.quiet, &finished);
+        work_dir_remove(parts);
+    }
+    if (!e && !(report = report_make(p, &film, &model, NULL, NULL, &finished)))
+        e = ERR_NOMEM;
+    if (!e && v->delivery.report)
+        e = json_write(report, v->delivery.report);
+    if (!e && v->talk.json)
+        e = json_write(report, "-");
+    json_decref(report);
+    finish_result_release(&finished);
+    free(plan_path);
+    free(parts);
+    plan_destroy(&p);
+    job_model_close(&model);
+    film_release(&film);
+    return e;
+}
+
+enum err verb_render(int argc, char **argv)
+{
+    struct render_verb v = { 0 };
+    struct option_spec talk[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS], delivery[SETTINGS_MAX_SPECS];
+    const struct option_spec own[] = {
+        { .name = "Render", .kind = OPTION_HEADING },
+        { .name = "film", .kind = OPTION_STRING, .target = &v.film, .value = "FILE",
+          .help = "where the film is now, if not where the plan says" },
+        { 0 },
+    };
+    talk_table(&v.talk, talk);
+    model_table(&v.model, model);
+    delivery_table(&v.delivery, delivery);
+    const struct option_spec *const tables[] = { own, delivery, model, talk };
+    const struct verb_page page = {
+        .usage = "underscore render TOKENS-DIR -o OUT --model FILE [OPTIONS]",
+        .summary = "Make a new delivery of tokens that `score --keep-tokens` kept: another container, loudness\n"
+                   "or codec. The music is the same; the decoder does not run.",
+        .examples = "  underscore render tokens/ -o film-r128.mkv --loudness -23 --model gvmgen.safetensors",
+        .tables = tables, .table_count = 4, .min_arguments = 1, .max_arguments = 1,
+    };
+    struct verb_arguments arguments;
+    const enum err e = options_parse(&page, argc, argv, &arguments);
+    if (e || arguments.help_shown)
+        return e;
+    talk_apply(&v.talk);
+    interrupt_watch();
+    return run(&v, arguments.values[0]);
+}

@@ -1,0 +1,201 @@
+// score: a film in, a scored film out: plan, compose, stitch in one go.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/film_plan.h"
+#include "cli/finish_film.h"
+#include "cli/interrupt.h"
+#include "cli/tokens.h"
+#include "cli/verb.h"
+#include "cli/work_dir.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+struct score_verb {
+    struct talk_settings talk;
+    struct plan_options plan;
+    struct model_options model;
+    struct delivery_options delivery;
+    const char *keep_tokens, *work;
+    bool resume, restart;
+};
+
+// Everything a run holds; zeroed is empty.
+struct score {
+    const struct score_verb *v;
+    struct film film;
+    struct job_model model;
+    struct plan *plan;
+    char *work;
+    struct compose_result composed;
+    struct finish_result finished;
+    double started;
+};
+
+static void score_finish(struct score *s)
+{
+    finish_result_release(&s->finished);
+    free(s->work);
+    plan_destroy(&s->plan);
+    job_model_close(&s->model);
+    film_release(&s->film);
+}
+
+// All that can be refused before the work begins.
+static enum err prepare(struct score *s, const char *film)
+{
+    const struct score_verb *v = s->v;
+    enum err e = film_probe(&s->film, film);
+    if (!e)
+        e = finish_check(&v->delivery, &s->film);
+    if (!e)
+        e = job_model_open(&s->model, &v->model);
+    if (e)
+        return e;
+    const char *license = model_file_license(s->model.file);
+    if (*license)
+        log_info("the model's licence: %.60s%s (underscore inspect shows all of it)", license,
+                 strlen(license) > 60 ? "..." : "");
+    const char *beside = v->delivery.output ? v->delivery.output : v->delivery.wav;
+    s->work = v->work ? strdup(v->work) : work_dir_path(beside);
+    if (!s->work)
+        return ERR_NOMEM;
+    return work_dir_begin(s->work, v->resume, v->restart);
+}
+
+// A plan made by the run that is taken up is that run's plan, unless the
+// options say something else: scene detection is not done twice.
+static enum err make_plan(struct score *s)
+{
+    const struct plan_model model = plan_model_of(s->model.config);
+    char *kept = NULL;
+    if (asprintf(&kept, "%s/plan.json", s->work) < 0)
+        return ERR_NOMEM;
+    enum err e = film_plan_make(&s->plan, &s->film, &s->v->plan, &model, s->v->talk.quiet);
+    if (!e)
+        e = film_plan_write(s->plan, kept);
+    free(kept);
+    return e;
+}
+
+static enum err compose(struct score *s)
+{
+    return compose_film(&(struct compose_film){
+        .plan = s->plan,
+        .film = &s->film,
+        .model = &s->model,
+        .options = &s->v->model,
+        .directory = s->work,
+        .replace = true,
+        .quiet = s->v->talk.quiet,
+    }, &s->composed);
+}
+
+static void format_at(char *out, size_t n, int64_t ms)
+{
+    snprintf(out, n, "%lld:%02lld.%lld", (long long) (ms / 60000), (long long) (ms / 1000 % 60),
+             (long long) (ms / 100 % 10));
+}
+
+static void print_summary(const struct score *s)
+{
+    const struct plan *p = s->plan;
+    const struct delivery_report *d = &s->finished.delivery;
+    printf("%s: %u cue%s, %u segment%s\n", s->film.path, p->cue_count, p->cue_count == 1 ? "" : "s",
+           p->segment_count, p->segment_count == 1 ? "" : "s");
+    for (uint32_t i = 0; i < p->cue_count; i++) {
+        char from[24], to[24];
+        format_at(from, sizeof(from), p->cues[i].cut_ms);
+        format_at(to, sizeof(to), p->cues[i].next_cut_ms);
+        printf("  cue %-3u %9s - %-9s %u segment%s\n", i, from, to, p->cues[i].segments,
+               p->cues[i].segments == 1 ? "" : "s");
+    }
+    printf("loudness %.1f LUFS, true peak %.1f dBTP, %s\n", d->after.integrated_lufs,
+           d->after.true_peak_dbtp, d->codec);
+    const double took = clock_seconds() - s->started;
+    const double length = (double) s->film.duration_ms / 1000;
+    printf("%.1f s of music in %.1f s (%.2fx real time)\n", length, took, length / took);
+    if (s->v->delivery.output)
+        printf("%s\n", s->v->delivery.output);
+    if (s->v->delivery.wav)
+        printf("%s\n", s->v->delivery.wav);
+}
+
+static enum err report(const struct score *s)
+{
+    const struct score_verb *v = s->v;
+    json_t *r = report_make(s->plan, &s->film, &s->model, &v->model, &s->composed, &s->finished);
+    enum err e = r ? ERR_OK : ERR_NOMEM;
+    if (!e && v->delivery.report)
+        e = json_write(r, v->delivery.report);
+    if (!e && v->talk.json)
+        e = json_write(r, "-");
+    json_decref(r);
+    if (!e && !v->talk.json && !v->talk.quiet)
+        print_summary(s);
+    return e;
+}
+
+static enum err run(const struct score_verb *v, const char *film)
+{
+    struct score s = { .v = v, .started = clock_seconds() };
+    enum err e = prepare(&s, film);
+    if (!e)
+        e = make_plan(&s);
+    if (!e)
+        e = compose(&s);
+    if (!e && v->keep_tokens)
+        e = tokens_keep(s.plan, s.work, v->keep_tokens);
+    if (!e)
+        e = finish_film(s.plan, s.work, &s.film, &v->delivery, v->talk.quiet, &s.finished);
+    if (!e)
+        e = report(&s);
+    if (!e)
+        work_dir_remove(s.work);
+    else if (e == ERR_STOP)
+        log_info("stopped; what is composed is kept in %s: run again with --resume", s.work);
+    score_finish(&s);
+    return e;
+}
+
+enum err verb_score(int argc, char **argv)
+{
+    struct score_verb v = { 0 };
+    struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS],
+        delivery[SETTINGS_MAX_SPECS];
+    const struct option_spec own[] = {
+        { .name = "Taking up work", .kind = OPTION_HEADING },
+        { .name = "resume", .kind = OPTION_FLAG, .target = &v.resume,
+          .help = "take up what an interrupted run has finished" },
+        { .name = "restart", .kind = OPTION_FLAG, .target = &v.restart, .help = "throw it away" },
+        { .name = "work", .kind = OPTION_STRING, .target = &v.work, .value = "DIR",
+          .help = "where finished segments are kept meanwhile (OUT.underscore)" },
+        { .name = "keep-tokens", .kind = OPTION_STRING, .target = &v.keep_tokens, .value = "DIR",
+          .help = "keep the tokens, from which `render` makes another delivery" },
+        { 0 },
+    };
+    talk_table(&v.talk, talk);
+    plan_table(&v.plan, plan);
+    model_table(&v.model, model);
+    delivery_table(&v.delivery, delivery);
+    const struct option_spec *const tables[] = { delivery, plan, model, own, talk };
+    const struct verb_page page = {
+        .usage = "underscore score FILM -o OUT --model FILE [OPTIONS]",
+        .summary = "Watch a film, compose its music and deliver the film with the music as a further track.\n"
+                   "The picture is not encoded again. The same film, model, settings, seed and device give\n"
+                   "the same music.",
+        .examples = "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
+                    "  underscore score film.mkv -o scored.mkv --seed 7 --loudness -23 --report report.json\n"
+                    "  underscore score film.mov --wav music.wav --max-cue 1:30\n"
+                    "  underscore score film.mp4 -o scored.mp4 --resume     after a Ctrl-C",
+        .tables = tables, .table_count = 5, .min_arguments = 1, .max_arguments = 1,
+    };
+    struct verb_arguments arguments;
+    const enum err e = options_parse(&page, argc, argv, &arguments);
+    if (e || arguments.help_shown)
+        return e;
+    talk_apply(&v.talk);
+    interrupt_watch();
+    return run(&v, arguments.values[0]);
+}

@@ -1,0 +1,72 @@
+// stitch: parts to a delivered film.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/film_plan.h"
+#include "cli/finish_film.h"
+#include "cli/interrupt.h"
+#include "cli/verb.h"
+#include "common/base/log.h"
+
+struct stitch_verb {
+    struct talk_settings talk;
+    struct delivery_options delivery;
+    const char *film;
+};
+
+static enum err run(const struct stitch_verb *v, const char *plan_path, const char *directory)
+{
+    struct film film = { 0 };
+    struct plan *p = NULL;
+    struct finish_result finished = { 0 };
+    json_t *report = NULL;
+    enum err e = film_plan_read(&p, plan_path);
+    if (!e)
+        e = film_plan_film(&film, p, v->film);
+    if (!e)
+        e = finish_check(&v->delivery, &film);
+    if (!e)
+        e = finish_film(p, directory, &film, &v->delivery, v->talk.quiet, &finished);
+    if (!e) {
+        report = report_make(p, &film, NULL, NULL, NULL, &finished);
+        e = report ? ERR_OK : ERR_NOMEM;
+    }
+    if (!e && v->delivery.report)
+        e = json_write(report, v->delivery.report);
+    if (!e && v->talk.json)
+        e = json_write(report, "-");
+    json_decref(report);
+    finish_result_release(&finished);
+    plan_destroy(&p);
+    film_release(&film);
+    return e;
+}
+
+enum err verb_stitch(int argc, char **argv)
+{
+    struct stitch_verb v = { 0 };
+    struct option_spec talk[SETTINGS_MAX_SPECS], delivery[SETTINGS_MAX_SPECS];
+    const struct option_spec own[] = {
+        { .name = "Stitch", .kind = OPTION_HEADING },
+        { .name = "film", .kind = OPTION_STRING, .target = &v.film, .value = "FILE",
+          .help = "where the film is now, if not where the plan says" },
+        { 0 },
+    };
+    talk_table(&v.talk, talk);
+    delivery_table(&v.delivery, delivery);
+    const struct option_spec *const tables[] = { own, delivery, talk };
+    const struct verb_page page = {
+        .usage = "underscore stitch PLAN.json DIR -o OUT [OPTIONS]",
+        .summary = "Crossfade the parts that `compose` left in DIR into one track and deliver it.",
+        .examples = "  underscore stitch plan.json parts/ -o film-scored.mkv --report report.json",
+        .tables = tables, .table_count = 3, .min_arguments = 2, .max_arguments = 2,
+    };
+    struct verb_arguments arguments;
+    const enum err e = options_parse(&page, argc, argv, &arguments);
+    if (e || arguments.help_shown)
+        return e;
+    talk_apply(&v.talk);
+    interrupt_watch();
+    return run(&v, arguments.values[0], arguments.values[1]);
+}

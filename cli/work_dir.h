@@ -1,0 +1,18 @@
+// work_dir: where a run keeps its parts until the film is delivered, so that an
+// interrupted one can be taken up.
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/base/err.h"
+
+// "OUT.underscore". The caller frees; NULL when out of memory.
+char *work_dir_path(const char *output);
+
+// Make it. One with parts in it is taken up when `resume`, emptied when
+// `restart`, and otherwise refused (ERR_CREATE) with a line that says so.
+ERR_CHECKED enum err work_dir_begin(const char *path, bool resume, bool restart);
+
+// Remove it with the parts, plan and temporary files in it, and nothing else
+// that somebody may have put there.
+void work_dir_remove(const char *path);
