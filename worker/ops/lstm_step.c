@@ -1,0 +1,109 @@
+#include "worker/ops/lstm_step.h"
+
+#include <string.h>
+
+#include "common/base/bytes.h"
+#include "lstm_step_f16.spv.h"
+#include "lstm_step_f32.spv.h"
+#include "lstm_step_plain_f16.spv.h"
+#include "lstm_step_plain_f32.spv.h"
+
+#define KERNEL(variant, texel_bindings) { \
+    .name = "lstm_step_" #variant, .code = lstm_step_##variant##_spv, \
+    .code_bytes = sizeof(lstm_step_##variant##_spv), .bindings = 6, .texels = (texel_bindings), \
+    .push_bytes = sizeof(struct lstm_step_push), .full_subgroups = true }
+
+static const struct kernel kernels[2][2] = { // [texels][f16]
+    { KERNEL(plain_f32, 0), KERNEL(plain_f16, 0) },
+    { KERNEL(f32, 3), KERNEL(f16, 3) },
+};
+
+static uint32_t blocks_of(uint32_t hidden, bool f16)
+{
+    return f16 ? (hidden + 7) / 8 : (hidden + 3) / 4;
+}
+
+static uint32_t state_stride(uint32_t hidden)
+{
+    return (uint32_t) round_up(hidden, 8);
+}
+
+uint64_t lstm_weights_bytes(uint32_t hidden, bool f16)
+{
+    return 4ull * hidden * blocks_of(hidden, f16) * 16;
+}
+
+enum err lstm_weights_load(struct lstm_weights *out, struct device *d, struct arena *a,
+                           const void *data, uint32_t hidden, bool f16)
+{
+    *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16 };
+    enum err e = arena_alloc_texels(a, lstm_weights_bytes(hidden, f16), &out->span);
+    const size_t from = (size_t) hidden * (f16 ? 2 : 4);
+    const size_t to = 16 * (size_t) blocks_of(hidden, f16);
+    for (uint32_t gate = 0; !e && gate < 4; gate++) {
+        void *rows;
+        e = span_write_begin(d, out->span, gate * hidden * to, hidden * to, &rows);
+        if (e)
+            break;
+        for (size_t r = 0; r < hidden; r++) {
+            uint8_t *row = (uint8_t *) rows + r * to;
+            memcpy(row, (const uint8_t *) data + (gate * (size_t) hidden + r) * from, from);
+            memset(row + from, 0, to - from);
+        }
+        e = span_write_end(d);
+    }
+    return e;
+}
+
+static uint64_t h_bytes(uint32_t hidden)
+{
+    return 2ull * LSTM_MOST_SEQUENCES * state_stride(hidden) * 4;
+}
+
+uint64_t lstm_state_bytes(uint32_t hidden)
+{
+    return h_bytes(hidden) + LSTM_MOST_SEQUENCES * hidden * 4ull;
+}
+
+enum err lstm_state_create(struct lstm_state *out, struct arena *a, uint32_t hidden)
+{
+    const enum err e = arena_alloc_texels(a, h_bytes(hidden), &out->h);
+    return e ? e : arena_alloc(a, LSTM_MOST_SEQUENCES * hidden * 4ull, &out->cell);
+}
+
+enum err lstm_state_clear(struct device *d, const struct lstm_state *state)
+{
+    const enum err e = span_zero(d, state->h);
+    return e ? e : span_zero(d, state->cell);
+}
+
+// Pairs of units per workgroup: enough workgroups to fill any device, no more.
+#define MOST_GROUPS 512u
+
+void op_lstm_step(struct stream *s, const struct lstm_step *l)
+{
+    const struct lstm_weights *w = l->w;
+    const uint32_t half_units = (w->hidden + 1) / 2;
+    const uint32_t pairs = (half_units + MOST_GROUPS - 1) / MOST_GROUPS;
+    const uint32_t quads = state_stride(w->hidden) / 4;
+    struct lstm_step_push push = {
+        .hidden = w->hidden,
+        .blocks = blocks_of(w->hidden, w->f16),
+        .pairs = pairs,
+        .state_in = l->turn % 2 * LSTM_MOST_SEQUENCES * quads,
+        .state_out = (l->turn + 1) % 2 * LSTM_MOST_SEQUENCES * quads,
+        .state_quads = quads,
+        .flags = l->add ? LSTM_STEP_ADD : 0u,
+    };
+    memcpy(push.gates_row, l->gates_row, sizeof(push.gates_row));
+    memcpy(push.y_row, l->y_row, sizeof(push.y_row));
+    const bool texels = w->span.view && l->state->h.view;
+    stream_dispatch(s, &kernels[texels][w->f16], &(struct dispatch){
+        .bind = { w->span, l->state->h, l->gates, l->state->h, l->state->cell, l->y },
+        .push = &push,
+        .constants = { device_facts(stream_device(s))->subgroup, l->sequences },
+        .constant_count = 2,
+        .groups = { (half_units + pairs - 1) / pairs, 1, 1 },
+        .flops = 8.0 * l->sequences * w->hidden * w->hidden,
+    });
+}
