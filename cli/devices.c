@@ -15,17 +15,22 @@ struct settings {
 static enum err parse(struct settings *s, struct verb_arguments *a, int argc, char **argv)
 {
     const struct option_spec specs[] = {
-        { .name = "device", .letter = 'd', .kind = OPTION_STRING, .target = &s->device,
-          .value = "WHICH", .help = "an index, a UUID, or a part of a name: say what that would choose" },
+        { .name = "device",
+          .letter = 'd',
+          .kind = OPTION_STRING,
+          .target = &s->device,
+          .value = "WHICH",
+          .help = "an index, a UUID, or a part of a name: say what that would choose" },
         { .name = "json", .kind = OPTION_FLAG, .target = &s->json, .help = "for programs" },
         { .name = NULL },
     };
     const struct option_spec *const tables[] = { specs };
     const struct verb_page page = {
         .usage = "underscore devices [--device WHICH] [--json]",
-        .summary = "Lists the Vulkan devices of this machine, with what each can do, and marks the\n"
-                   "one that the other verbs would use: a discrete GPU before an integrated one\n"
-                   "before the CPU.",
+        .summary =
+            "Lists the Vulkan devices of this machine, with what each can do, and marks the\n"
+            "one that the other verbs would use: a discrete GPU before an integrated one\n"
+            "before the CPU.",
         .examples = "  underscore devices --device nvidia\n",
         .tables = tables,
         .table_count = 1,
@@ -75,7 +80,8 @@ static void print_features(const char *label, const struct device_facts *f, bool
 static void print_device(const struct device_facts *f, bool chosen)
 {
     printf("%c %u  %s\n", chosen ? '*' : ' ', f->index, f->name);
-    printf("    %-9s%s, %s%s\n", "kind", device_kind_text(f->kind), device_vendor_text(f->vendor_id),
+    printf("    %-9s%s, %s%s\n", "kind", device_kind_text(f->kind),
+           device_vendor_text(f->vendor_id),
            f->usable ? "" : "; not usable: needs Vulkan 1.1 and a compute queue");
     printf("    %-9s%s, Vulkan %u.%u\n", "driver", f->driver, f->api_major, f->api_minor);
     printf("    %-9s%s\n", "uuid", f->uuid);
@@ -89,7 +95,8 @@ static void print_device(const struct device_facts *f, bool chosen)
     print_features("has too", f, false);
 }
 
-static void print_text(const struct device_facts *all, uint32_t count, const struct device_facts *chosen)
+static void print_text(const struct device_facts *all, uint32_t count,
+                       const struct device_facts *chosen)
 {
     for (uint32_t i = 0; i < count; i++)
         print_device(&all[i], &all[i] == chosen);
@@ -116,17 +123,19 @@ static json_t *device_json(const struct device_facts *f, bool chosen)
 {
     char version[32];
     snprintf(version, sizeof(version), "%u.%u", f->api_major, f->api_minor);
-    return json_pack("{sI ss ss ss ss sI sI ss ss sb sb sI sI s{sI sI sI} so}",
-                     "index", (json_int_t) f->index, "name", f->name, "uuid", f->uuid,
-                     "kind", device_kind_text(f->kind), "vendor", device_vendor_text(f->vendor_id),
-                     "vendor_id", (json_int_t) f->vendor_id, "device_id", (json_int_t) f->device_id,
-                     "driver", f->driver, "vulkan", version, "usable", f->usable, "chosen", chosen,
-                     "memory_bytes", (json_int_t) f->memory, "budget_bytes", (json_int_t) f->budget,
-                     "subgroup", "size", (json_int_t) f->subgroup, "min", (json_int_t) f->subgroup_min,
+    return json_pack("{sI ss ss ss ss sI sI ss ss sb sb sI sI s{sI sI sI} so}", "index",
+                     (json_int_t) f->index, "name", f->name, "uuid", f->uuid, "kind",
+                     device_kind_text(f->kind), "vendor", device_vendor_text(f->vendor_id),
+                     "vendor_id", (json_int_t) f->vendor_id, "device_id",
+                     (json_int_t) f->device_id, "driver", f->driver, "vulkan", version,
+                     "usable", f->usable, "chosen", chosen, "memory_bytes",
+                     (json_int_t) f->memory, "budget_bytes", (json_int_t) f->budget, "subgroup",
+                     "size", (json_int_t) f->subgroup, "min", (json_int_t) f->subgroup_min,
                      "max", (json_int_t) f->subgroup_max, "features", features_json(f));
 }
 
-static enum err print_json(const struct device_facts *all, uint32_t count, const struct device_facts *chosen)
+static enum err print_json(const struct device_facts *all, uint32_t count,
+                           const struct device_facts *chosen)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < count; i++)

@@ -11,6 +11,7 @@ static const struct {
     enum err (*run)(int argc, char **argv);
     const char *summary;
 } verbs[] = {
+    { "devices", verb_devices, "list the Vulkan devices, and which would be used" },
     { "inspect", verb_inspect, "print what a model is" },
     { "init-model", verb_init_model, "write a random model, for benchmarks and tests" },
     { NULL, NULL, NULL },

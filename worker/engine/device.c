@@ -414,7 +414,7 @@ static bool matches(const struct device_facts *f, const char *select)
     return *select && strcasestr(f->name, select);
 }
 
-static const struct device_facts *choose(const struct device_facts *all, uint32_t n,
+const struct device_facts *device_choose(const struct device_facts *all, uint32_t n,
                                          const char *select)
 {
     const struct device_facts *best = NULL;
@@ -459,7 +459,7 @@ static enum err open_logical(struct device *d)
         names[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
 
     if (!compute_family(d->physical, &d->queue_family))
-        return ERR_BUG; // choose() saw one
+        return ERR_BUG; // device_choose() saw one
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -507,7 +507,7 @@ enum err device_open(struct device **out, const struct device_params *p)
     e = list_with(d->instance, &all, &n, &physical);
     if (e)
         goto fail;
-    const struct device_facts *chosen = choose(all, n, p->select);
+    const struct device_facts *chosen = device_choose(all, n, p->select);
     e = ERR_UNAVAILABLE;
     if (!chosen)
         goto fail;

@@ -52,6 +52,11 @@ const char *device_vendor_text(uint32_t vendor_id);
 // ERR_UNAVAILABLE and says what to install.
 ERR_CHECKED enum err device_list(struct device_facts **out, uint32_t *count);
 
+// The one of `all` that device_open() would take for `select` (see below). NULL
+// when there is none; logs why, and what to do.
+const struct device_facts *device_choose(const struct device_facts *all, uint32_t count,
+                                         const char *select);
+
 struct device_params {
     // An index ("1"), a UUID or its beginning (>= 8 characters), or a part of
     // the name, any case. NULL: the best there is, discrete before integrated
