@@ -1,0 +1,65 @@
+#include "worker/ops/attention_step.h"
+
+#include "shaders/attention_step.h"
+#include "attention_step_f16.spv.h"
+#include "attention_step_f16_buffer.spv.h"
+#include "attention_step_f32.spv.h"
+#include "attention_step_f32_buffer.spv.h"
+
+#define TEXELS 0x1c // bindings 2, 3, 4: queries, keys, values
+
+static const struct kernel attention_step_kernels[2][2] = { // [f16][texels]
+    { { .name = "attention_step_f32_buffer", .code = attention_step_f32_buffer_spv,
+        .code_bytes = sizeof(attention_step_f32_buffer_spv), .bindings = 6,
+        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true },
+      { .name = "attention_step_f32", .code = attention_step_f32_spv,
+        .code_bytes = sizeof(attention_step_f32_spv), .bindings = 6, .texels = TEXELS,
+        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true } },
+    { { .name = "attention_step_f16_buffer", .code = attention_step_f16_buffer_spv,
+        .code_bytes = sizeof(attention_step_f16_buffer_spv), .bindings = 6,
+        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true },
+      { .name = "attention_step_f16", .code = attention_step_f16_spv,
+        .code_bytes = sizeof(attention_step_f16_spv), .bindings = 6, .texels = TEXELS,
+        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true } },
+};
+
+// Subgroups that share one row and head. A GPU has few workgroups to run at a
+// small batch and wants more in each; on a CPU a barrier costs more than it gives.
+static uint32_t subgroups(const struct device_facts *f, uint32_t width, uint32_t wanted)
+{
+    uint32_t n = wanted ? wanted : f->kind == DEVICE_CPU ? 1 : 8;
+    while (n > 1 && (n * f->subgroup > f->max_group_invocations ||
+                     n * (width + 2) * sizeof(float) > f->max_shared))
+        n /= 2;
+    return n;
+}
+
+void op_attention_step(struct stream *s, const struct attention_step *a)
+{
+    const struct kv_block *from = a->from;
+    const struct device_facts *f = device_facts(stream_device(s));
+    const struct attention_step_push push = {
+        .heads = from->heads,
+        .blocks = from->blocks,
+        .group = from->group,
+        .group_slots = from->group_slots,
+        .branches = from->branches,
+        .q_offset = a->q_offset / 4,
+        .q_stride = a->q_stride / 4,
+        .y_offset = a->y_offset,
+        .y_stride = a->y_stride,
+        .first_row = a->first_row,
+        .flags = a->cross ? ATTENTION_STEP_CROSS : 0u,
+        .scale = a->scale,
+    };
+    const bool texels = a->q.view && from->keys.view && from->values.view;
+    const uint32_t n = subgroups(f, from->width, a->subgroups);
+    stream_dispatch(s, &attention_step_kernels[from->f16][texels], &(struct dispatch){
+        .bind = { a->rows, a->slots, a->q, from->keys, from->values, a->y },
+        .push = &push,
+        .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4) },
+        .constant_count = 4,
+        .groups = { a->row_count, from->heads, 1 },
+        .flops = 4.0 * a->row_count * from->heads * from->width * a->reach,
+    });
+}
