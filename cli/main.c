@@ -12,6 +12,7 @@ static const struct {
     const char *summary;
 } verbs[] = {
     { "devices", verb_devices, "list the Vulkan devices, and which would be used" },
+    { "import", verb_import, "make a model file of the published PyTorch files" },
     { "inspect", verb_inspect, "print what a model is" },
     { "init-model", verb_init_model, "write a random model, for benchmarks and tests" },
     { NULL, NULL, NULL },

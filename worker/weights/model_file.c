@@ -122,7 +122,8 @@ static enum err choose_dtype(const struct item_list *l, const struct tensor_spec
         *out = DTYPE_F32;
     else if (l->params->precision == PRECISION_AS_SOURCE) {
         struct tensor_view t;
-        const enum err e = tensor_require(l->params->source, &t, spec->name, spec->rank, spec->shape);
+        const enum err e =
+            tensor_require(l->params->source, &t, spec->name, spec->rank, spec->shape);
         if (e)
             return e;
         *out = t.dtype;

@@ -36,4 +36,5 @@ struct model_file_write_params {
 };
 
 // Write a model, whole or not at all. Logs.
-ERR_CHECKED enum err model_file_write(const char *path, const struct model_file_write_params *p);
+ERR_CHECKED enum err model_file_write(const char *path,
+                                      const struct model_file_write_params *p);
