@@ -29,8 +29,9 @@ struct safetensors {
 
 static enum err refuse(const struct safetensors *s, const char *name, const char *why)
 {
-    log_error("%s: not a sound safetensors file: %s%s%s", s->path, name, *name ? ": " : "",
-              why);
+    if (s->path)
+        log_error("%s: not a sound safetensors file: %s%s%s", s->path, name, *name ? ": " : "",
+                  why);
     return ERR_INPUT;
 }
 
