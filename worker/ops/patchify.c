@@ -31,7 +31,7 @@ void op_patchify(struct stream *s, const struct patchify *p)
     };
     const uint32_t rows = (uint32_t) ((groups + widest - 1) / widest);
     stream_dispatch(s, p->normalised ? &f32_kernel : &u8_kernel, &(struct dispatch){
-        .bind = { p->frames_rgb, p->y },
+        .bind = { p->frames_in, p->y },
         .push = &push,
         .groups = { rows > 1 ? widest : (uint32_t) groups, rows, 1 },
         .flops = 20.0 * (double) count,

@@ -9,7 +9,7 @@
 struct patchify {
     // [frames][image][image][3] bytes, red green blue, the span rounded up to
     // whole words; or, with `normalised`, [frames][3][image][image] f32 as they are.
-    struct span frames_rgb;
+    struct span frames_in;
     bool normalised;
     struct span y;     // f32 [frames][1 + (image / patch)^2][y_stride], the first row zeros
     uint32_t frames;

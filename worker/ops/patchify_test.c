@@ -44,7 +44,7 @@ static void check(struct ops_fixture *f, uint32_t frames, uint32_t grid, uint32_
     float *dirt = noise_array(f, count, 9);
     const struct span y = span_of_floats(f, dirt, count);
     op_patchify(f->stream, &(struct patchify){
-        .frames_rgb = is_float ? span_of_floats(f, floats, pixels)
+        .frames_in = is_float ? span_of_floats(f, floats, pixels)
                                : span_with(f, bytes, (pixels + 3) / 4 * 4),
         .normalised = is_float,
         .y = y, .frames = frames, .image = image, .patch = patch, .y_stride = stride,
