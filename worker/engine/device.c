@@ -9,7 +9,7 @@
 #include "worker/engine/internal.h"
 
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
-#define CACHE_SHARE 0.9 // of a heap without VK_EXT_memory_budget: others live there too
+#define HEAP_SHARE 0.9 // of a heap without VK_EXT_memory_budget: others live there too
 
 static const char *result_text(VkResult r)
 {
@@ -211,6 +211,11 @@ static bool compute_family(VkPhysicalDevice p, uint32_t *out)
     return false;
 }
 
+static uint64_t budget_left(const VkPhysicalDeviceMemoryBudgetPropertiesEXT *b, uint32_t heap)
+{
+    return b->heapBudget[heap] > b->heapUsage[heap] ? b->heapBudget[heap] - b->heapUsage[heap] : 0;
+}
+
 static void fill_memory(struct device_facts *f, VkPhysicalDevice p, bool has_budget)
 {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
@@ -226,10 +231,7 @@ static void fill_memory(struct device_facts *f, VkPhysicalDevice p, bool has_bud
         if (!(h->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || h->size <= f->memory)
             continue;
         f->memory = h->size;
-        if (has_budget && budget.heapBudget[i] > budget.heapUsage[i])
-            f->budget = budget.heapBudget[i] - budget.heapUsage[i];
-        else
-            f->budget = (uint64_t) ((double) h->size * CACHE_SHARE);
+        f->budget = has_budget ? budget_left(&budget, i) : (uint64_t) ((double) h->size * HEAP_SHARE);
     }
     f->has_budget = has_budget;
 }
@@ -407,7 +409,7 @@ static bool matches(const struct device_facts *f, const char *select)
 {
     char *end;
     const unsigned long index = strtoul(select, &end, 10);
-    if (*select && !*end && strlen(select) < 8)
+    if (*select && !*end && strlen(select) <= 2) // "4060" is part of a name
         return index == f->index;
     if (strlen(select) >= 8 && !strncasecmp(f->uuid, select, strlen(select)))
         return true;

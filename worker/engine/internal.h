@@ -5,8 +5,6 @@
 
 #include "worker/engine/stream.h"
 
-#define STAGING_BYTES (16u << 20)
-
 struct pipeline {
     const struct kernel *kernel;
     uint32_t constants[KERNEL_MAX_CONSTANTS];
@@ -36,12 +34,16 @@ struct device {
     struct pipeline *pipelines;
     uint32_t pipeline_count, pipeline_room;
 
-    // Staging: made at the first upload to memory that is not mapped.
+    // Staging: made at the first upload to memory that is not mapped. Uploads
+    // wait in it, as copies recorded in `transfer`, until somebody could see
+    // the difference: staging_flush().
     struct arena *staging_arena;
     struct span staging;
+    uint64_t staged; // bytes of it that wait
     struct span write_to; // between span_write_begin and _end
     uint64_t write_offset, write_bytes;
     struct stream *transfer;
+    bool map_nothing; // set by tests: MEMORY_DEVICE is as on a discrete card
 };
 
 // Logs "DEVICE: WHAT: the result in words" and returns the code for it.
@@ -49,6 +51,9 @@ enum err vk_failed(const struct device *d, const char *what, VkResult r);
 
 // The instance shared by device_list() and device_open().
 ERR_CHECKED enum err instance_create(VkInstance *out, bool validation, struct device *for_messages);
+
+// Carry out the uploads that wait in the staging buffer.
+ERR_CHECKED enum err staging_flush(struct device *d);
 
 // The pipeline of (k, constants), compiled when it is new.
 ERR_CHECKED enum err pipeline_get(struct device *d, const struct kernel *k,

@@ -47,15 +47,30 @@ enum err pipeline_cache_open(struct device *d)
             log_warn("%s: damaged, made anew", path);
     }
     free(path);
-    d->pipeline_cache_bytes = sound ? m.bytes - HEADER_BYTES : 0;
     const VkPipelineCacheCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
-        .initialDataSize = d->pipeline_cache_bytes,
+        .initialDataSize = sound ? m.bytes - HEADER_BYTES : 0,
         .pInitialData = sound ? m.data + HEADER_BYTES : NULL,
     };
     const VkResult r = vkCreatePipelineCache(d->handle, &info, NULL, &d->pipeline_cache);
     file_unmap(&m);
+    // A driver takes nothing from another's file: what counts is what it took.
+    if (!r && sound && vkGetPipelineCacheData(d->handle, d->pipeline_cache, &d->pipeline_cache_bytes, NULL))
+        d->pipeline_cache_bytes = 0;
     return r ? vk_failed(d, "vkCreatePipelineCache", r) : ERR_OK;
+}
+
+static enum err cache_write(const char *path, const uint8_t *data, size_t n)
+{
+    struct out_file f;
+    const enum err e = out_file_open(&f, path);
+    if (e)
+        return e;
+    const uint64_t header[2] = { n, sum_of(data, n) };
+    fwrite(magic, 1, sizeof(magic), f.stream);
+    fwrite(header, 1, sizeof(header), f.stream);
+    fwrite(data, 1, n, f.stream);
+    return out_file_commit(&f);
 }
 
 // A cache that cannot be saved costs time at the next start and nothing else.
@@ -63,20 +78,13 @@ static void cache_save(struct device *d)
 {
     size_t n = 0;
     if (!d->cache_dir || vkGetPipelineCacheData(d->handle, d->pipeline_cache, &n, NULL) ||
-        n <= d->pipeline_cache_bytes)
+        n == d->pipeline_cache_bytes)
         return;
     uint8_t *data = malloc(n);
     char *path = cache_path(d);
-    struct out_file f;
     if (data && path && !vkGetPipelineCacheData(d->handle, d->pipeline_cache, &n, data) &&
-        !file_make_directory(d->cache_dir) && !out_file_open(&f, path)) {
-        const uint64_t header[2] = { n, sum_of(data, n) };
-        fwrite(magic, 1, sizeof(magic), f.stream);
-        fwrite(header, 1, sizeof(header), f.stream);
-        fwrite(data, 1, n, f.stream);
-        if (out_file_commit(&f))
-            log_warn("compiled kernels are not cached");
-    }
+        (file_make_directory(d->cache_dir) || cache_write(path, data, n)))
+        log_warn("compiled kernels are not cached: the next start takes as long as this one");
     free(path);
     free(data);
 }

@@ -58,6 +58,8 @@ void arena_destroy(struct arena **ap)
     struct arena *a = *ap;
     if (!a)
         return;
+    if (a != a->device->staging_arena && staging_flush(a->device))
+        log_debug("%s: freed while uploads to it failed", a->name);
     vkDeviceWaitIdle(a->device->handle);
     for (struct view *v = a->views, *next; v; v = next) {
         next = v->next;
@@ -98,7 +100,9 @@ static bool choose_type(const struct device *d, enum memory_kind kind, uint32_t 
     const VkMemoryPropertyFlags mapped =
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     const VkMemoryPropertyFlags cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    const VkMemoryPropertyFlags never = VK_MEMORY_PROPERTY_PROTECTED_BIT;
+    const VkMemoryPropertyFlags never =
+        VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
+        VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD;
     if (kind == MEMORY_SHARED)
         return find_type(d, allowed, mapped | cached, never, out) ||
                find_type(d, allowed, mapped, never, out);
@@ -119,6 +123,8 @@ static enum err block_bind(struct arena *a, struct block *b)
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
     VkResult r = vkCreateBuffer(d->handle, &info, NULL, &b->buffer);
+    if (r == VK_ERROR_OUT_OF_DEVICE_MEMORY)
+        return ERR_DEVICE_MEM; // the caller tries a smaller one, then complains
     if (r)
         return vk_failed(d, "vkCreateBuffer", r);
     VkMemoryRequirements need;
@@ -133,13 +139,14 @@ static enum err block_bind(struct arena *a, struct block *b)
     };
     r = vkAllocateMemory(d->handle, &allocate, NULL, &b->memory);
     if (r)
-        return ERR_DEVICE_MEM; // the caller tries a smaller one, then complains
+        return ERR_DEVICE_MEM;
     r = vkBindBufferMemory(d->handle, b->buffer, b->memory, 0);
     if (r)
         return vk_failed(d, "vkBindBufferMemory", r);
     const VkMemoryPropertyFlags mapped =
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    if ((d->memory.memoryTypes[type].propertyFlags & mapped) == mapped) {
+    const bool hidden = d->map_nothing && a->kind == MEMORY_DEVICE;
+    if (!hidden && (d->memory.memoryTypes[type].propertyFlags & mapped) == mapped) {
         r = vkMapMemory(d->handle, b->memory, 0, VK_WHOLE_SIZE, 0, (void **) &b->host);
         if (r)
             return vk_failed(d, "vkMapMemory", r);
@@ -202,6 +209,10 @@ static enum err grow(struct arena *a, uint64_t bytes)
 enum err arena_alloc(struct arena *a, uint64_t bytes, struct span *out)
 {
     *out = (struct span){ 0 };
+    if (bytes == 0)
+        return ERR_BUG;
+    if (bytes > UINT64_MAX - SPAN_ALIGNMENT)
+        return no_room(a, bytes, "no machine has so much");
     bytes = round_up(bytes, SPAN_ALIGNMENT);
     for (struct block *b = a->blocks; ; b = b ? b->next : NULL) {
         if (!b) {
@@ -263,27 +274,66 @@ static enum err staging_ready(struct device *d)
 {
     if (d->staging.buffer)
         return ERR_OK;
-    enum err e = arena_create(&d->staging_arena, d, MEMORY_SHARED, "staging");
-    if (!e)
-        e = arena_alloc(d->staging_arena, STAGING_BYTES, &d->staging);
-    if (!e)
+    enum err e = ERR_OK;
+    if (!d->staging_arena)
+        e = arena_create(&d->staging_arena, d, MEMORY_SHARED, "staging");
+    if (!e && !d->transfer)
         e = stream_create(&d->transfer, d);
+    if (!e)
+        e = arena_alloc(d->staging_arena, SPAN_WRITE_MOST, &d->staging);
+    if (!e)
+        stream_label(d->transfer, "transfer");
     return e;
 }
 
-static enum err staged_copy(struct device *d, struct span from, struct span to)
+enum err staging_flush(struct device *d)
 {
-    stream_label(d->transfer, "transfer");
-    stream_copy(d->transfer, from, to);
+    if (d->staged == 0)
+        return ERR_OK;
+    d->staged = 0;
     return stream_run(d->transfer);
 }
 
-enum err span_upload(struct device *d, struct span to, uint64_t offset, const void *data,
-                     uint64_t bytes)
+static bool inside(struct span s, uint64_t offset, uint64_t bytes)
+{
+    return offset <= s.bytes && bytes <= s.bytes - offset;
+}
+
+enum err span_write_begin(struct device *d, struct span to, uint64_t offset, uint64_t bytes, void **out)
+{
+    *out = NULL;
+    if (!inside(to, offset, bytes) || bytes == 0 || bytes > SPAN_WRITE_MOST)
+        return ERR_BUG;
+    d->write_to = to;
+    d->write_offset = offset;
+    d->write_bytes = bytes;
+    if (to.host) {
+        *out = to.host + offset;
+        return ERR_OK;
+    }
+    enum err e = staging_ready(d);
+    if (!e && bytes > d->staging.bytes - d->staged)
+        e = staging_flush(d);
+    if (!e)
+        *out = d->staging.host + d->staged;
+    return e;
+}
+
+enum err span_write_end(struct device *d)
+{
+    if (d->write_to.host)
+        return ERR_OK;
+    stream_copy(d->transfer, span_slice(d->staging, d->staged, d->write_bytes),
+                span_slice(d->write_to, d->write_offset, d->write_bytes));
+    d->staged += d->write_bytes;
+    return ERR_OK;
+}
+
+enum err span_upload(struct device *d, struct span to, uint64_t offset, const void *data, uint64_t bytes)
 {
     const uint8_t *from = data;
     while (bytes > 0) {
-        const uint64_t piece = bytes < STAGING_BYTES ? bytes : STAGING_BYTES;
+        const uint64_t piece = bytes < SPAN_WRITE_MOST ? bytes : SPAN_WRITE_MOST;
         void *p;
         enum err e = span_write_begin(d, to, offset, piece, &p);
         if (e)
@@ -299,24 +349,31 @@ enum err span_upload(struct device *d, struct span to, uint64_t offset, const vo
     return ERR_OK;
 }
 
+static enum err download_piece(struct device *d, struct span from, void *to)
+{
+    const struct span landing = span_slice(d->staging, 0, from.bytes);
+    stream_copy(d->transfer, from, landing);
+    const enum err e = stream_run(d->transfer);
+    if (!e)
+        memcpy(to, landing.host, from.bytes);
+    return e;
+}
+
 enum err span_download(struct device *d, struct span from, uint64_t offset, void *data, uint64_t bytes)
 {
-    if (offset + bytes > from.bytes)
+    if (!inside(from, offset, bytes))
         return ERR_BUG;
     if (from.host) {
         memcpy(data, from.host + offset, bytes);
         return ERR_OK;
     }
     enum err e = staging_ready(d);
+    if (!e)
+        e = staging_flush(d);
     uint8_t *to = data;
     while (!e && bytes > 0) {
-        // Transfers move whole words.
-        const uint64_t piece = bytes < STAGING_BYTES ? bytes : STAGING_BYTES;
-        const uint64_t words = round_up(piece, 4);
-        e = staged_copy(d, span_slice(from, offset, words), span_slice(d->staging, 0, words));
-        if (e)
-            return e;
-        memcpy(to, d->staging.host, piece);
+        const uint64_t piece = bytes < SPAN_WRITE_MOST ? bytes : SPAN_WRITE_MOST;
+        e = download_piece(d, span_slice(from, offset, piece), to);
         to += piece;
         offset += piece;
         bytes -= piece;
@@ -324,41 +381,11 @@ enum err span_download(struct device *d, struct span from, uint64_t offset, void
     return e;
 }
 
-enum err span_write_begin(struct device *d, struct span to, uint64_t offset, uint64_t bytes, void **out)
-{
-    *out = NULL;
-    if (offset + bytes > to.bytes || bytes == 0)
-        return ERR_BUG;
-    d->write_to = to;
-    d->write_offset = offset;
-    d->write_bytes = bytes;
-    if (to.host) {
-        *out = to.host + offset;
-        return ERR_OK;
-    }
-    const enum err e = staging_ready(d);
-    if (e)
-        return e;
-    if (bytes > STAGING_BYTES || offset % 4)
-        return ERR_BUG;
-    *out = d->staging.host;
-    return ERR_OK;
-}
-
-enum err span_write_end(struct device *d)
-{
-    if (d->write_to.host)
-        return ERR_OK;
-    const uint64_t words = round_up(d->write_bytes, 4);
-    return staged_copy(d, span_slice(d->staging, 0, words),
-                       span_slice(d->write_to, d->write_offset, words));
-}
-
 enum err span_zero(struct device *d, struct span s)
 {
-    for (uint64_t offset = 0; offset < s.bytes; offset += STAGING_BYTES) {
+    for (uint64_t offset = 0; offset < s.bytes; offset += SPAN_WRITE_MOST) {
         const uint64_t left = s.bytes - offset;
-        const uint64_t piece = left < STAGING_BYTES ? left : STAGING_BYTES;
+        const uint64_t piece = left < SPAN_WRITE_MOST ? left : SPAN_WRITE_MOST;
         void *p;
         enum err e = span_write_begin(d, s, offset, piece, &p);
         if (e)

@@ -29,7 +29,7 @@ ERR_CHECKED enum err arena_create(struct arena **out, struct device *d, enum mem
                                   const char *name);
 void arena_destroy(struct arena **a); // waits for the device; NULL inside is fine
 
-// `bytes` > 0, rounded up to 64. Not zeroed. ERR_DEVICE_MEM logs the device,
+// `bytes` > 0, rounded up to 256. Not zeroed. ERR_DEVICE_MEM logs the device,
 // the size asked for and what would help.
 ERR_CHECKED enum err arena_alloc(struct arena *a, uint64_t bytes, struct span *out);
 
@@ -46,8 +46,9 @@ uint64_t arena_bytes(const struct arena *a);
 // device's storage_alignment (64 always works); no view.
 struct span span_slice(struct span s, uint64_t offset, uint64_t bytes);
 
-// Copy host memory into a span, or back. Block until done. Go through a mapped
-// pointer where there is one, else through a staging buffer.
+// Copy host memory into a span, or back. Go through a mapped pointer where there
+// is one, else through a staging buffer, whose uploads are carried out before
+// anything that is submitted or downloaded later. `data` is free again on return.
 ERR_CHECKED enum err span_upload(struct device *d, struct span to, uint64_t offset,
                                  const void *data, uint64_t bytes);
 ERR_CHECKED enum err span_download(struct device *d, struct span from, uint64_t offset,
@@ -55,8 +56,10 @@ ERR_CHECKED enum err span_download(struct device *d, struct span from, uint64_t 
 ERR_CHECKED enum err span_zero(struct device *d, struct span s);
 
 // Uploads that write straight into place where memory is shared: the caller
-// fills up to `bytes` at the returned pointer, then calls span_write_end().
-// The pointer is the mapped span or a staging buffer. One at a time.
+// fills all `bytes`, at most SPAN_WRITE_MOST, at the returned pointer, then calls
+// span_write_end(). The pointer is the mapped span or a staging buffer. One at
+// a time.
+#define SPAN_WRITE_MOST (16u << 20)
 ERR_CHECKED enum err span_write_begin(struct device *d, struct span to, uint64_t offset,
                                       uint64_t bytes, void **out);
 ERR_CHECKED enum err span_write_end(struct device *d);

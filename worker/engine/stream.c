@@ -237,7 +237,7 @@ static bool next_pool(struct stream *s)
     s->pools = pools;
     const VkDescriptorPoolSize sizes[] = {
         { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, POOL_SETS * KERNEL_MAX_BINDINGS },
-        { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, POOL_SETS * 4 },
+        { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, POOL_SETS * 4 }, // on average
     };
     const VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
@@ -255,21 +255,32 @@ static bool next_pool(struct stream *s)
     return true;
 }
 
-static VkDescriptorSet new_set(struct stream *s, const struct pipeline *p)
+static VkResult set_from_pool(struct stream *s, const struct pipeline *p, VkDescriptorSet *out)
 {
-    if ((s->pools_used == 0 || s->sets_used == POOL_SETS) && !next_pool(s))
-        return VK_NULL_HANDLE;
     const VkDescriptorSetAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
         .descriptorPool = s->pools[s->pools_used - 1],
         .descriptorSetCount = 1,
         .pSetLayouts = &p->set_layout,
     };
+    s->sets_used++;
+    return vkAllocateDescriptorSets(s->device->handle, &info, out);
+}
+
+static VkDescriptorSet new_set(struct stream *s, const struct pipeline *p)
+{
+    if ((s->pools_used == 0 || s->sets_used == POOL_SETS) && !next_pool(s))
+        return VK_NULL_HANDLE;
     VkDescriptorSet set = VK_NULL_HANDLE;
-    const VkResult r = vkAllocateDescriptorSets(s->device->handle, &info, &set);
+    VkResult r = set_from_pool(s, p, &set);
+    // Kernels with many texel bindings use a pool up before its sets.
+    if ((r == VK_ERROR_OUT_OF_POOL_MEMORY || r == VK_ERROR_FRAGMENTED_POOL) && s->sets_used > 1) {
+        if (!next_pool(s))
+            return VK_NULL_HANDLE;
+        r = set_from_pool(s, p, &set);
+    }
     if (r)
         fail_vk(s, "vkAllocateDescriptorSets", r);
-    s->sets_used++;
     return set;
 }
 
@@ -363,6 +374,11 @@ enum err stream_submit(struct stream *s, uint32_t times)
     const uint32_t total = s->buffer_count * times;
     if (total == 0)
         return ERR_OK;
+    if (s != s->device->transfer) { // what was uploaded before is there
+        const enum err e = staging_flush(s->device);
+        if (e)
+            return e;
+    }
     if (s->pending) { // one fence: earlier work ends first
         const enum err e = stream_wait(s);
         if (e)
