@@ -91,20 +91,30 @@ static void read_geometry(struct film *f, struct film_input *in, AVFrame *first)
     f->height = w;
 }
 
+struct beginning {
+    int64_t dts; // of the first packet
+    bool hidden; // some pictures are decoded but not shown
+};
+
+static void note_packet(struct beginning *b, const AVPacket *p)
+{
+    if (b->dts == AV_NOPTS_VALUE)
+        b->dts = p->dts;
+    b->hidden |= (p->flags & AV_PKT_FLAG_DISCARD) != 0;
+}
+
 // The first picture the decoder gives, whatever lies before it.
-// *dts is when its first packet is to be decoded.
 static enum err decode_first(struct film_input *in, AVPacket *packet, AVFrame *frame,
-                             int64_t *dts)
+                             struct beginning *b)
 {
     bool drained = false;
-    *dts = AV_NOPTS_VALUE;
+    *b = (struct beginning){ .dts = AV_NOPTS_VALUE };
     libav_log_forget();
     while (!drained) {
         int r = av_read_frame(in->demuxer, packet);
         drained = r < 0;
         if (!drained && packet->stream_index == in->picture->index) {
-            if (*dts == AV_NOPTS_VALUE)
-                *dts = packet->dts;
+            note_packet(b, packet);
             avcodec_send_packet(in->decoder, packet);
         } else if (drained)
             avcodec_send_packet(in->decoder, NULL);
@@ -125,18 +135,19 @@ static enum err decode_first(struct film_input *in, AVPacket *packet, AVFrame *f
 static enum err look_at_first(struct film *f, struct film_input *in, AVPacket *packet,
                               AVFrame *frame)
 {
-    int64_t first_dts;
-    const enum err e = decode_first(in, packet, frame, &first_dts);
+    struct beginning beginning;
+    const enum err e = decode_first(in, packet, frame, &beginning);
     if (e)
         return e;
     read_geometry(f, in, frame);
     copy_name(f->pixel_format, av_get_pix_fmt_name(frame->format));
     f->interlaced = frame->interlaced_frame;
+    f->hidden_start = beginning.hidden;
     f->hdr =
         frame->color_trc == AVCOL_TRC_SMPTE2084 || frame->color_trc == AVCOL_TRC_ARIB_STD_B67;
     f->origin = frame->best_effort_timestamp;
     if (f->origin != AV_NOPTS_VALUE) {
-        f->delay = first_dts != AV_NOPTS_VALUE ? f->origin - first_dts : 0;
+        f->delay = beginning.dts != AV_NOPTS_VALUE ? f->origin - beginning.dts : 0;
         return ERR_OK;
     }
     log_error("%s: it has no time stamps; put it into a container that has: "

@@ -30,6 +30,7 @@ struct film {
     uint32_t coded_width, coded_height;  // as stored
     int rotation;                        // 0, 90, 180, 270: clockwise, to show it
     bool mirrored;                       // left and right change places, before the rotation
+    bool hidden_start;                   // an edit list hides the pictures before the first
     bool interlaced;                     // the first picture says so
     bool hdr;                            // PQ or HLG: frames.h tone-maps it
     uint32_t audio_tracks, subtitle_tracks, chapters;

@@ -1,0 +1,111 @@
+#include "common/media/decoded_music.h"
+
+#include <libswresample/swresample.h>
+#include <stdlib.h>
+
+#include "common/base/log.h"
+#include "common/media/film_input.h"
+#include "common/media/libav_log.h"
+
+struct decoded_music {
+    AVCodecContext *decoder;
+    struct SwrContext *to_float; // interleaved, same rate and channels
+    struct loudness_meter *meter;
+    AVFrame *frame, *floats;
+};
+
+static enum err open_decoder(struct decoded_music *d, const AVCodecParameters *par)
+{
+    const AVCodec *codec = avcodec_find_decoder(par->codec_id);
+    if (!codec) {
+        log_error("this FFmpeg cannot decode %s to check it", avcodec_get_name(par->codec_id));
+        return ERR_UNAVAILABLE;
+    }
+    d->decoder = avcodec_alloc_context3(codec);
+    if (!d->decoder)
+        return ERR_NOMEM;
+    int r = avcodec_parameters_to_context(d->decoder, par);
+    d->decoder->pkt_timebase = (AVRational){ 1, par->sample_rate };
+    if (r >= 0)
+        r = avcodec_open2(d->decoder, codec, NULL);
+    return r >= 0 ? ERR_OK : err_from_libav(r, ERR_BUG);
+}
+
+enum err decoded_music_create(struct decoded_music **out, const AVCodecParameters *par)
+{
+    enum err e = ERR_NOMEM;
+    *out = NULL;
+    struct decoded_music *d = calloc(1, sizeof(*d));
+    if (!d)
+        goto fail;
+    d->frame = av_frame_alloc();
+    d->floats = av_frame_alloc();
+    if (!d->frame || !d->floats)
+        goto fail;
+    e = open_decoder(d, par);
+    if (!e)
+        e = loudness_meter_create(&d->meter, (uint32_t) par->sample_rate,
+                                  (uint32_t) par->ch_layout.nb_channels, false);
+    if (e)
+        goto fail;
+    *out = d;
+    return ERR_OK;
+
+fail:
+    log_error("the music cannot be decoded again to check it");
+    decoded_music_destroy(&d);
+    return e;
+}
+
+void decoded_music_destroy(struct decoded_music **d)
+{
+    if (!*d)
+        return;
+    avcodec_free_context(&(*d)->decoder);
+    swr_free(&(*d)->to_float);
+    loudness_meter_destroy(&(*d)->meter);
+    av_frame_free(&(*d)->frame);
+    av_frame_free(&(*d)->floats);
+    free(*d);
+    *d = NULL;
+}
+
+static int convert(struct decoded_music *d)
+{
+    av_frame_unref(d->floats);
+    d->floats->format = AV_SAMPLE_FMT_FLT;
+    d->floats->sample_rate = d->frame->sample_rate;
+    int r = av_channel_layout_copy(&d->floats->ch_layout, &d->frame->ch_layout);
+    if (r >= 0 && !d->to_float) {
+        d->to_float = swr_alloc();
+        r = d->to_float ? 0 : AVERROR(ENOMEM);
+    }
+    return r < 0 ? r : swr_convert_frame(d->to_float, d->floats, d->frame);
+}
+
+enum err decoded_music_add(struct decoded_music *d, const AVPacket *p)
+{
+    int r = avcodec_send_packet(d->decoder, p);
+    while (r >= 0) {
+        r = avcodec_receive_frame(d->decoder, d->frame);
+        if (r < 0)
+            break;
+        r = convert(d);
+        if (r < 0)
+            break;
+        const enum err e =
+            loudness_meter_add(d->meter, (const float *) (void *) d->floats->data[0],
+                               (size_t) d->floats->nb_samples);
+        if (e)
+            return e;
+    }
+    if (r == AVERROR(EAGAIN) || r == AVERROR_EOF)
+        return ERR_OK;
+    log_error("the music just written cannot be decoded: %s", libav_log_reason(r));
+    return err_from_libav(r, ERR_BUG);
+}
+
+enum err decoded_music_read(struct decoded_music *d, struct loudness *out)
+{
+    return loudness_meter_read(d->meter, out);
+}

@@ -1,0 +1,103 @@
+#include "common/media/written_check.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/base/log.h"
+#include "common/media/decoded_music.h"
+#include "common/media/film_input.h"
+
+// What coarser time stamps may cost the picture's length.
+#define DURATION_TOLERANCE_MS 2
+// What a lossy coder may add at the end: its frame.
+#define PADDING_SAMPLES 2048
+
+static enum err differs(const struct written_film *w, const char *what, int64_t is,
+                        int64_t should)
+{
+    log_error("%s: written wrongly: %s is %" PRId64 ", not %" PRId64 "; the file is not kept",
+              w->path, what, is, should);
+    return ERR_IO;
+}
+
+static enum err check_film(const struct written_film *w, const struct film *is)
+{
+    const struct film *was = w->film;
+    const int64_t one_frame_ms =
+        was->frames_per_s > 0 ? (int64_t) (1000 / was->frames_per_s) : 40;
+    const uint32_t audio = w->audio == FILM_AUDIO_ADD ? was->audio_tracks + 1 : 1;
+    if (llabs(is->duration_ms - was->duration_ms) > one_frame_ms + DURATION_TOLERANCE_MS)
+        return differs(w, "the picture's length in ms", is->duration_ms, was->duration_ms);
+    if (is->width != was->width || is->height != was->height)
+        return differs(w, "the picture's width", is->width, was->width);
+    if (is->rotation != was->rotation)
+        return differs(w, "the picture's rotation", is->rotation, was->rotation);
+    if (is->audio_tracks != audio)
+        return differs(w, "the number of sound tracks", is->audio_tracks, audio);
+    if (is->chapters != was->chapters)
+        return differs(w, "the number of chapters", is->chapters, was->chapters);
+    return ERR_OK;
+}
+
+static enum err decode_track(const struct written_film *w, struct film_input *in,
+                             struct decoded_music *d, AVPacket *p)
+{
+    enum err e = ERR_OK;
+    while (!e && av_read_frame(in->demuxer, p) >= 0) {
+        if (p->stream_index == (int) w->track)
+            e = decoded_music_add(d, p);
+        av_packet_unref(p);
+        if (!e && media_cancelled(w->hooks))
+            e = ERR_STOP;
+    }
+    return e ? e : decoded_music_add(d, NULL);
+}
+
+static enum err check_length(const struct written_film *w, uint64_t samples)
+{
+    const uint64_t most = w->samples + (w->exact ? 0 : PADDING_SAMPLES);
+    if (samples < w->samples || samples > most)
+        return differs(w, "the music's length in samples", (int64_t) samples,
+                       (int64_t) w->samples);
+    return ERR_OK;
+}
+
+static enum err check_track(const struct written_film *w, struct film_input *in,
+                            struct loudness *music)
+{
+    struct decoded_music *d = NULL;
+    AVPacket *p = av_packet_alloc();
+    enum err e = p ? ERR_OK : ERR_NOMEM;
+    film_input_only(in, w->track);
+    if (!e)
+        e = decoded_music_create(&d, in->demuxer->streams[w->track]->codecpar);
+    if (!e)
+        e = decode_track(w, in, d, p);
+    if (!e)
+        e = decoded_music_read(d, music);
+    if (!e)
+        e = check_length(w, music->samples);
+    decoded_music_destroy(&d);
+    av_packet_free(&p);
+    return e;
+}
+
+enum err written_check(const struct written_film *w, struct loudness *music)
+{
+    struct film again;
+    enum err e = film_probe(&again, w->path);
+    if (e)
+        return e;
+    e = check_film(w, &again);
+    film_release(&again);
+    struct film_input in = { 0 };
+    if (!e)
+        e = film_input_open(&in, w->path);
+    if (!e && (in.demuxer->nb_streams < w->streams ||
+               in.demuxer->streams[w->track]->codecpar->codec_type != AVMEDIA_TYPE_AUDIO))
+        e = differs(w, "the number of streams", in.demuxer->nb_streams, w->streams);
+    if (!e)
+        e = check_track(w, &in, music);
+    film_input_close(&in);
+    return e;
+}
