@@ -15,6 +15,7 @@ static const struct {
     { "import", verb_import, "make a model file of the published PyTorch files" },
     { "inspect", verb_inspect, "print what a model is" },
     { "init-model", verb_init_model, "write a random model, for benchmarks and tests" },
+    { "trace", verb_trace, "write the tensors inside a model, for comparing" },
     { NULL, NULL, NULL },
 };
 

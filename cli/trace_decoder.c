@@ -1,0 +1,141 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/trace_parts.h"
+#include "common/base/log.h"
+#include "worker/model/decoder.h"
+
+#define GENERATED 40 // columns of gen.greedy_tokens and gen.continuation_tokens
+#define GUIDANCE 3.0f
+#define STEPS 64 // in one call; any number is right
+
+// What the decoder is asked for.
+struct work {
+    struct tensor_view codes, prompt; // as read
+    int32_t *code_tokens, *prompt_tokens; // NULL: not in the input
+};
+
+static enum err read_tokens(const struct trace *t, const char *name, struct tensor_view *v,
+                            int32_t **out)
+{
+    const struct lm_config *c = &t->model->config->lm;
+    bool found;
+    const enum err e = trace_input(t, v, &found, name, 2, (const uint64_t[]){ c->codebooks, 0 });
+    return e || !found ? e : trace_tokens(v, name, c->card, out);
+}
+
+static enum err read_work(struct work *w, const struct trace *t)
+{
+    enum err e = read_tokens(t, "lm.codes", &w->codes, &w->code_tokens);
+    if (!e)
+        e = read_tokens(t, "gen.prompt", &w->prompt, &w->prompt_tokens);
+    if (!e && w->prompt_tokens && w->prompt.shape[1] > GENERATED) {
+        log_error("gen.prompt is longer than the %d columns of gen.continuation_tokens", GENERATED);
+        e = ERR_INPUT;
+    }
+    return e;
+}
+
+// Write GENERATED columns, the first of them given, always the likeliest token.
+static enum err generate(struct trace *t, struct decoder *d, const char *name,
+                         const int32_t *prompt, uint32_t prompt_columns)
+{
+    const struct lm_config *c = &t->model->config->lm;
+    uint32_t slot;
+    enum err e = decoder_join(d, &(struct sequence){
+        .condition = t->condition, .frames = t->frames, .prompt = prompt,
+        .prompt_columns = prompt_columns, .columns = GENERATED, .guidance = GUIDANCE,
+    }, &slot);
+    if (e)
+        return e;
+    while (!e && !decoder_progress(d, slot).finished)
+        e = decoder_advance(d, STEPS);
+    int32_t tokens[MODEL_MAX_CODEBOOKS * GENERATED];
+    if (!e)
+        e = decoder_tokens(d, slot, GENERATED, tokens);
+    decoder_leave(d, slot);
+    return e ? e : tensor_dump_tokens(&t->out, name, tokens, c->codebooks, GENERATED);
+}
+
+static enum err run(struct trace *t, const struct work *w)
+{
+    const uint32_t columns = w->code_tokens ? (uint32_t) w->codes.shape[1] : 0;
+    struct decoder *d;
+    enum err e = decoder_open(&d, t->device, t->model, &(struct decoder_params){
+        .slots = 1, .max_columns = columns > GENERATED ? columns : GENERATED,
+        .max_frames = t->frames,
+    });
+    if (e)
+        return e;
+    if (w->code_tokens)
+        e = decoder_trace(d, w->code_tokens, columns, t->condition, t->frames, &t->out.probe);
+    if (!e)
+        e = generate(t, d, "gen.greedy_tokens", NULL, 0);
+    if (!e && w->prompt_tokens)
+        e = generate(t, d, "gen.continuation_tokens", w->prompt_tokens, (uint32_t) w->prompt.shape[1]);
+    decoder_close(&d);
+    return e;
+}
+
+enum err trace_decoder(struct trace *t)
+{
+    struct work w = { 0 };
+    enum err e = read_work(&w, t);
+    if (!e && t->condition)
+        e = run(t, &w);
+    else if (!e && (w.code_tokens || w.prompt_tokens))
+        log_warn("lm.codes and gen.prompt need vis.frames or vis.condition; left out");
+    free(w.code_tokens);
+    free(w.prompt_tokens);
+    return e;
+}
+
+// "sample.topk10_temp0.8": false when the name is another kind of tensor.
+static bool read_sampling(const char *name, struct sampling *out)
+{
+    int end = 0;
+    *out = (struct sampling){ 0 };
+    if (sscanf(name, "sample.topk%u_temp%f%n", &out->top_k, &out->temperature, &end) == 2)
+        return name[end] == 0;
+    end = 0;
+    return sscanf(name, "sample.topp%f_temp%f%n", &out->top_p, &out->temperature, &end) == 2 &&
+           name[end] == 0;
+}
+
+static enum err sample_each(struct trace *t, const struct tensor_view *v, const float *logits,
+                            float *out)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < safetensors_count(t->in); i++) {
+        struct sampling s;
+        const char *name = safetensors_name(t->in, i);
+        if (!read_sampling(name, &s))
+            continue;
+        e = sampler_distribution(t->device, logits, (uint32_t) v->shape[0], (uint32_t) v->shape[1], &s,
+                                 out);
+        if (!e)
+            e = tensor_dump_add(&t->out, name, DTYPE_F32, out, 2, v->shape);
+    }
+    return e;
+}
+
+enum err trace_samples(struct trace *t)
+{
+    struct tensor_view v;
+    bool found;
+    enum err e = trace_input(t, &v, &found, "sample.logits", 2, (const uint64_t[]){ 0, 0 });
+    if (e || !found)
+        return e;
+    float *logits, *out = malloc(tensor_elements(&v) * sizeof(*out));
+    e = trace_floats(&v, "sample.logits", &logits);
+    if (!e && !out) {
+        log_error("out of memory for a distribution");
+        e = ERR_NOMEM;
+    }
+    if (!e)
+        e = sample_each(t, &v, logits, out);
+    free(logits);
+    free(out);
+    return e;
+}
