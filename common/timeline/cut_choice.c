@@ -109,7 +109,8 @@ static int64_t rank_of(const struct choice *c, int32_t strength)
 
 // Whether `other` is a change in its own right beside `p`, and not the weaker half of one
 // transition that the detector saw twice.
-static bool stands_beside(const struct choice *c, const struct point *p, const struct point *other)
+static bool stands_beside(const struct choice *c, const struct point *p,
+                          const struct point *other)
 {
     return !other->scene || llabs(other->at_ms - p->at_ms) >= c->cell ||
            other->scene->strength >= p->scene->strength;
@@ -120,8 +121,8 @@ static bool is_end(const struct choice *c, uint32_t i)
     return i == 0 || i == c->count - 1;
 }
 
-// Time to the nearest change, or end of the film, before (step -1) or after (step 1) point i.
-// Looks no further than `reach`.
+// Time to the nearest change, or end of the film, before (step -1) or after (step
+// 1) point i. Looks no further than `reach`.
 static int64_t gap(const struct choice *c, uint32_t i, int step, int64_t reach)
 {
     const struct point *p = &c->points[i];
@@ -165,8 +166,8 @@ static void gather_points(struct choice *c, const struct plan_scene *scenes)
             c->points[i].cost = scene_cost(c, i);
 }
 
-// The cheapest way to every point. False when the end cannot be reached: the limits are nearer to
-// each other than the cells are wide.
+// The cheapest way to every point. False when the end cannot be reached: the limits
+// are nearer to each other than the cells are wide.
 static bool find_way(struct choice *c)
 {
     struct point *p = c->points;
@@ -246,7 +247,8 @@ static enum err choice_init(struct choice *c, int64_t duration, const struct pla
     *c = (struct choice){ .duration = duration,
                           .comfort = comfort_of(min, max),
                           .scene_count = scene_count };
-    c->cell = max_of(min_of(max / CELLS_PER_MAX_CUE, (max - min) / 8), duration >> MAX_CELLS_LOG2);
+    c->cell =
+        max_of(min_of(max / CELLS_PER_MAX_CUE, (max - min) / 8), duration >> MAX_CELLS_LOG2);
     c->cell = max_of(c->cell, 1);
     const size_t cells = (size_t) (duration / c->cell) + 1;
     c->points = calloc(cells + 2, sizeof(*c->points));

@@ -39,5 +39,6 @@ void pcm_steps_add(struct pcm_steps *s, float step); // step >= 0
 // bin (at most 1/8 above it). 0 when there are none.
 double pcm_steps_quantile(const struct pcm_steps *s, double q);
 
-// The fraction of steps that are as large as `step` or larger, by bins. 0 when there are none.
+// The fraction of steps that are as large as `step` or larger, by bins. 0 when
+// there are none.
 double pcm_steps_above(const struct pcm_steps *s, float step);

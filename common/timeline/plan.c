@@ -268,7 +268,7 @@ enum err plan_build(struct plan **out, const struct plan_film *film,
     enum err e = plan_settings_check(settings);
     if (e)
         return e;
-    e = plan_film_check(film);
+    e = plan_film_check(film, film->path);
     if (e)
         return e;
     e = plan_new(out, film, settings, scenes, scene_count);

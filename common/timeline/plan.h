@@ -33,10 +33,10 @@
 //
 // How a cut is chosen
 //
-// The film is divided into cells of at most max_cue / 128. The strongest scene
-// change of a cell represents it; a cell without one offers a forced cut. Among all sequences of
-// those points that keep every cue within min_cue .. max_cue, dynamic programming
-// finds the cheapest:
+// The film is divided into cells of max_cue / 128 or so (1.4 s by default). The
+// strongest scene change of a cell represents it; a cell without one offers a
+// forced cut. Among all sequences of those points that keep every cue within
+// min_cue .. max_cue, dynamic programming finds the cheapest:
 //
 //   a cue costs 0 while its length is comfortable (2 min_cue .. max_cue / 2), and
 //   rises with the square of the excess to 1 at min_cue and at max_cue;

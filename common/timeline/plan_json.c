@@ -29,7 +29,8 @@ static json_t *seed_to_json(uint64_t seed)
 
 static json_t *film_to_json(const struct plan_film *f)
 {
-    json_t *o = json_pack("{s:s, s:I}", "path", f->path, "duration_ms", (json_int_t) f->duration_ms);
+    json_t *o =
+        json_pack("{s:s, s:I}", "path", f->path, "duration_ms", (json_int_t) f->duration_ms);
     if (o && f->bytes && json_object_set_new(o, "bytes", json_integer((json_int_t) f->bytes)))
         goto fail;
     if (o && f->sha256 && json_object_set_new(o, "sha256", json_string(f->sha256)))
@@ -64,11 +65,12 @@ static json_t *scene_to_json(const struct plan *p, uint32_t i)
 static json_t *cue_to_json(const struct plan *p, uint32_t i)
 {
     const struct plan_cue *c = &p->cues[i];
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "cue", (json_int_t) i, "cut_ms",
-                     (json_int_t) c->cut_ms, "next_cut_ms", (json_int_t) c->next_cut_ms,
-                     "start_ms", (json_int_t) c->start_ms, "end_ms", (json_int_t) c->end_ms,
-                     "opening", opening_names[c->opening], "first_segment",
-                     (json_int_t) c->first_segment, "segments", (json_int_t) c->segments);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "cue", (json_int_t) i,
+                     "cut_ms", (json_int_t) c->cut_ms, "next_cut_ms",
+                     (json_int_t) c->next_cut_ms, "start_ms", (json_int_t) c->start_ms,
+                     "end_ms", (json_int_t) c->end_ms, "opening", opening_names[c->opening],
+                     "first_segment", (json_int_t) c->first_segment, "segments",
+                     (json_int_t) c->segments);
 }
 
 static json_t *segment_to_json(const struct plan *p, uint32_t i)
@@ -101,17 +103,19 @@ json_t *plan_to_json(const struct plan *p)
 {
     json_t *path = json_string(p->film.path);
     if (!path) {
-        log_error("%s: its name is not UTF-8, which a plan cannot hold: rename it or link to it",
-                  p->film.path);
+        log_error(
+            "%s: its name is not UTF-8, which a plan cannot hold: rename it or link to it",
+            p->film.path);
         return NULL;
     }
     json_decref(path);
-    json_t *root = json_pack(
-        "{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version", PLAN_VERSION, "film",
-        film_to_json(&p->film), "settings", settings_to_json(&p->settings), "model",
-        model_to_json(&p->settings.model), "cuts", list_to_json(p, p->scene_count, scene_to_json),
-        "cues", list_to_json(p, p->cue_count, cue_to_json), "segments",
-        list_to_json(p, p->segment_count, segment_to_json));
+    json_t *root =
+        json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version", PLAN_VERSION, "film",
+                  film_to_json(&p->film), "settings", settings_to_json(&p->settings), "model",
+                  model_to_json(&p->settings.model), "cuts",
+                  list_to_json(p, p->scene_count, scene_to_json), "cues",
+                  list_to_json(p, p->cue_count, cue_to_json), "segments",
+                  list_to_json(p, p->segment_count, segment_to_json));
     if (!root)
         log_error("%s: out of memory for its plan", p->film.path);
     return root;
@@ -207,7 +211,8 @@ static bool read_seed(const char *text, uint64_t *out)
     uint64_t n = 0;
     const char *c = text;
     for (; *c >= '0' && *c <= '9'; c++)
-        if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (uint64_t) (*c - '0'), &n))
+        if (__builtin_mul_overflow(n, 10u, &n) ||
+            __builtin_add_overflow(n, (uint64_t) (*c - '0'), &n))
             return false;
     *out = n;
     return c != text && *c == '\0' && (text[0] != '0' || text[1] == '\0');
@@ -236,7 +241,7 @@ static enum err read_film(const struct reader *r, const json_t *o, struct plan_f
         return refuse(r, "film", "bytes is negative");
     f->duration_ms = duration;
     f->bytes = (uint64_t) bytes;
-    return plan_film_check(f);
+    return plan_film_check(f, r->what);
 }
 
 static enum err read_model(const struct reader *r, const json_t *o, struct plan_model *m)
@@ -257,8 +262,8 @@ static enum err read_settings(const struct reader *r, const json_t *o, struct pl
     json_int_t segment = 0, overlap = 0, crossfade = 0, min = 0, max = 0;
     const char *cut = "", *seed = "";
     enum err e = unpack(r, "settings", o, "{s:I, s:I, s:I, s:s, s:I, s:I, s:s !}", "segment_ms",
-                        &segment, "overlap_ms", &overlap, "crossfade_ms", &crossfade, "cut", &cut,
-                        "min_cue_ms", &min, "max_cue_ms", &max, "seed", &seed);
+                        &segment, "overlap_ms", &overlap, "crossfade_ms", &crossfade, "cut",
+                        &cut, "min_cue_ms", &min, "max_cue_ms", &max, "seed", &seed);
     if (e)
         return e;
     const int mode = name_index(cut, cut_names, COUNT(cut_names));
@@ -272,7 +277,7 @@ static enum err read_settings(const struct reader *r, const json_t *o, struct pl
     s->min_cue_ms = min;
     s->max_cue_ms = max;
     s->cut = (enum plan_cut) mode;
-    return plan_settings_check(s) ? refuse(r, "settings", "they do not fit each other") : ERR_OK;
+    return plan_settings_check_named(s, r->what) ? ERR_INPUT : ERR_OK;
 }
 
 static enum err read_scene(const struct reader *r, const char *where, const json_t *o,
@@ -293,9 +298,10 @@ static enum err read_cue(const struct reader *r, const char *where, const json_t
 {
     json_int_t cue = 0, cut = 0, next = 0, start = 0, end = 0, first = 0, segments = 0;
     const char *opening = "";
-    enum err e = unpack(r, where, o, "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I !}", "cue", &cue,
-                        "cut_ms", &cut, "next_cut_ms", &next, "start_ms", &start, "end_ms", &end,
-                        "opening", &opening, "first_segment", &first, "segments", &segments);
+    enum err e =
+        unpack(r, where, o, "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I !}", "cue", &cue, "cut_ms",
+               &cut, "next_cut_ms", &next, "start_ms", &start, "end_ms", &end, "opening",
+               &opening, "first_segment", &first, "segments", &segments);
     if (e)
         return e;
     const int kind = name_index(opening, opening_names, COUNT(opening_names));
@@ -320,10 +326,11 @@ static enum err read_segment(const struct reader *r, const char *where, const js
     json_int_t first = 0, columns = 0, prompt = 0;
     const char *seed = "";
     json_t *from = NULL;
-    enum err e = unpack(r, where, o, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o !}",
-                        "segment", &segment, "cue", &cue, "index", &index, "start_ms", &start,
-                        "end_ms", &end, "overlap_ms", &overlap, "first_column", &first, "columns",
-                        &columns, "prompt_columns", &prompt, "seed", &seed, "prompt_from", &from);
+    enum err e =
+        unpack(r, where, o, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o !}",
+               "segment", &segment, "cue", &cue, "index", &index, "start_ms", &start, "end_ms",
+               &end, "overlap_ms", &overlap, "first_column", &first, "columns", &columns,
+               "prompt_columns", &prompt, "seed", &seed, "prompt_from", &from);
     if (e)
         return e;
     if (segment != i || !in_u32(cue) || !in_u32(index) || !in_u32(first) || !in_u32(columns) ||
@@ -350,9 +357,9 @@ static enum err read_segment(const struct reader *r, const char *where, const js
 typedef enum err read_item(const struct reader *r, const char *where, const json_t *o,
                            struct plan *p, uint32_t i);
 
-// The root's list `name` into *items, which is allocated here, and *count.
-static enum err read_list(const struct reader *r, const char *name, size_t most, struct plan *p,
-                          void **items, size_t item_bytes, uint32_t *count, read_item *read)
+// How many items the root's list `name` has.
+static enum err list_size(const struct reader *r, const char *name, size_t most,
+                          uint32_t *count)
 {
     const json_t *list = json_object_get(r->root, name);
     if (!json_is_array(list))
@@ -360,11 +367,14 @@ static enum err read_list(const struct reader *r, const char *name, size_t most,
     if (json_array_size(list) > most)
         return refuse(r, name, "too many");
     *count = (uint32_t) json_array_size(list);
-    free(*items);
-    *items = calloc((size_t) *count + 1, item_bytes);
-    if (!*items)
-        return ERR_NOMEM;
-    for (uint32_t i = 0; i < *count; i++) {
+    return ERR_OK;
+}
+
+static enum err read_list(const struct reader *r, const char *name, struct plan *p,
+                          uint32_t count, read_item *read)
+{
+    const json_t *list = json_object_get(r->root, name);
+    for (uint32_t i = 0; i < count; i++) {
         char where[32];
         snprintf(where, sizeof(where), "%s[%u]", name, i);
         enum err e = read(r, where, json_array_get(list, i), p, i);
@@ -374,16 +384,32 @@ static enum err read_list(const struct reader *r, const char *name, size_t most,
     return ERR_OK;
 }
 
+// Room for the lists; p has none yet.
+static enum err size_lists(const struct reader *r, struct plan *p)
+{
+    enum err e = list_size(r, "cuts", PLAN_MAX_SCENES, &p->scene_count);
+    if (!e)
+        e = list_size(r, "cues", PLAN_MAX_SEGMENTS, &p->cue_count);
+    if (!e)
+        e = list_size(r, "segments", PLAN_MAX_SEGMENTS, &p->segment_count);
+    if (e)
+        return e;
+    free(p->scenes);
+    p->scenes = calloc((size_t) p->scene_count + 1, sizeof(*p->scenes));
+    p->cues = calloc((size_t) p->cue_count + 1, sizeof(*p->cues));
+    p->segments = calloc((size_t) p->segment_count + 1, sizeof(*p->segments));
+    return p->scenes && p->cues && p->segments ? ERR_OK : ERR_NOMEM;
+}
+
 static enum err read_lists(const struct reader *r, struct plan *p)
 {
-    enum err e = read_list(r, "cuts", PLAN_MAX_SCENES, p, (void **) &p->scenes,
-                           sizeof(*p->scenes), &p->scene_count, read_scene);
+    enum err e = size_lists(r, p);
     if (!e)
-        e = read_list(r, "cues", PLAN_MAX_SEGMENTS, p, (void **) &p->cues, sizeof(*p->cues),
-                      &p->cue_count, read_cue);
+        e = read_list(r, "cuts", p, p->scene_count, read_scene);
     if (!e)
-        e = read_list(r, "segments", PLAN_MAX_SEGMENTS, p, (void **) &p->segments,
-                      sizeof(*p->segments), &p->segment_count, read_segment);
+        e = read_list(r, "cues", p, p->cue_count, read_cue);
+    if (!e)
+        e = read_list(r, "segments", p, p->segment_count, read_segment);
     return e;
 }
 
@@ -408,8 +434,8 @@ static enum err read_plan(const struct reader *r, struct plan **out)
     enum err e = check_version(r);
     if (!e)
         e = unpack(r, "the whole", r->root, "{s:o, s:o, s:o, s:o, s:o, s:o, s:o !}", "version",
-                   &other, "film", &f, "settings", &s, "model", &m, "cuts", &other, "cues", &other,
-                   "segments", &other);
+                   &other, "film", &f, "settings", &s, "model", &m, "cuts", &other, "cues",
+                   &other, "segments", &other);
     if (!e)
         e = read_film(r, f, &film);
     if (!e)
@@ -421,7 +447,7 @@ static enum err read_plan(const struct reader *r, struct plan **out)
     if (!e)
         e = read_lists(r, *out);
     if (!e)
-        e = plan_check(*out);
+        e = plan_check_named(*out, r->what);
     return e;
 }
 

@@ -66,8 +66,8 @@ static struct plan_cue cue_between(const struct plan *p, int64_t cut, int64_t ne
     };
 }
 
-static struct plan_segment segment_of(const struct plan *p, const struct layout *l, uint32_t cue,
-                                      uint32_t index)
+static struct plan_segment segment_of(const struct plan *p, const struct layout *l,
+                                      uint32_t cue, uint32_t index)
 {
     const struct plan_model *m = &p->settings.model;
     const struct plan_cue *c = &p->cues[cue];
@@ -90,8 +90,8 @@ static struct plan_segment segment_of(const struct plan *p, const struct layout 
 }
 
 // Their number decides what is allocated, so it is known before anything is.
-static int64_t count_segments(const struct plan *p, const struct layout *l, const int64_t *points,
-                              uint32_t cues)
+static int64_t count_segments(const struct plan *p, const struct layout *l,
+                              const int64_t *points, uint32_t cues)
 {
     int64_t total = 0;
     for (uint32_t i = 0; i < cues; i++) {

@@ -54,8 +54,8 @@ static void print_table(FILE *out, const struct plan *p)
     fprintf(out, "segments of %g s, overlap %g s, crossfade %g s, seed %" PRIu64 "\n\n",
             (double) s->segment_ms / 1000.0, (double) s->overlap_ms / 1000.0,
             (double) s->crossfade_ms / 1000.0, s->seed);
-    fprintf(out, "%5s  %*s  %*s  %9s  %-6s  %s\n", "cue", hours ? 12 : 9, "from", hours ? 12 : 9,
-            "to", "seconds", "opens", "segments");
+    fprintf(out, "%5s  %*s  %*s  %9s  %-6s  %s\n", "cue", hours ? 12 : 9, "from",
+            hours ? 12 : 9, "to", "seconds", "opens", "segments");
     for (uint32_t i = 0; i < p->cue_count; i++)
         print_cue(out, p, i, hours);
 }

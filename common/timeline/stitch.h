@@ -12,7 +12,8 @@
 //                  corrected by the correlation measured over the crossfade.
 //
 // The measuring of a cue seam happens when the stream first comes near it, and
-// loads the segments on both sides. One thread per stitch; it blocks only where the loader does.
+// loads the segments on both sides. One thread per stitch; it blocks only where the
+// loader does.
 #pragma once
 
 #include <jansson.h>
@@ -69,20 +70,21 @@ void stitch_close(struct stitch **s);
 // plan_total_samples(): what a whole reading gives.
 int64_t stitch_total(const struct stitch *s);
 
-// The next samples of the film, as many as asked for; fewer only at the end, where *got is 0.
-// On failure (the loader's, or ERR_INPUT when a segment has the wrong number of samples or one
-// that is not finite) nothing is taken: the same call can be made again.
+// The next samples of the film, as many as asked for; fewer only at the end, where
+// *got is 0. On failure (the loader's, or ERR_INPUT when a segment has the wrong
+// number of samples or one that is not finite) nothing is taken: the same call can
+// be made again.
 ERR_CHECKED enum err stitch_read(struct stitch *s, float *out, size_t samples, size_t *got);
 
 // Start over. What was measured stays.
 void stitch_rewind(struct stitch *s);
 
 // Every seam in film order; the array is the stitch's. Whole after a whole reading.
-const struct stitch_seam *stitch_seams(const struct stitch *s, uint32_t *count);
+const struct stitch_seam *stitch_seams(const struct stitch *s, uint32_t *seams);
 
 // Of the steps outside all seams: the 99.9th percentile and the largest so far.
 void stitch_steps(const struct stitch *s, double *usual, double *largest);
 
-// The seams for a report: {"usual_step", "largest_step", "seams": [{"kind", "at_ms", ...}]}. A
-// new reference; NULL when out of memory.
+// The seams for a report: {"usual_step", "largest_step", "seams": [{"kind",
+// "at_ms", ...}]}. A new reference; NULL when out of memory.
 json_t *stitch_seams_to_json(const struct stitch *s);
