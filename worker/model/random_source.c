@@ -218,7 +218,7 @@ enum err random_source_create(struct random_source **out, const struct model_con
     r->config = *c;
     r->seed = seed;
     r->dtype = dtype;
-    r->tensors = (struct tensor_source){ find, &r->config };
+    r->tensors = (struct tensor_source){ find, &r->config, "the random model" };
     draw_levels(r->levels);
     e = model_tensors_each(c, remember, r);
     if (e) {

@@ -106,10 +106,11 @@ static void print_shape(char *text, size_t bytes, uint32_t rank, const uint64_t 
 enum err tensor_require(struct tensor_source *s, struct tensor_view *out, const char *name,
                         uint32_t rank, const uint64_t *shape)
 {
+    const char *source = s->name ? s->name : "the model";
     struct tensor_view t;
     const enum err e = s->find(s, name, &t);
     if (e == ERR_MISSING) {
-        log_error("the model has no tensor %s", name);
+        log_error("%s: it has no tensor %s", source, name);
         return ERR_INPUT;
     }
     if (e)
@@ -118,11 +119,11 @@ enum err tensor_require(struct tensor_source *s, struct tensor_view *out, const 
         char is[96], should[96];
         print_shape(is, sizeof(is), t.rank, t.shape);
         print_shape(should, sizeof(should), rank, shape);
-        log_error("the model's tensor %s has the shape [%s], not [%s]", name, is, should);
+        log_error("%s: its tensor %s has the shape [%s], not [%s]", source, name, is, should);
         return ERR_INPUT;
     }
     if (t.dtype != DTYPE_F32 && t.dtype != DTYPE_F16) {
-        log_error("the model's tensor %s is %s, not F32 or F16", name, dtype_name(t.dtype));
+        log_error("%s: its tensor %s is %s, not F32 or F16", source, name, dtype_name(t.dtype));
         return ERR_INPUT;
     }
     *out = t;

@@ -65,6 +65,7 @@ struct tensor_source {
     // without logging when there is no such tensor.
     enum err (*find)(struct tensor_source *self, const char *name, struct tensor_view *out);
     const struct model_config *config;
+    const char *name; // the file's, for messages; NULL: "the model"
 };
 
 // Find a tensor that must be there in just this shape (rank extents follow,

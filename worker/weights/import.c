@@ -188,8 +188,10 @@ static enum err measure(struct model_import *m)
 
 static enum err check_tensor(void *context, const struct tensor_spec *spec)
 {
+    struct model_import *m = context;
     struct tensor_view t;
-    return tensor_require(context, &t, spec->name, spec->rank, spec->shape);
+    m->tensors.name = checkpoint_path(strncmp(spec->name, "codec.", 6) ? m->lm : m->codec);
+    return tensor_require(&m->tensors, &t, spec->name, spec->rank, spec->shape);
 }
 
 static bool contains(const char *name, const char *part)
@@ -229,7 +231,7 @@ static enum err open_files(struct model_import *m, const char *lm_path, const ch
     if (!e)
         e = measure(m);
     if (!e)
-        e = model_tensors_each(&m->config, check_tensor, &m->tensors);
+        e = model_tensors_each(&m->config, check_tensor, m);
     if (!e)
         e = check_unused(m->lm);
     if (!e)
@@ -246,7 +248,7 @@ enum err model_import_open(struct model_import **out, const char *lm_path,
         log_error("%s: out of memory", lm_path);
         return ERR_NOMEM;
     }
-    m->tensors = (struct tensor_source){ find, &m->config };
+    m->tensors = (struct tensor_source){ .find = find, .config = &m->config };
     const enum err e = open_files(m, lm_path, codec_path);
     if (e)
         model_import_close(&m);

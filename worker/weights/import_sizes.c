@@ -224,7 +224,7 @@ static enum err measure_lm(struct lm_config *c, const struct import_sources *s)
 
 static enum err measure_ratios(struct codec_config *c, const struct import_sources *s)
 {
-    c->ratio_count = count_tensors(s, "codec.decoder.model.", 3, 3, ".convtr.weight");
+    c->ratio_count = count_tensors(s, "codec.decoder.model.", 3, 4, ".block.1.conv.bias");
     if (c->ratio_count == 0 || c->ratio_count > MODEL_MAX_RATIOS) {
         log_error("%s: %u upsampling layers; this program computes with 1 to %u", s->codec_path,
                   c->ratio_count, MODEL_MAX_RATIOS);
@@ -362,7 +362,7 @@ static enum err check_claims(const struct claim *claims, size_t count, const str
         if (e)
             return e;
         if (claimed != claims[i].measured) {
-            log_error("%s: its xp.cfg says %s is %u, its tensors %u", file, claims[i].path,
+            log_error("%s: its xp.cfg says %s is %u, the model's is %u", file, claims[i].path,
                       claimed, claims[i].measured);
             return ERR_INPUT;
         }

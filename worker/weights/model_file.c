@@ -13,6 +13,7 @@ struct model_file {
     struct tensor_source tensors; // first: `find` gets a pointer to it
     struct safetensors *file;
     struct model_config config;
+    char *path;
 };
 
 static enum err find(struct tensor_source *self, const char *name, struct tensor_view *out)
@@ -48,11 +49,14 @@ enum err model_file_open(struct model_file **out, const char *path)
 {
     *out = NULL;
     struct model_file *m = calloc(1, sizeof(*m));
-    if (!m) {
+    if (m)
+        m->path = strdup(path);
+    if (!m || !m->path) {
         log_error("%s: out of memory", path);
+        model_file_close(&m);
         return ERR_NOMEM;
     }
-    m->tensors = (struct tensor_source){ find, &m->config };
+    m->tensors = (struct tensor_source){ find, &m->config, m->path };
     enum err e = safetensors_open(&m->file, path);
     if (!e)
         e = read_config(m, path);
@@ -69,6 +73,7 @@ void model_file_close(struct model_file **m)
     if (!*m)
         return;
     safetensors_close(&(*m)->file);
+    free((*m)->path);
     free(*m);
     *m = NULL;
 }

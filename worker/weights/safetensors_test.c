@@ -28,7 +28,7 @@ static enum err find_floats(struct tensor_source *self, const char *name,
 static void what_is_written_is_read(void **state)
 {
     (void) state;
-    struct tensor_source source = { find_floats, NULL };
+    struct tensor_source source = { .find = find_floats };
     const int64_t numbers[8] = { 1, 2, 3, 4, 5, 6, 7, -8 };
     const struct safetensors_item items[] = {
         { "odd", DTYPE_U8, 1, { 3 }, "abc" },
@@ -86,7 +86,7 @@ static void a_failed_write_leaves_nothing(void **state)
     const struct safetensors_item absent = { "absent", DTYPE_F32, 1, { 6 }, NULL };
     const struct safetensors_item misshapen = { "halved", DTYPE_F32, 1, { 6 }, NULL };
     const struct safetensors_string latin1 = { "license", "\xe9" };
-    struct tensor_source source = { find_floats, NULL };
+    struct tensor_source source = { .find = find_floats };
     struct safetensors_write_params p = { .items = &item, .item_count = 1, .stop = &stop };
     assert_int_equal(safetensors_write(path, &p), ERR_STOP);
     p = (struct safetensors_write_params){ .items = &absent,

@@ -239,7 +239,7 @@ static enum err resolve(const struct xp_cfg *c, const char *path, uint32_t *budg
     while (*n && (*n)->scalar && strstr((*n)->scalar, "${")) {
         const char *text = (*n)->scalar;
         const size_t length = strlen(text);
-        if (memcmp(text, "${", 2) != 0 || text[length - 1] != '}' ||
+        if (memcmp(text, "${", 2) != 0 || text[length - 1] != '}' || text[2] == '.' ||
             strcspn(text + 2, "{}:$") != length - 3 || length - 3 >= sizeof(target))
             return refuse(c, path, "an interpolation this program does not resolve");
         if (*budget == 0)
@@ -250,6 +250,8 @@ static enum err resolve(const struct xp_cfg *c, const char *path, uint32_t *budg
         const enum err e = find(c, target, budget, n);
         if (e)
             return e;
+        if (!*n)
+            return refuse(c, path, "an interpolation of something that is not there");
     }
     return ERR_OK;
 }
