@@ -6,10 +6,9 @@
 
 // attention_pack: rows of one operand into the order attention.comp reads.
 struct attention_pack_push {
-    uint rows;        // that there are
-    uint rows_padded; // that are written; those beyond `rows` are zeros
+    uint rows;     // that there are; as many as fill the tiles are written, the rest zeros
     uint dims;        // D: numbers in a head's row
-    uint blocks;      // 16-byte blocks written for a row: at least ceil(D / 4)
+    uint blocks;   // 16-byte blocks written for a row: at least ceil(D / 4)
     uint x_offset;    // in elements, likewise below
     uint x_stride;    // from one row to the next
     uint x_batch;     // from one batch to the next
@@ -17,7 +16,7 @@ struct attention_pack_push {
     uint tiled;       // 1: tiles of ATTENTION_TILE rows, 0: row by row
     float scale;
 };
-STATIC_SIZE(attention_pack_push, 40)
+STATIC_SIZE(attention_pack_push, 36)
 
 #define ATTENTION_TILE 8
 

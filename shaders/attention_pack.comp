@@ -1,40 +1,54 @@
 // attention_pack: one operand of attention, scaled, in the order attention.comp reads.
 //
-// x (batch, rows, heads, D)  f32, rows p.x_stride apart
+// x (batch, rows, heads, D)  f32, rows p.x_stride apart; the texels variant wants
+//   D, p.x_offset, p.x_stride and p.x_batch to be multiples of 4
 // y, blocks of 4 numbers of a row, zeros beyond D and beyond p.rows:
 //   tiled        [batch][head][row / 8][block][row % 8]   q and k: 8 lanes read 8 rows
 //   row by row   [batch][head][row][block]                v: neighbouring lanes, neighbouring blocks
 //
-// Grid: x: blocks of one head / 64, y: heads, z: batches.
+// Grid: x: tiles of 8 rows, y: heads, z: batches.
 // Reference: worker/ops/attention_test.c.
+// variants: texels storage
 #version 450
 #extension GL_GOOGLE_include_directive : require
 
 #include "attention.h"
 
-layout(local_size_x = 64) in;
+layout(local_size_x = 64) in; // 8 rows by 8 blocks at a time
 
 layout(push_constant) uniform Push { attention_pack_push p; };
+#ifdef VARIANT_texels
+layout(binding = 0) uniform usamplerBuffer x;
+#else
 layout(binding = 0) readonly buffer X { float x[]; };
+#endif
 layout(binding = 1) writeonly buffer Y { vec4 y[]; };
+
+vec4 load(uint from, uint block)
+{
+#ifdef VARIANT_texels
+    return uintBitsToFloat(texelFetch(x, int(from / 4 + block)));
+#else
+    vec4 v = vec4(0.0);
+    for (uint e = 0; e < 4; e++)
+        if (4 * block + e < p.dims)
+            v[e] = x[from + 4 * block + e];
+    return v;
+#endif
+}
 
 void main()
 {
-    const uint i = gl_GlobalInvocationID.x; // of the output
-    if (i >= p.rows_padded * p.blocks)
-        return;
-    uint row = i / p.blocks;
-    uint block = i % p.blocks;
-    if (p.tiled != 0) {
-        row = i / (p.blocks * ATTENTION_TILE) * ATTENTION_TILE + i % ATTENTION_TILE;
-        block = i / ATTENTION_TILE % p.blocks;
+    const uint high = gl_LocalInvocationID.x / ATTENTION_TILE;
+    const uint low = gl_LocalInvocationID.x % ATTENTION_TILE;
+    const bool tiled = p.tiled != 0;
+    const uint row = gl_WorkGroupID.x * ATTENTION_TILE + (tiled ? low : high);
+    const uint from = p.x_offset + gl_WorkGroupID.z * p.x_batch + row * p.x_stride + gl_WorkGroupID.y * p.dims;
+    const uint head = gl_WorkGroupID.z * gl_NumWorkGroups.y + gl_WorkGroupID.y;
+    const uint to = p.to + (head * gl_NumWorkGroups.x + gl_WorkGroupID.x) * ATTENTION_TILE * p.blocks +
+                    (tiled ? low : high * p.blocks);
+    for (uint block = tiled ? high : low; block < p.blocks; block += ATTENTION_TILE) {
+        const bool there = row < p.rows && 4 * block < p.dims;
+        y[to + block * (tiled ? ATTENTION_TILE : 1)] = there ? load(from, block) * p.scale : vec4(0.0);
     }
-    const uint head = gl_WorkGroupID.y;
-    const uint batch = gl_WorkGroupID.z;
-    const uint from = p.x_offset + batch * p.x_batch + row * p.x_stride + head * p.dims;
-    vec4 v = vec4(0.0);
-    for (uint e = 0; e < 4; e++)
-        if (row < p.rows && 4 * block + e < p.dims)
-            v[e] = x[from + 4 * block + e] * p.scale;
-    y[p.to + (batch * gl_NumWorkGroups.y + head) * p.rows_padded * p.blocks + i] = v;
 }

@@ -4,14 +4,19 @@
 
 #include "common/base/bytes.h"
 #include "shaders/attention.h"
-#include "attention_pack.spv.h"
+#include "attention_pack_storage.spv.h"
+#include "attention_pack_texels.spv.h"
 #include "attention_storage.spv.h"
 #include "attention_texels.spv.h"
 
-#define PACK_GROUP 64 // invocations, as attention_pack.comp says
-
-static const struct kernel pack_kernel = {
-    .name = "attention_pack", .code = attention_pack_spv, .code_bytes = sizeof(attention_pack_spv),
+static const struct kernel pack_texels_kernel = {
+    .name = "attention_pack_texels", .code = attention_pack_texels_spv,
+    .code_bytes = sizeof(attention_pack_texels_spv),
+    .bindings = 2, .texels = 1, .push_bytes = sizeof(struct attention_pack_push),
+};
+static const struct kernel pack_storage_kernel = {
+    .name = "attention_pack_storage", .code = attention_pack_storage_spv,
+    .code_bytes = sizeof(attention_pack_storage_spv),
     .bindings = 2, .push_bytes = sizeof(struct attention_pack_push),
 };
 static const struct kernel texels_kernel = {
@@ -57,36 +62,41 @@ uint64_t attention_scratch_bytes(const struct device *d, const struct attention 
     return lay_out(d, a).end * 16;
 }
 
+static bool whole_texels(const struct attention_rows *x, const struct attention_pack_push *push)
+{
+    return x->span.view && (push->dims | push->x_offset | push->x_stride | push->x_batch) % 4 == 0;
+}
+
 static void pack(struct stream *s, const struct attention *a, const struct attention_rows *x,
-                 const struct attention_pack_push *as)
+                 uint32_t padded, const struct attention_pack_push *as)
 {
     struct attention_pack_push push = *as;
     push.dims = a->dims;
     push.x_offset = x->offset;
     push.x_stride = x->stride ? x->stride : a->heads * a->dims;
     push.x_batch = x->batch ? x->batch : push.rows * push.x_stride;
-    const uint32_t blocks = push.rows_padded * push.blocks;
-    stream_dispatch(s, &pack_kernel, &(struct dispatch){
+    const bool texels = whole_texels(x, &push);
+    stream_dispatch(s, texels ? &pack_texels_kernel : &pack_storage_kernel, &(struct dispatch){
         .bind = { x->span, a->scratch },
         .push = &push,
-        .groups = { (blocks + PACK_GROUP - 1) / PACK_GROUP, a->heads, a->batches },
-        .flops = 4.0 * blocks * a->heads * a->batches,
+        .groups = { padded / ATTENTION_TILE, a->heads, a->batches },
+        .flops = 4.0 * padded * push.blocks * a->heads * a->batches,
     });
 }
 
 static void pack_all(struct stream *s, const struct attention *a, const struct layout *l)
 {
     stream_together(s);
-    pack(s, a, &a->q, &(struct attention_pack_push){
-        .rows = a->queries, .rows_padded = l->query_padded, .blocks = l->qk_blocks,
+    pack(s, a, &a->q, l->query_padded, &(struct attention_pack_push){
+        .rows = a->queries, .blocks = l->qk_blocks,
         .tiled = 1, .scale = (float) (1.4426950408889634 / sqrt(a->dims)), // log2(e): for exp2
     });
-    pack(s, a, &a->k, &(struct attention_pack_push){
-        .rows = a->keys, .rows_padded = l->key_padded, .blocks = l->qk_blocks,
+    pack(s, a, &a->k, l->key_padded, &(struct attention_pack_push){
+        .rows = a->keys, .blocks = l->qk_blocks,
         .to = (uint32_t) l->k_from, .tiled = 1, .scale = 1,
     });
-    pack(s, a, &a->v, &(struct attention_pack_push){
-        .rows = a->keys, .rows_padded = l->key_padded, .blocks = l->v_lanes * l->v_blocks,
+    pack(s, a, &a->v, l->key_padded, &(struct attention_pack_push){
+        .rows = a->keys, .blocks = l->v_lanes * l->v_blocks,
         .to = (uint32_t) l->v_from, .scale = 1,
     });
     stream_apart(s);
