@@ -10,7 +10,8 @@
 #define FORCED_COST (2 * ONE)
 #define UNREACHED INT64_MAX
 #define CELLS_PER_MAX_CUE 128
-#define MAX_CELLS_LOG2 17 // of the whole film: bounds the work, whatever the limits
+#define MOST_CELLS_PER_MAX_CUE 4096 // where the limits are so near that more are needed
+#define MAX_CELLS_LOG2 17           // of the whole film; both bound the work
 
 // A place where a cue may end.
 struct point {
@@ -23,8 +24,8 @@ struct point {
 
 // What a cue's length costs: 0 from low to high, 1 at the limits.
 struct comfort {
-    int64_t min, low, high, max; // ms
-    int64_t below, above;        // ONE << 20 over the width of each slope
+    int64_t min, low, middle, high, max; // ms
+    int64_t below, above;                // ONE << 20 over the width of each slope
 };
 
 struct choice {
@@ -33,8 +34,6 @@ struct choice {
     struct comfort comfort;
     struct point *points; // [0] is the start of the film, [count - 1] its end
     uint32_t count;
-    int32_t *strengths; // all of the film's, ascending
-    uint32_t scene_count;
 };
 
 static int64_t min_of(int64_t a, int64_t b)
@@ -62,6 +61,7 @@ static struct comfort comfort_of(int64_t min, int64_t max)
     const int64_t middle = square_root(min * max);
     struct comfort c = { .min = min,
                          .low = min_of(2 * min, middle),
+                         .middle = middle,
                          .high = max_of(max / 2, middle),
                          .max = max };
     c.below = c.low > min ? (ONE << 20) / (c.low - min) : 0;
@@ -76,35 +76,7 @@ static int64_t length_cost(const struct comfort *c, int64_t length)
         x = (c->low - length) * c->below >> 20;
     else if (length > c->high)
         x = (length - c->high) * c->above >> 20;
-    return x * x / ONE;
-}
-
-static int by_strength(const void *a, const void *b)
-{
-    const int32_t x = *(const int32_t *) a, y = *(const int32_t *) b;
-    return (x > y) - (x < y);
-}
-
-// How many of the film's scene changes are weaker than `strength`.
-static uint32_t weaker_than(const struct choice *c, int64_t strength)
-{
-    uint32_t low = 0, high = c->scene_count;
-    while (low < high) {
-        const uint32_t middle = low + (high - low) / 2;
-        if (c->strengths[middle] < strength)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-// 0..ONE: the share of changes weaker than this one; of its equals, half count.
-static int64_t rank_of(const struct choice *c, int32_t strength)
-{
-    const int64_t weaker = weaker_than(c, strength);
-    const int64_t not_stronger = weaker_than(c, (int64_t) strength + 1);
-    return (weaker + not_stronger) * ONE / (2 * (int64_t) c->scene_count);
+    return x * x >> 20;
 }
 
 // Whether `other` is a change in its own right beside `p`, and not the weaker half of one
@@ -112,47 +84,57 @@ static int64_t rank_of(const struct choice *c, int32_t strength)
 static bool stands_beside(const struct choice *c, const struct point *p,
                           const struct point *other)
 {
-    return !other->scene || llabs(other->at_ms - p->at_ms) >= c->cell ||
-           other->scene->strength >= p->scene->strength;
+    return other->scene && (llabs(other->at_ms - p->at_ms) >= c->cell ||
+                            other->scene->strength >= p->scene->strength);
 }
 
-static bool is_end(const struct choice *c, uint32_t i)
+static bool is_as_strong(const struct choice *c, const struct point *p,
+                         const struct point *other)
 {
-    return i == 0 || i == c->count - 1;
+    (void) c;
+    return other->scene && other->scene->strength >= p->scene->strength;
 }
 
-// Time to the nearest change, or end of the film, before (step -1) or after (step
-// 1) point i. Looks no further than `reach`.
-static int64_t gap(const struct choice *c, uint32_t i, int step, int64_t reach)
+typedef bool rival(const struct choice *c, const struct point *p, const struct point *other);
+
+// Time from point i to the nearest rival before (step -1) or after (step 1) it,
+// `most` when there is none so near.
+static int64_t time_to(const struct choice *c, uint32_t i, int step, rival *is_rival,
+                       int64_t most)
 {
     const struct point *p = &c->points[i];
-    for (uint32_t k = i;;) {
-        k = (uint32_t) ((int64_t) k + step);
-        const struct point *q = &c->points[k];
-        const int64_t distance = llabs(q->at_ms - p->at_ms);
-        if (distance >= reach)
-            return reach;
-        if (is_end(c, k) || (q->scene && stands_beside(c, p, q)))
-            return distance;
+    for (const struct point *q = p + step;; q += step) {
+        const int64_t time = llabs(q->at_ms - p->at_ms);
+        if (time >= most || q == c->points || q == c->points + c->count - 1)
+            return most;
+        if (is_rival(c, p, q))
+            return time;
     }
+}
+
+// 0..ONE: how long nothing like it happens on either side, of `most`.
+static int64_t solitude(const struct choice *c, uint32_t i, rival *is_rival, int64_t most)
+{
+    return min_of(time_to(c, i, -1, is_rival, most), time_to(c, i, 1, is_rival, most)) * ONE /
+           most;
 }
 
 static int64_t scene_cost(const struct choice *c, uint32_t i)
 {
-    const int64_t reach = 2 * c->comfort.min;
-    const int64_t alone = min_of(gap(c, i, -1, reach), gap(c, i, 1, reach));
-    const int64_t merit = max_of(rank_of(c, c->points[i].scene->strength), alone * ONE / reach);
-    return ONE - merit * 10 / 9;
+    const int64_t prominence = solitude(c, i, is_as_strong, c->comfort.middle);
+    const int64_t isolation = solitude(c, i, stands_beside, 2 * c->comfort.min);
+    return ONE - max_of(prominence, isolation) * 10 / 9;
 }
 
 // One point a cell: its strongest change, the first of equals, or else its beginning.
-static void gather_points(struct choice *c, const struct plan_scene *scenes)
+static void gather_points(struct choice *c, const struct plan_scene *scenes,
+                          uint32_t scene_count)
 {
     c->points[c->count++] = (struct point){ .at_ms = 0 };
     uint32_t s = 0;
     for (int64_t start = 0; start < c->duration; start += c->cell) {
         const struct plan_scene *strongest = NULL;
-        for (; s < c->scene_count && scenes[s].at_ms < start + c->cell; s++)
+        for (; s < scene_count && scenes[s].at_ms < start + c->cell; s++)
             if (!strongest || scenes[s].strength > strongest->strength)
                 strongest = &scenes[s];
         if (strongest)
@@ -199,7 +181,7 @@ static uint32_t walk_back(const struct choice *c, int64_t *out, bool *fixed)
     uint32_t at = cues;
     for (uint32_t i = c->count - 1;; i = c->points[i].previous) {
         out[at] = c->points[i].at_ms;
-        fixed[at] = c->points[i].scene || is_end(c, i);
+        fixed[at] = c->points[i].scene || i == 0 || i == c->count - 1;
         if (at-- == 0)
             return cues;
     }
@@ -235,32 +217,23 @@ static enum err divide_film(int64_t **points, uint32_t *cues, int64_t duration, 
     return ERR_OK;
 }
 
-static void choice_finish(struct choice *c)
+static int64_t cell_width(int64_t duration, int64_t min, int64_t max)
 {
-    free(c->points);
-    free(c->strengths);
+    const int64_t wanted = min_of(max / CELLS_PER_MAX_CUE, (max - min) / 8);
+    const int64_t least = max_of(max / MOST_CELLS_PER_MAX_CUE, duration >> MAX_CELLS_LOG2);
+    return max_of(1, max_of(wanted, least));
 }
 
 static enum err choice_init(struct choice *c, int64_t duration, const struct plan_scene *scenes,
                             uint32_t scene_count, int64_t min, int64_t max)
 {
-    *c = (struct choice){ .duration = duration,
-                          .comfort = comfort_of(min, max),
-                          .scene_count = scene_count };
-    c->cell =
-        max_of(min_of(max / CELLS_PER_MAX_CUE, (max - min) / 8), duration >> MAX_CELLS_LOG2);
-    c->cell = max_of(c->cell, 1);
+    *c = (struct choice){ .duration = duration, .comfort = comfort_of(min, max) };
+    c->cell = cell_width(duration, min, max);
     const size_t cells = (size_t) (duration / c->cell) + 1;
     c->points = calloc(cells + 2, sizeof(*c->points));
-    c->strengths = calloc((size_t) scene_count + 1, sizeof(*c->strengths));
-    if (!c->points || !c->strengths) {
-        choice_finish(c);
+    if (!c->points)
         return ERR_NOMEM;
-    }
-    for (uint32_t i = 0; i < scene_count; i++)
-        c->strengths[i] = scenes[i].strength;
-    qsort(c->strengths, scene_count, sizeof(*c->strengths), by_strength);
-    gather_points(c, scenes);
+    gather_points(c, scenes, scene_count);
     return ERR_OK;
 }
 
@@ -290,7 +263,7 @@ static enum err choose(int64_t **points, uint32_t *cues, int64_t duration,
         e = divide_film(points, cues, duration, fewest);
     }
     free(fixed);
-    choice_finish(&c);
+    free(c.points);
     return e;
 }
 

@@ -41,16 +41,20 @@
 //   a cue costs 0 while its length is comfortable (2 min_cue .. max_cue / 2), and
 //   rises with the square of the excess to 1 at min_cue and at max_cue;
 //   a scene change costs 1 - m/0.9, where its merit m in 0..1 is the larger of
-//     its rank in strength among this film's own changes (so that the detector's
-//     scale does not matter), and
-//     its isolation: the time to the nearest other change, over 2 min_cue. A
+//     its prominence: the time to the nearest change at least as strong, over
+//     the geometric mean of the limits (38 s by default), and
+//     its isolation: the time to the nearest change at all, over 2 min_cue. A
 //     change alone between two long takes is a change of scene; one among many
 //     is only the next shot.
 //   a forced cut costs 2.
 //
-// So the best tenth of the changes are worth cutting at for their own sake, an
-// ordinary one is used where a cue would grow uncomfortably long, and a forced
-// one where nothing else is in reach. Runs of forced cuts are then spread evenly.
+// So a change that stands out from half a minute around it is worth cutting at for
+// its own sake, an ordinary one is used where a cue would grow uncomfortably long,
+// and a forced one where nothing else is in reach. Only the order of strengths
+// counts, not the detector's scale, and a fast-cut film gets cues no shorter than a
+// slow one: about a minute each by default. Without strengths (all equal) it is
+// isolation that decides. Runs of forced cuts are spread evenly.
+//
 // When no number of cues fits both limits (a film of 50 s with cues of 30 s to
 // 45 s), max_cue holds and min_cue gives way to as many equal cues as that needs.
 // A film shorter than twice min_cue, or with `cut` PLAN_CUT_NONE, is one cue.
