@@ -55,6 +55,9 @@ ERR_CHECKED enum err instance_create(VkInstance *out, bool validation, struct de
 // Carry out the uploads that wait in the staging buffer.
 ERR_CHECKED enum err staging_flush(struct device *d);
 
+// How binding i of a kernel is bound.
+VkDescriptorType kernel_binding_type(const struct kernel *k, uint32_t i);
+
 // The pipeline of (k, constants), compiled when it is new.
 ERR_CHECKED enum err pipeline_get(struct device *d, const struct kernel *k,
                                   const uint32_t *constants, uint32_t constant_count,

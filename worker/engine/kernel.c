@@ -111,14 +111,21 @@ void pipeline_cache_close(struct device *d)
     d->pipeline_cache = VK_NULL_HANDLE;
 }
 
+VkDescriptorType kernel_binding_type(const struct kernel *k, uint32_t i)
+{
+    if (k->images >> i & 1)
+        return VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER;
+    return k->texels >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                              : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+}
+
 static VkResult make_layouts(struct device *d, struct pipeline *p)
 {
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < p->kernel->bindings; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
-            .descriptorType = p->kernel->texels >> i & 1 ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
-                                                         : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = kernel_binding_type(p->kernel, i),
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };

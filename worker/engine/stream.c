@@ -238,11 +238,12 @@ static bool next_pool(struct stream *s)
     const VkDescriptorPoolSize sizes[] = {
         { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, POOL_SETS * KERNEL_MAX_BINDINGS },
         { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, POOL_SETS * 4 }, // on average
+        { VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER, POOL_SETS * 4 },
     };
     const VkDescriptorPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
         .maxSets = POOL_SETS,
-        .poolSizeCount = 2,
+        .poolSizeCount = sizeof(sizes) / sizeof(*sizes),
         .pPoolSizes = sizes,
     };
     const VkResult r = vkCreateDescriptorPool(s->device->handle, &info, NULL, &s->pools[s->pool_count]);
@@ -291,7 +292,8 @@ static bool write_set(struct stream *s, VkDescriptorSet set, const struct kernel
     VkDescriptorBufferInfo buffers[KERNEL_MAX_BINDINGS];
     VkWriteDescriptorSet writes[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < k->bindings; i++) {
-        const bool texels = k->texels >> i & 1;
+        const VkDescriptorType type = kernel_binding_type(k, i);
+        const bool texels = type != VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
         const bool fits = bind[i].bytes <= s->device->facts.max_storage_range;
         if (!bind[i].buffer || (texels && !bind[i].view) || (!texels && !fits)) {
             log_error("%s: %s: binding %u cannot be bound (%llu bytes)", s->label, k->name, i,
@@ -304,8 +306,7 @@ static bool write_set(struct stream *s, VkDescriptorSet set, const struct kernel
             .dstSet = set,
             .dstBinding = i,
             .descriptorCount = 1,
-            .descriptorType = texels ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
-                                     : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = type,
             .pBufferInfo = &buffers[i],
             .pTexelBufferView = &bind[i].view,
         };

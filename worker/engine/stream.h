@@ -22,6 +22,7 @@ struct kernel {
     size_t code_bytes;
     uint32_t bindings;    // 0..bindings-1, in set 0
     uint32_t texels;      // bit i: binding i is a uniform texel buffer (usamplerBuffer/utextureBuffer)
+    uint32_t images;      // bit i: binding i is a storage texel buffer (uimageBuffer, rgba32ui)
     uint32_t push_bytes;
     bool full_subgroups;  // workgroups must be made of full subgroups
 };
