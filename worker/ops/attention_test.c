@@ -9,7 +9,7 @@ static void reference_head(double *y, const float *q, const float *k, const floa
 {
     double *p = malloc(a->keys * sizeof(*p));
     for (uint32_t i = 0; i < a->queries; i++) {
-        double most = -INFINITY, total = 0;
+        double most = -HUGE_VAL, total = 0;
         for (uint32_t j = 0; j < a->keys; j++) {
             p[j] = 0;
             for (uint32_t d = 0; d < a->dims; d++)
