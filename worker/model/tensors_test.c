@@ -79,7 +79,7 @@ static void bad_sizes_are_refused(void **state)
     REFUSED(lm.codebooks, 17);
     REFUSED(lm.delays[2], 0);
     REFUSED(lm.guidance, INFINITY);
-    REFUSED(lm.max_duration_s, NAN);
+    REFUSED(lm.max_duration_s, (double) NAN);
     REFUSED(codec.ratio_count, MODEL_MAX_RATIOS + 1);
     REFUSED(codec.ratios[1], 0);
     REFUSED(codec.ratios[3], 4000000000u);

@@ -377,14 +377,14 @@ static void damage_never_crashes(void **state)
     const int kept = silence_stderr();
     struct torch_file *f;
     unsigned refused = 0;
-    volatile uint64_t sink = 0;
+    uint64_t sum = 0;
     for (size_t i = 0; i < b.bytes; i += i < 20000 ? 7 : i < b.bytes - 12000 ? 65537 : 5) {
         const uint8_t good = b.data[i];
         b.data[i] ^= (uint8_t) (1u << (i / 7) % 8);
         const enum err e = torch_file_open(&f, "test", b.data, b.bytes);
         refused += e == ERR_INPUT;
         if (!e)
-            sink += sum_tensors(f);
+            sum += sum_tensors(f);
         torch_file_close(&f);
         b.data[i] = good;
         if (e && e != ERR_INPUT)
@@ -394,7 +394,7 @@ static void damage_never_crashes(void **state)
     for (size_t i = 0; i < b.bytes; i += i < b.bytes - 12000 ? 99991 : 11)
         refused += torch_file_open(&f, "test", b.data, i) == ERR_INPUT;
     restore_stderr(kept);
-    assert_true(refused > 1000);
+    assert_true(refused > 1000 && sum > 0);
     assert_int_equal(torch_file_open(&f, "test", b.data, b.bytes), ERR_OK);
     torch_file_close(&f);
     buffer_free(&b);

@@ -28,12 +28,15 @@ static inline void restore_stderr(int kept)
 // Bytes that grow.
 struct buffer {
     uint8_t *data;
-    size_t bytes;
+    size_t bytes, room;
 };
 
 static inline void buffer_add(struct buffer *b, const void *data, size_t bytes)
 {
-    b->data = realloc(b->data, b->bytes + bytes + 1);
+    if (b->bytes + bytes >= b->room) { // a byte is left over for a closing zero
+        b->room = 2 * (b->bytes + bytes) + 64;
+        b->data = realloc(b->data, b->room);
+    }
     if (!b->data)
         abort();
     memcpy(b->data + b->bytes, data, bytes);
@@ -48,7 +51,7 @@ static inline void buffer_add_text(struct buffer *b, const char *text)
 static inline void buffer_add_number(struct buffer *b, uint64_t n, int bytes) // little-endian
 {
     for (int i = 0; i < bytes; i++) {
-        const uint8_t byte = (uint8_t) (n >> 8 * i);
+        const uint8_t byte = (uint8_t) (i < 8 ? n >> 8 * i : 0);
         buffer_add(b, &byte, 1);
     }
 }
