@@ -53,8 +53,8 @@ uint64_t codec_decoder_bytes(const struct codec_config *c, bool f16)
 {
     const struct codec_shape shape = shape_of(c);
     const struct codec_sizes z = codec_half_measure(&shape, 0);
-    return codec_half_bytes(&shape, &z, f16) + embed_bytes(c) +
-           4 * (token_count(c, &z) + pcm_count(c, &z));
+    return codec_half_bytes(&shape, &z, f16, embed_bytes(c) + 4 * (token_count(c, &z) +
+                                                                   pcm_count(c, &z)));
 }
 
 // --- Opening ----------------------------------------------------------------

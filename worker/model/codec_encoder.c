@@ -29,7 +29,7 @@ static struct codec_shape shape_of(const struct codec_config *c)
         .slots = 1,
     };
     snprintf(s.lstm_output, sizeof(s.lstm_output), "model%u", 1 + 3 * c->ratio_count);
-    snprintf(s.lstm, sizeof(s.lstm), "codec.encoder.%s.lstm", s.lstm_output);
+    snprintf(s.lstm, sizeof(s.lstm), "codec.encoder.model.%u.lstm", 1 + 3 * c->ratio_count);
     seanet_encoder_front(&s.front, c);
     seanet_encoder_back(&s.back, c);
     return s;
@@ -49,8 +49,10 @@ uint64_t codec_encoder_bytes(const struct codec_config *c, bool f16)
 {
     const struct codec_shape shape = shape_of(c);
     const struct codec_sizes z = codec_half_measure(&shape, 0);
-    return codec_half_bytes(&shape, &z, f16) + c->codebooks * codes_bytes(c->bins, c->dimension) +
-           3 * 4 * latent_count(c, &z) + sizeof(struct nearest) * found_count(c, &z);
+    const uint64_t more = c->codebooks * codes_bytes(c->bins, c->dimension) +
+                          3 * 4 * latent_count(c, &z) +
+                          sizeof(struct nearest) * found_count(c, &z);
+    return codec_half_bytes(&shape, &z, f16, more);
 }
 
 // --- Opening ----------------------------------------------------------------

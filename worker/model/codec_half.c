@@ -87,15 +87,20 @@ static uint64_t columns_floats(const struct codec_shape *shape, const struct cod
     return ((uint64_t) shape->slots * z->room + 1) * shape->hidden;
 }
 
-uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_sizes *z, bool f16)
+// An arena's last block may be half empty.
+uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_sizes *z, bool f16,
+                          uint64_t more)
 {
+    const uint64_t block = 64ull << 20;
+    const uint64_t weights = seanet_weights_bytes(&shape->front, f16) +
+                             seanet_weights_bytes(&shape->back, f16) +
+                             codec_lstm_weights_bytes(shape->lstm_layers, shape->hidden, f16);
     const uint64_t floats = z->scratch.rows + z->scratch.padded + z->scratch.hidden +
                             2 * columns_floats(shape, z) +
                             (uint64_t) z->input * shape->input_channels;
-    return seanet_weights_bytes(&shape->front, f16) + seanet_weights_bytes(&shape->back, f16) +
-           codec_lstm_weights_bytes(shape->lstm_layers, shape->hidden, f16) +
-           codec_lstm_scratch_bytes(shape->lstm_layers, shape->hidden, (uint32_t) z->chunk) +
-           4 * floats;
+    const uint64_t scratch = codec_lstm_scratch_bytes(shape->lstm_layers, shape->hidden,
+                                                      (uint32_t) z->chunk) + 4 * floats;
+    return round_up(weights, block) + round_up(scratch + more, block);
 }
 
 // --- Opening ----------------------------------------------------------------
@@ -155,9 +160,9 @@ enum err codec_half_open(struct codec_half *h, const struct codec_params *p, boo
     if (!e)
         e = arena_create(&h->shared, h->device, MEMORY_SHARED, h->shape.name);
     if (!e)
-        e = make_room(h, input_shared);
-    if (!e)
         e = load(h, p->source);
+    if (!e)
+        e = make_room(h, input_shared);
     if (!e && p->probe)
         e = codec_watch_create(&h->watch, h->stream, h->shape.front.half, p->probe);
     return e;

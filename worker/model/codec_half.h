@@ -77,9 +77,9 @@ struct codec_ends {
 // `chunk_columns` as in codec_params.
 struct codec_sizes codec_half_measure(const struct codec_shape *shape, uint32_t chunk_columns);
 
-// Device bytes of a half, less what its owner adds to the arenas.
+// Device bytes of a half whose owner takes `more` for itself, an upper bound.
 uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_sizes *sizes,
-                          bool f16);
+                          bool f16, uint64_t more);
 
 // h->shape is set, and the rest zero. `input_shared`: h->input is mapped.
 ERR_CHECKED enum err codec_half_open(struct codec_half *h, const struct codec_params *p,

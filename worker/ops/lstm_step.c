@@ -33,24 +33,34 @@ uint64_t lstm_weights_bytes(uint32_t hidden, bool f16)
     return 4ull * hidden * blocks_of(hidden, f16) * 16;
 }
 
+// Rows first .. first + count - 1, each padded with zeros.
+static enum err load_rows(const struct lstm_weights *w, struct device *d, const uint8_t *data,
+                          uint32_t first, uint32_t count)
+{
+    const size_t from = (size_t) w->hidden * (w->f16 ? 2 : 4);
+    const size_t to = 16 * (size_t) blocks_of(w->hidden, w->f16);
+    void *rows;
+    const enum err e = span_write_begin(d, w->span, first * to, count * to, &rows);
+    if (e)
+        return e;
+    for (size_t r = 0; r < count; r++) {
+        uint8_t *row = (uint8_t *) rows + r * to;
+        memcpy(row, data + (first + r) * from, from);
+        memset(row + from, 0, to - from);
+    }
+    return span_write_end(d);
+}
+
+#define ROWS_AT_ONCE 64u
+
 enum err lstm_weights_load(struct lstm_weights *out, struct device *d, struct arena *a,
                            const void *data, uint32_t hidden, bool f16)
 {
     *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16 };
     enum err e = arena_alloc_texels(a, lstm_weights_bytes(hidden, f16), &out->span);
-    const size_t from = (size_t) hidden * (f16 ? 2 : 4);
-    const size_t to = 16 * (size_t) blocks_of(hidden, f16);
-    for (uint32_t gate = 0; !e && gate < 4; gate++) {
-        void *rows;
-        e = span_write_begin(d, out->span, gate * hidden * to, hidden * to, &rows);
-        if (e)
-            break;
-        for (size_t r = 0; r < hidden; r++) {
-            uint8_t *row = (uint8_t *) rows + r * to;
-            memcpy(row, (const uint8_t *) data + (gate * (size_t) hidden + r) * from, from);
-            memset(row + from, 0, to - from);
-        }
-        e = span_write_end(d);
+    for (uint32_t row = 0; !e && row < 4 * hidden; row += ROWS_AT_ONCE) {
+        const uint32_t left = 4 * hidden - row;
+        e = load_rows(out, d, data, row, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE);
     }
     return e;
 }
