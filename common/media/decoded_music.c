@@ -12,6 +12,8 @@ struct decoded_music {
     struct SwrContext *to_float; // interleaved, same rate and channels
     struct loudness_meter *meter;
     AVFrame *frame, *floats;
+    uint64_t from, to; // measured
+    uint64_t samples;  // decoded
 };
 
 static enum err open_decoder(struct decoded_music *d, const AVCodecParameters *par)
@@ -31,13 +33,16 @@ static enum err open_decoder(struct decoded_music *d, const AVCodecParameters *p
     return r >= 0 ? ERR_OK : err_from_libav(r, ERR_BUG);
 }
 
-enum err decoded_music_create(struct decoded_music **out, const AVCodecParameters *par)
+enum err decoded_music_create(struct decoded_music **out, const AVCodecParameters *par,
+                              uint64_t skip, uint64_t count)
 {
     enum err e = ERR_NOMEM;
     *out = NULL;
     struct decoded_music *d = calloc(1, sizeof(*d));
     if (!d)
         goto fail;
+    d->from = skip;
+    d->to = skip + count;
     d->frame = av_frame_alloc();
     d->floats = av_frame_alloc();
     if (!d->frame || !d->floats)
@@ -83,6 +88,23 @@ static int convert(struct decoded_music *d)
     return r < 0 ? r : swr_convert_frame(d->to_float, d->floats, d->frame);
 }
 
+static uint64_t clamp(uint64_t x, uint64_t least, uint64_t most)
+{
+    return x < least ? least : x > most ? most : x;
+}
+
+static enum err measure(struct decoded_music *d)
+{
+    const AVFrame *f = d->floats;
+    const uint64_t first = d->samples, last = first + (uint64_t) f->nb_samples;
+    const uint64_t from = clamp(d->from, first, last), to = clamp(d->to, first, last);
+    const float *samples = (const float *) (void *) f->data[0];
+    d->samples = last;
+    return loudness_meter_add(d->meter,
+                              samples + (from - first) * (uint64_t) f->ch_layout.nb_channels,
+                              (size_t) (to - from));
+}
+
 enum err decoded_music_add(struct decoded_music *d, const AVPacket *p)
 {
     int r = avcodec_send_packet(d->decoder, p);
@@ -93,9 +115,7 @@ enum err decoded_music_add(struct decoded_music *d, const AVPacket *p)
         r = convert(d);
         if (r < 0)
             break;
-        const enum err e =
-            loudness_meter_add(d->meter, (const float *) (void *) d->floats->data[0],
-                               (size_t) d->floats->nb_samples);
+        const enum err e = measure(d);
         if (e)
             return e;
     }
@@ -108,4 +128,9 @@ enum err decoded_music_add(struct decoded_music *d, const AVPacket *p)
 enum err decoded_music_read(struct decoded_music *d, struct loudness *out)
 {
     return loudness_meter_read(d->meter, out);
+}
+
+uint64_t decoded_music_samples(const struct decoded_music *d)
+{
+    return d->samples;
 }

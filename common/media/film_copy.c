@@ -153,12 +153,10 @@ static void tell_left_out(const struct film_copy *c, const AVStream *s, const ch
 {
     if (!c->options.path)
         return; // only trying
-    log_warn("%s: stream %d (%s, %s) is left out: %s cannot hold it; a .mkv output %s",
-             c->options.film->path, s->index, what, avcodec_get_name(s->codecpar->codec_id),
-             c->options.container->long_name,
-             is_matroska(c)         ? "neither"
-             : strcmp(what, "data") ? "keeps it"
-                                    : "neither");
+    const bool other = !is_matroska(c) && strcmp(what, "data") != 0;
+    log_warn("%s: stream %d (%s, %s) is left out: %s cannot hold it%s", c->options.film->path,
+             s->index, what, avcodec_get_name(s->codecpar->codec_id),
+             c->options.container->long_name, other ? "; a .mkv output would" : "");
 }
 
 static enum err refuse(const struct film_copy *c, const AVStream *s, const char *what)
@@ -367,16 +365,6 @@ void film_copy_close(struct film_copy **c)
     av_packet_free(&(*c)->music_packet);
     free(*c);
     *c = NULL;
-}
-
-uint32_t film_copy_streams(const struct film_copy *c)
-{
-    return c->muxer->nb_streams;
-}
-
-uint32_t film_copy_music_track(const struct film_copy *c)
-{
-    return (uint32_t) c->music->index;
 }
 
 static enum err fail_writing(const struct film_copy *c, int code)

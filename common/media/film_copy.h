@@ -33,9 +33,6 @@ void film_copy_close(struct film_copy **c);
 ERR_CHECKED enum err film_copy_run(struct film_copy *c, struct music_encoder *music,
                                    const struct media_hooks *hooks);
 
-uint32_t film_copy_streams(const struct film_copy *c); // written, the music included
-uint32_t film_copy_music_track(const struct film_copy *c);
-
 // Samples of silence at DELIVERY_SAMPLE_RATE before the music, for a film whose
 // picture starts after its sound. Opens the film.
 ERR_CHECKED enum err film_copy_lead(const struct film *film, uint64_t *samples);

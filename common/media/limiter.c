@@ -9,7 +9,7 @@
 #define HALF 6   // samples either side that an estimate hears
 #define TAPS (2 * HALF)
 #define LOOK_AHEAD_S 0.005
-#define RELEASE_S 0.15
+#define RELEASE_S 0.05
 
 struct limiter {
     double ceiling;

@@ -6,12 +6,12 @@
 #include "common/media/track_writer.h"
 
 #define STEP 4096
-#define MAX_PASSES 8
+#define MAX_PASSES 10
 #define MAX_GAIN_STEP_DB 6.0
-#define LEAST_PROGRESS_LU 0.05
+#define LEAST_SLOPE 0.2 // loudness won by gain; less is taken for noise
+#define MAX_REDUCTION_DB 18.0
 #define LIMITER_MARGIN_DB 0.05 // a gain that moves adds a little between the samples
 #define CODER_MARGIN_DB 0.1
-#define CODER_TOLERANCE_LU 0.2
 
 static enum err measure_music(struct loudness *out, struct music_stream *music,
                               const struct music_level *level)
@@ -47,22 +47,27 @@ static enum err try_level(struct master *m, struct music_stream *music)
     return e;
 }
 
-// Gain into the limiter takes loudness off again; give back what it took while
-// that helps.
+// Gain into the limiter takes loudness off again: more gain, by the slope of the last
+// step, until the limiter would be all that is heard.
 static enum err push_into_limiter(struct master *m, struct music_stream *music,
                                   const struct master_target *target)
 {
     m->level.limited = true;
     enum err e = try_level(m, music);
+    double slope = 1;
     for (int pass = 1; !e && pass < MAX_PASSES && !target->keep_loudness; pass++) {
-        const double missing = target->lufs - m->after.integrated_lufs;
-        if (fabs(missing) <= MASTER_TOLERANCE_LU)
+        const double missing = m->aim_lufs - m->after.integrated_lufs;
+        if (!(fabs(missing) > MASTER_TOLERANCE_LU))
             break;
-        const double was = m->after.integrated_lufs;
-        m->level.gain_db += fmin(missing, MAX_GAIN_STEP_DB);
+        const struct master was = *m;
+        const double step = fmin(missing / fmax(slope, LEAST_SLOPE), MAX_GAIN_STEP_DB);
+        m->level.gain_db += step;
         e = try_level(m, music);
-        if (!e && missing > 0 && m->after.integrated_lufs - was < LEAST_PROGRESS_LU)
+        slope = (m->after.integrated_lufs - was.after.integrated_lufs) / step;
+        if (m->reduction_db > MAX_REDUCTION_DB && step > 0) {
+            *m = was;
             break;
+        }
     }
     return e;
 }
@@ -70,7 +75,8 @@ static enum err push_into_limiter(struct master *m, struct music_stream *music,
 enum err master_find(struct master *out, struct music_stream *music,
                      const struct master_target *target)
 {
-    *out = (struct master){ .level.ceiling_dbtp = target->ceiling_dbtp - LIMITER_MARGIN_DB };
+    *out = (struct master){ .level.ceiling_dbtp = target->ceiling_dbtp - LIMITER_MARGIN_DB,
+                            .aim_lufs = target->lufs };
     const enum err e = measure_music(&out->before, music, &out->level);
     if (e)
         return e;
@@ -88,20 +94,22 @@ enum err master_correct(struct master *m, struct music_stream *music,
                         bool *again)
 {
     const double excess = decoded->true_peak_dbtp - target->ceiling_dbtp;
-    const double lost = m->after.integrated_lufs - decoded->integrated_lufs;
+    const double bias = decoded->integrated_lufs - m->after.integrated_lufs;
+    const double aim = target->lufs - bias;
     const bool too_loud = excess > 0;
-    const bool off = !target->keep_loudness && isfinite(decoded->integrated_lufs) &&
-                     fabs(lost) > CODER_TOLERANCE_LU - MASTER_TOLERANCE_LU;
+    const bool off = !target->keep_loudness && isfinite(bias) &&
+                     fabs(aim - m->aim_lufs) > MASTER_TOLERANCE_LU;
     *again = too_loud || off;
     if (!*again)
         return ERR_OK;
+    log_debug("the coder changed the loudness by %.2f LU and left %.2f dB above the ceiling",
+              bias, excess);
     if (off)
-        m->level.gain_db += lost;
+        m->aim_lufs = aim;
     if (too_loud)
         m->level.ceiling_dbtp -= excess + CODER_MARGIN_DB;
-    log_debug("the coder changed the loudness by %.2f LU and left %.2f dB above the ceiling",
-              -lost, excess);
     if (too_loud || m->level.limited)
         return push_into_limiter(m, music, target);
+    m->level.gain_db += m->aim_lufs - m->after.integrated_lufs;
     return try_level(m, music);
 }

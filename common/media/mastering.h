@@ -9,6 +9,7 @@
 
 struct master {
     struct music_level level;
+    double aim_lufs;        // before any coding
     struct loudness before; // untouched
     struct loudness after;  // at that level, before any coding
     double reduction_db;    // the most the limiter takes off

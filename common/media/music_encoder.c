@@ -230,7 +230,8 @@ static enum err trial(struct loudness *out, struct music_encoder *m)
     struct decoded_music *d = NULL;
     enum err e = ERR_NOMEM;
     if (par && avcodec_parameters_from_context(par, m->context) >= 0)
-        e = decoded_music_create(&d, par);
+        e = decoded_music_create(&d, par, (uint64_t) par->initial_padding + m->lead,
+                                 music_stream_samples(m->music));
     if (!e)
         e = encode_and_decode(m, d);
     if (!e)

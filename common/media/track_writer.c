@@ -218,8 +218,7 @@ static enum err settle_level(struct master *m, struct music_stream *music,
 
 static enum err copy_film(const struct film *film, const struct delivery *d,
                           struct music_stream *music, const struct music_codec *codec,
-                          const char *path, const struct media_hooks *hooks,
-                          struct delivery_report *report)
+                          const char *path, const struct media_hooks *hooks)
 {
     struct music_encoder *encoder;
     struct film_copy *copy = NULL;
@@ -228,11 +227,8 @@ static enum err copy_film(const struct film *film, const struct delivery *d,
         return e;
     const struct film_copy_options options = copy_options(film, d, encoder, path);
     e = film_copy_open(&copy, &options);
-    if (!e) {
-        report->streams = film_copy_streams(copy);
-        report->track = film_copy_music_track(copy);
+    if (!e)
         e = film_copy_run(copy, encoder, hooks);
-    }
     film_copy_close(&copy);
     music_encoder_destroy(&encoder);
     return e;
@@ -250,19 +246,22 @@ static enum err write_film(const struct film *film, const struct delivery *d,
     }
     enum err e = music_stream_start(music, &master->level);
     if (!e)
-        e = copy_film(film, d, music, codec, temporary, hooks, report);
+        e = copy_film(film, d, music, codec, temporary, hooks);
     if (!e) {
         const struct written_film written = {
             .path = temporary,
             .film = film,
             .audio = d->audio,
-            .streams = report->streams,
-            .track = report->track,
-            .samples = codec->lead + music_stream_samples(music),
+            .lead = codec->lead,
+            .samples = music_stream_samples(music),
             .exact = !music_codec_is_lossy(codec->name),
             .hooks = hooks,
         };
-        e = written_check(&written, &report->after);
+        struct written_music found;
+        e = written_check(&written, &found);
+        report->after = found.loudness;
+        report->track = found.track;
+        report->streams = found.streams;
     }
     if (!e)
         e = file_publish(temporary, d->film);

@@ -39,12 +39,12 @@ static enum err check_film(const struct written_film *w, const struct film *is)
     return ERR_OK;
 }
 
-static enum err decode_track(const struct written_film *w, struct film_input *in,
+static enum err decode_track(const struct written_film *w, struct film_input *in, int track,
                              struct decoded_music *d, AVPacket *p)
 {
     enum err e = ERR_OK;
     while (!e && av_read_frame(in->demuxer, p) >= 0) {
-        if (p->stream_index == (int) w->track)
+        if (p->stream_index == track)
             e = decoded_music_add(d, p);
         av_packet_unref(p);
         if (!e && media_cancelled(w->hooks))
@@ -55,35 +55,46 @@ static enum err decode_track(const struct written_film *w, struct film_input *in
 
 static enum err check_length(const struct written_film *w, uint64_t samples)
 {
-    const uint64_t most = w->samples + (w->exact ? 0 : PADDING_SAMPLES);
-    if (samples < w->samples || samples > most)
-        return differs(w, "the music's length in samples", (int64_t) samples,
-                       (int64_t) w->samples);
+    const uint64_t least = w->lead + w->samples;
+    const uint64_t most = least + (w->exact ? 0 : PADDING_SAMPLES);
+    if (samples < least || samples > most)
+        return differs(w, "the music's length in samples", (int64_t) samples, (int64_t) least);
     return ERR_OK;
 }
 
 static enum err check_track(const struct written_film *w, struct film_input *in,
-                            struct loudness *music)
+                            struct written_music *music)
 {
     struct decoded_music *d = NULL;
     AVPacket *p = av_packet_alloc();
     enum err e = p ? ERR_OK : ERR_NOMEM;
-    film_input_only(in, w->track);
+    film_input_only(in, music->track);
     if (!e)
-        e = decoded_music_create(&d, in->demuxer->streams[w->track]->codecpar);
+        e = decoded_music_create(&d, in->demuxer->streams[music->track]->codecpar, w->lead,
+                                 w->samples);
     if (!e)
-        e = decode_track(w, in, d, p);
+        e = decode_track(w, in, (int) music->track, d, p);
     if (!e)
-        e = decoded_music_read(d, music);
+        e = decoded_music_read(d, &music->loudness);
     if (!e)
-        e = check_length(w, music->samples);
+        e = check_length(w, decoded_music_samples(d));
     decoded_music_destroy(&d);
     av_packet_free(&p);
     return e;
 }
 
-enum err written_check(const struct written_film *w, struct loudness *music)
+// The music is the last sound track.
+static void find_music(const struct film_input *in, struct written_music *music)
 {
+    music->streams = in->demuxer->nb_streams;
+    for (unsigned i = 0; i < music->streams; i++)
+        if (in->demuxer->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_AUDIO)
+            music->track = i;
+}
+
+enum err written_check(const struct written_film *w, struct written_music *music)
+{
+    *music = (struct written_music){ 0 };
     struct film again;
     enum err e = film_probe(&again, w->path);
     if (e)
@@ -93,11 +104,10 @@ enum err written_check(const struct written_film *w, struct loudness *music)
     struct film_input in = { 0 };
     if (!e)
         e = film_input_open(&in, w->path);
-    if (!e && (in.demuxer->nb_streams < w->streams ||
-               in.demuxer->streams[w->track]->codecpar->codec_type != AVMEDIA_TYPE_AUDIO))
-        e = differs(w, "the number of streams", in.demuxer->nb_streams, w->streams);
-    if (!e)
+    if (!e) {
+        find_music(&in, music);
         e = check_track(w, &in, music);
+    }
     film_input_close(&in);
     return e;
 }

@@ -15,12 +15,15 @@ struct written_film {
     const char *path;
     const struct film *film; // it was made from
     enum film_audio audio;
-    uint32_t streams, track; // how many, and which the music is
-    uint64_t samples;        // of the music track
-    bool exact;              // decoding gives just so many; lossy coders pad
+    uint64_t lead, samples; // silence before the music, and the music
+    bool exact;             // decoding gives just so many; lossy coders pad
     const struct media_hooks *hooks;
 };
 
-// *music is the music as decoded from the file. ERR_IO when anything is not as
-// it should be; logs what.
-ERR_CHECKED enum err written_check(const struct written_film *w, struct loudness *music);
+struct written_music {
+    struct loudness loudness; // as decoded from the file
+    uint32_t track, streams; // as a reader counts them: covers and chapters may stand elsewhere
+};
+
+// ERR_IO when anything is not as it should be; logs what.
+ERR_CHECKED enum err written_check(const struct written_film *w, struct written_music *music);
