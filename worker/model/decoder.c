@@ -22,8 +22,8 @@ _Static_assert(TOKEN_UNKNOWN == DECODE_UNKNOWN, "one sign for an unknown token")
 
 struct slot {
     bool taken;
-    bool guided;  // has both branches
-    bool stepped; // since it was taken
+    bool guided; // has both branches
+    uint64_t stepped; // decoder.stepped at its last step; 0: none
     uint32_t columns, prompt;
     uint32_t read;     // prompt positions whose keys and values are in the cache
     uint32_t position; // the last step whose tokens are known
@@ -42,6 +42,7 @@ struct decoder {
     struct sample_draw *draws; // of the recorded step
     struct sample_draw *draw_room;
     uint32_t draw_count;
+    uint64_t stepped; // rounds of steps so far
     struct decode_row *row_room; // to build row tables in
     uint32_t *token_room;        // one slot's tokens, [K][token_stride]
     float *float_room;           // rows of conditions, or of logits
@@ -101,13 +102,21 @@ static struct scratch scratch_of(const struct lm_config *c, const struct decoder
     };
 }
 
-uint64_t decoder_bytes(const struct model_config *c, bool f16, const struct decoder_params *p)
+// What all spans take.
+static uint64_t span_bytes(const struct model_config *c, bool f16, const struct decoder_params *p)
 {
     const struct kv_cache_params self = self_cache(&c->lm, f16, p), cross = cross_cache(&c->lm, f16, p);
     const struct scratch s = scratch_of(&c->lm, p);
     return decoder_weights_bytes(&c->lm, f16, positions_of(&c->lm, p)) + kv_cache_bytes(&self) +
            kv_cache_bytes(&cross) + 2 * s.wide + s.mixed + s.attended + s.hidden + s.logits +
            s.slots + s.tokens + 2 * s.rows + s.draws;
+}
+
+// The arena's blocks have ends that no span fits, and the last is not filled.
+uint64_t decoder_bytes(const struct model_config *c, bool f16, const struct decoder_params *p)
+{
+    const uint64_t spans = span_bytes(c, f16, p);
+    return spans + spans / 32 + (64ull << 20);
 }
 
 uint64_t decoder_slot_bytes(const struct model_config *c, bool f16, const struct decoder_params *p)
@@ -396,6 +405,11 @@ enum err decoder_join(struct decoder *d, const struct sequence *s, uint32_t *slo
     return ERR_OK;
 }
 
+void decoder_assume_prompt(struct decoder *d, uint32_t slot)
+{
+    d->slots[slot].read = d->slots[slot].prompt;
+}
+
 void decoder_leave(struct decoder *d, uint32_t slot)
 {
     d->slots[slot].taken = false;
@@ -498,17 +512,19 @@ static enum err record_step(struct decoder *d, uint32_t rows)
     return upload_step(d, rows);
 }
 
-// Record a step unless the one that is recorded is of the same slots.
-static enum err prepare_step(struct decoder *d)
+// Record a step of all that step, unless it is the one that is recorded; in
+// *any, whether there is any. The draws of the last step are kept until the next.
+static enum err prepare_step(struct decoder *d, bool *any)
 {
     uint32_t rows;
     const uint32_t count = collect_draws(d, d->draw_room, &rows);
     const size_t bytes = count * sizeof(*d->draws);
-    if (count == d->draw_count && !memcmp(d->draws, d->draw_room, bytes))
+    *any = count > 0;
+    if (!*any || (count == d->draw_count && !memcmp(d->draws, d->draw_room, bytes)))
         return ERR_OK;
     memcpy(d->draws, d->draw_room, bytes);
     d->draw_count = count;
-    const enum err e = count ? record_step(d, rows) : ERR_OK;
+    const enum err e = record_step(d, rows);
     if (e)
         d->draw_count = 0; // nothing that could be replayed
     return e;
@@ -530,10 +546,11 @@ static enum err take_steps(struct decoder *d, uint32_t count)
     enum err e = stream_submit(d->steps, count);
     if (!e)
         e = stream_wait(d->steps);
+    d->stepped++;
     for (uint32_t i = 0; !e && i < d->draw_count; i++) {
         struct slot *s = &d->slots[d->draws[i].slot];
         s->position += count;
-        s->stepped = true;
+        s->stepped = d->stepped;
     }
     return e;
 }
@@ -545,8 +562,9 @@ enum err decoder_advance(struct decoder *d, uint32_t steps)
         if (reading(&d->slots[i]))
             e = read_prompt(d, i);
     while (!e && steps > 0) {
-        e = prepare_step(d);
-        if (e || d->draw_count == 0)
+        bool any;
+        e = prepare_step(d, &any);
+        if (e || !any)
             break;
         const uint32_t count = steps_together(d, steps);
         e = take_steps(d, count);
@@ -583,7 +601,9 @@ enum err decoder_tokens(struct decoder *d, uint32_t slot, uint32_t columns, int3
 
 static const struct sample_draw *find_draw(const struct decoder *d, uint32_t slot)
 {
-    for (uint32_t i = 0; d->slots[slot].stepped && i < d->draw_count; i++)
+    if (d->slots[slot].stepped == 0 || d->slots[slot].stepped != d->stepped)
+        return NULL; // its logits are not those that stand there
+    for (uint32_t i = 0; i < d->draw_count; i++)
         if (d->draws[i].slot == slot)
             return &d->draws[i];
     return NULL;

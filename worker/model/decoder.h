@@ -40,8 +40,8 @@ ERR_CHECKED enum err decoder_open(struct decoder **out, struct device *d,
                                   struct tensor_source *source, const struct decoder_params *p);
 void decoder_close(struct decoder **d); // NULL inside is fine
 
-// Device memory decoder_open() takes, in bytes; exact to a few MiB. `f16`: the
-// precision of the model's matrices.
+// The most device memory decoder_open() takes, in bytes. `f16`: the precision of
+// the model's matrices.
 uint64_t decoder_bytes(const struct model_config *c, bool f16, const struct decoder_params *p);
 
 // Of that, what one slot more costs.
@@ -63,6 +63,10 @@ struct sequence {
 // follow, a chunk each. ERR_USAGE (no slot is free, a length is out of range) and
 // ERR_INPUT (a prompt token is out of range) log.
 ERR_CHECKED enum err decoder_join(struct decoder *d, const struct sequence *s, uint32_t *slot);
+
+// Take the slot's prompt as read, with nothing in the cache: the next steps cost
+// what they would cost and mean nothing. For measuring.
+void decoder_assume_prompt(struct decoder *d, uint32_t slot);
 
 // Free the slot, finished or not.
 void decoder_leave(struct decoder *d, uint32_t slot);
@@ -88,8 +92,7 @@ ERR_CHECKED enum err decoder_tokens(struct decoder *d, uint32_t slot, uint32_t c
                                     int32_t *out);
 
 // The guided logits that the slot's last step drew from, [K][card] (for traces
-// and tests). Only right after a decoder_advance() that stepped the slot to its end
-// point: ERR_USAGE otherwise.
+// and tests). ERR_USAGE when it has made no step, or others made steps since.
 ERR_CHECKED enum err decoder_logits(struct decoder *d, uint32_t slot, float *out);
 
 // Teacher forcing: the tensors between the layers for codes [K][columns] that

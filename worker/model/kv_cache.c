@@ -25,7 +25,7 @@ uint64_t kv_cache_bytes(const struct kv_cache_params *p)
 static uint32_t slots_in_a_group(const struct device *d, const struct kv_cache_params *p)
 {
     const struct device_facts *f = device_facts(d);
-    uint64_t most = f->max_storage_range;
+    uint64_t most = p->most_bytes ? p->most_bytes : f->max_storage_range;
     if (most > SPAN_MAX_BYTES)
         most = SPAN_MAX_BYTES;
     const uint64_t n = most / slot_bytes(p);

@@ -15,6 +15,7 @@ struct kv_cache_params {
     uint32_t width;     // of a head, a multiple of 8
     uint32_t positions; // the most a row holds
     bool f16;
+    uint64_t most_bytes; // in one binding; 0: what the device allows
 };
 
 struct kv_cache {
