@@ -8,7 +8,7 @@ struct matmul_push {
     uint rows;            // M
     uint cols;            // N
     uint depth;           // K
-    uint depth_blocks;    // 16-byte blocks of K in a packed row: ceil(K / E)
+    uint depth_blocks;    // 16-byte blocks of K in a packed row
     uint x_offset;        // in elements, likewise below
     uint x_stride;
     uint y_offset;
@@ -17,10 +17,14 @@ struct matmul_push {
     uint residual_stride;
     uint activation;      // ACTIVATION_*
     uint flags;           // MATMUL_*
+    float scale;          // of the sums, where weights are f16
 };
-STATIC_SIZE(matmul_push, 48)
+STATIC_SIZE(matmul_push, 52)
 
 #define MATMUL_BIAS 1
 #define MATMUL_RESIDUAL 2
+#define MATMUL_TAIL 4 // K is no multiple of MATMUL_DEPTH
+
+#define MATMUL_DEPTH 16 // K is padded to this with zeros
 
 #endif

@@ -4,7 +4,8 @@
 // forms cannot take, and as their yardstick.
 //
 // x  (M, K)  f32, rows p.x_stride apart
-// w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][ceil(K/E)][8][E]
+// w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][blocks][8][E],
+//    K padded with zeros; f16 comes scaled by a power of two, undone by p.scale
 // y, residual  (M, N)  f32; residual may be y
 //
 // Grid: x: columns / 8, y: rows / 8.
@@ -52,6 +53,9 @@ void main()
             sum += at(row, b * 4 + i) * uintBitsToFloat(v[i]);
 #endif
     }
+#ifdef VARIANT_f16
+    sum *= p.scale;
+#endif
     if ((p.flags & MATMUL_BIAS) != 0)
         sum += bias[n];
     sum = activate(p.activation, sum);

@@ -15,13 +15,17 @@
 #include "worker/engine/stream.h"
 
 // A packed weight matrix on the device: tiles of 8 rows by 16 bytes of K,
-// [ceil(N/8)][ceil(K/E)][8][E], E = 4 (f32) or 8 (f16), padded with zeros.
+// [ceil(N/8)][blocks][8][E], E = 4 (f32) or 8 (f16), K padded to a multiple of
+// 16 with zeros. f16 is scaled by the power of two that brings the largest
+// element just below f16's largest: exact, and hardly an element is left in the
+// range where f16 loses bits and some processors are slow.
 struct matrix {
     struct span span; // with a texel view where the device allows one
-    struct span bias; // N floats; bytes == 0: none
+    struct span bias; // N floats, padded; bytes == 0: none
     uint32_t rows;    // N
     uint32_t cols;    // K
     bool f16;
+    float scale;      // element = packed value * scale
 };
 
 // Rows of numbers on the host, as they come from a file: f16 or f32, row n
@@ -49,9 +53,8 @@ struct matmul {
     uint32_t rows;          // M; 0 does nothing
     // Offsets and strides in elements; a stride of 0 means dense (K for x, N for
     // y, y's own for the residual). Rows of x may overlap. The fast kernels need
-    // x with a texel view, x_offset and x_stride multiples of 4, and whatever
-    // stands in x up to the next multiple of 4 (8 for f16) after a row's K
-    // elements must be finite.
+    // x with a texel view and x_offset and x_stride multiples of 4; the fastest
+    // also y and the residual with views, N, offsets and strides likewise.
     uint32_t x_offset, x_stride;
     uint32_t y_offset, y_stride;
     uint32_t residual_offset, residual_stride;
