@@ -11,10 +11,16 @@ static const struct {
     enum err (*run)(int argc, char **argv);
     const char *summary;
 } verbs[] = {
+    { "score", verb_score, "a film in, a scored film out" },
+    { "plan", verb_plan, "find a film's cuts and plan its cues and segments" },
+    { "compose", verb_compose, "compose cues of a plan into parts" },
+    { "stitch", verb_stitch, "make one track of the parts and deliver it" },
+    { "render", verb_render, "a new delivery from kept tokens" },
     { "devices", verb_devices, "list the Vulkan devices, and which would be used" },
     { "import", verb_import, "make a model file of the published PyTorch files" },
     { "inspect", verb_inspect, "print what a model is" },
     { "init-model", verb_init_model, "write a random model, for benchmarks and tests" },
+    { "bench", verb_bench, "time every stage beside the device's own floor" },
     { "trace", verb_trace, "write the tensors inside a model, for comparing" },
     { NULL, NULL, NULL },
 };

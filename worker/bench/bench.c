@@ -168,16 +168,18 @@ static enum err time_step(struct run *b, uint32_t i, uint32_t columns)
     const struct decoder_params params = { slots, columns, 30 };
     struct decoder *d = NULL;
     float *condition = calloc(30ull * b->config->lm.dim, sizeof(*condition));
+    int32_t *prompt = calloc((size_t) b->r->position * b->config->lm.codebooks, sizeof(*prompt));
     const double start = clock_seconds();
-    enum err e = condition ? decoder_open(&d, b->p->device, b->p->tensors, &params) : ERR_NOMEM;
+    enum err e = condition && prompt ? decoder_open(&d, b->p->device, b->p->tensors, &params) : ERR_NOMEM;
     b->r->decoder_load_s = clock_seconds() - start;
     for (uint32_t s = 0; !e && s < slots; s++) {
         uint32_t slot;
         e = decoder_join(d, &(struct sequence){
             .condition = condition, .frames = 30, .columns = columns, .seed = s,
+            .prompt = prompt, .prompt_columns = b->r->position,
             .guidance = rows > 1 ? 3.0f : 1.0f, .sampling = { 1.0f, 250, 0 } }, &slot);
         if (!e)
-            e = decoder_assume(d, slot, b->r->position);
+            decoder_assume_prompt(d, slot);
     }
     if (!e)
         e = decoder_advance(d, 1); // records, and compiles what is not
@@ -190,6 +192,7 @@ static enum err time_step(struct run *b, uint32_t i, uint32_t columns)
     }
     decoder_close(&d);
     free(condition);
+    free(prompt);
     return e;
 }
 
