@@ -161,7 +161,7 @@ static enum err pop_mark(struct parser *s, struct pickle_value ***items, uint32_
     if (s->mark_count == 0)
         return refuse(s, "a mark is missing");
     const uint32_t floor = s->marks[--s->mark_count];
-    *items = s->stack + floor;
+    *items = s->depth ? s->stack + floor : NULL; // before the first value there is no stack
     *count = s->depth - floor;
     s->depth = floor;
     return ERR_OK;
