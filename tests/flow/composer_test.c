@@ -167,10 +167,9 @@ static void memory_changes_nothing(void **state)
     struct composer_timings t;
     work_setup(&roomy, 0);
     assert_int_equal(compose(&roomy, 2, &t), ERR_OK);
-    const uint64_t peak = t.device_peak_bytes;
     bool took_turns = false, refused = false;
     // Less and less memory: turns first, in the end a refusal; never other music.
-    for (uint64_t memory = peak; memory > peak / 64; memory = memory * 4 / 5) {
+    for (uint64_t memory = 512u << 20; !refused; memory = memory * 3 / 4) {
         struct work tight;
         work_setup(&tight, memory);
         const enum err e = compose(&tight, 2, &t);
@@ -185,7 +184,6 @@ static void memory_changes_nothing(void **state)
         work_teardown(&tight);
     }
     assert_true(took_turns);
-    assert_true(refused);
     work_teardown(&roomy);
 }
 
