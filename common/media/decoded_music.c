@@ -11,7 +11,10 @@ struct decoded_music {
     AVCodecContext *decoder;
     struct SwrContext *to_float; // interleaved, same rate and channels
     struct loudness_meter *meter;
-    AVFrame *frame, *floats;
+    AVFrame *frame;
+    uint32_t channels;
+    float *floats;     // of one frame, interleaved
+    int capacity;      // of floats, per channel
     uint64_t from, to; // measured
     uint64_t samples;  // decoded
 };
@@ -44,13 +47,13 @@ enum err decoded_music_create(struct decoded_music **out, const AVCodecParameter
     d->from = skip;
     d->to = skip + count;
     d->frame = av_frame_alloc();
-    d->floats = av_frame_alloc();
-    if (!d->frame || !d->floats)
+
+    d->channels = (uint32_t) par->ch_layout.nb_channels;
+    if (!d->frame)
         goto fail;
     e = open_decoder(d, par);
     if (!e)
-        e = loudness_meter_create(&d->meter, (uint32_t) par->sample_rate,
-                                  (uint32_t) par->ch_layout.nb_channels, false);
+        e = loudness_meter_create(&d->meter, (uint32_t) par->sample_rate, d->channels, false);
     if (e)
         goto fail;
     *out = d;
@@ -70,22 +73,39 @@ void decoded_music_destroy(struct decoded_music **d)
     swr_free(&(*d)->to_float);
     loudness_meter_destroy(&(*d)->meter);
     av_frame_free(&(*d)->frame);
-    av_frame_free(&(*d)->floats);
+    free((*d)->floats);
     free(*d);
     *d = NULL;
 }
 
+static int open_converter(struct decoded_music *d)
+{
+    AVChannelLayout layout;
+    av_channel_layout_default(&layout, (int) d->channels);
+    const int rate = d->frame->sample_rate;
+    const int r = swr_alloc_set_opts2(&d->to_float, &layout, AV_SAMPLE_FMT_FLT, rate, &layout,
+                                      d->frame->format, rate, 0, NULL);
+    return r < 0 ? r : swr_init(d->to_float);
+}
+
 static int convert(struct decoded_music *d)
 {
-    av_frame_unref(d->floats);
-    d->floats->format = AV_SAMPLE_FMT_FLT;
-    d->floats->sample_rate = d->frame->sample_rate;
-    int r = av_channel_layout_copy(&d->floats->ch_layout, &d->frame->ch_layout);
-    if (r >= 0 && !d->to_float) {
-        d->to_float = swr_alloc();
-        r = d->to_float ? 0 : AVERROR(ENOMEM);
+    const AVFrame *f = d->frame;
+    if (f->ch_layout.nb_channels != (int) d->channels)
+        return AVERROR_INVALIDDATA;
+    int r = d->to_float ? 0 : open_converter(d);
+    if (r < 0)
+        return r;
+    if (f->nb_samples > d->capacity) {
+        free(d->floats);
+        d->floats = calloc((size_t) f->nb_samples * d->channels, sizeof(float));
+        d->capacity = d->floats ? f->nb_samples : 0;
     }
-    return r < 0 ? r : swr_convert_frame(d->to_float, d->floats, d->frame);
+    uint8_t *out[] = { (uint8_t *) d->floats };
+    const uint8_t **in = (const uint8_t **) (void *) f->extended_data;
+    r = d->floats ? swr_convert(d->to_float, out, d->capacity, in, f->nb_samples)
+                  : AVERROR(ENOMEM);
+    return r < 0 ? r : r == f->nb_samples ? 0 : AVERROR_BUG;
 }
 
 static uint64_t clamp(uint64_t x, uint64_t least, uint64_t most)
@@ -95,13 +115,10 @@ static uint64_t clamp(uint64_t x, uint64_t least, uint64_t most)
 
 static enum err measure(struct decoded_music *d)
 {
-    const AVFrame *f = d->floats;
-    const uint64_t first = d->samples, last = first + (uint64_t) f->nb_samples;
+    const uint64_t first = d->samples, last = first + (uint64_t) d->frame->nb_samples;
     const uint64_t from = clamp(d->from, first, last), to = clamp(d->to, first, last);
-    const float *samples = (const float *) (void *) f->data[0];
     d->samples = last;
-    return loudness_meter_add(d->meter,
-                              samples + (from - first) * (uint64_t) f->ch_layout.nb_channels,
+    return loudness_meter_add(d->meter, d->floats + (from - first) * d->channels,
                               (size_t) (to - from));
 }
 

@@ -284,7 +284,7 @@ static enum err open_output(struct film_copy *c)
     av_free(url);
     if (r >= 0)
         return ERR_OK;
-    log_error("%s: cannot create: %s", c->options.path, libav_log_reason(r));
+    log_error("%s: cannot create: %s", c->options.name, libav_log_reason(r));
     return ERR_CREATE;
 }
 
@@ -369,7 +369,10 @@ void film_copy_close(struct film_copy **c)
 
 static enum err fail_writing(const struct film_copy *c, int code)
 {
-    log_error("%s: cannot write: %s", c->options.path, libav_log_reason(code));
+    const bool full =
+        code == AVERROR(ENOSPC) || code == AVERROR(EDQUOT) || code == AVERROR(EFBIG);
+    log_error("%s: cannot write: %s%s", c->options.name, libav_log_reason(code),
+              full ? "; make room on that disk or write elsewhere" : "");
     return err_from_libav(code, ERR_IO);
 }
 

@@ -20,6 +20,7 @@ struct film_copy_options {
     const char *title, *language;
     const AVCodecContext *music; // of the music encoder
     const char *path; // to write; NULL: into memory, the header only, to see if it can be done
+    const char *name; // of the output, for messages
 };
 
 // Open both and write the header. Everything in `options` must outlive it. ERR_INPUT when

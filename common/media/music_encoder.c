@@ -33,6 +33,7 @@ static const struct {
     { "aac", AV_CODEC_ID_AAC, AV_SAMPLE_FMT_FLTP, 0, true },
     { "alac", AV_CODEC_ID_ALAC, AV_SAMPLE_FMT_S32P, 24, false },
     { "flac", AV_CODEC_ID_FLAC, AV_SAMPLE_FMT_S32, 24, false },
+    { "opus", AV_CODEC_ID_OPUS, AV_SAMPLE_FMT_FLT, 0, true },
     { "pcm_s24le", AV_CODEC_ID_PCM_S24LE, AV_SAMPLE_FMT_S32, 24, false },
 };
 
@@ -70,7 +71,8 @@ enum err music_encoder_create(struct music_encoder **out, const struct music_cod
     *out = NULL;
     const int which = find_codec(codec->name);
     if (which < 0) {
-        log_error("no codec '%s' for music; use aac, alac, flac or pcm_s24le", codec->name);
+        log_error("no codec '%s' for music; use aac, alac, flac, opus or pcm_s24le",
+                  codec->name);
         return ERR_USAGE;
     }
     const AVCodec *encoder = avcodec_find_encoder(codecs[which].id);
@@ -156,6 +158,12 @@ static void spread(AVFrame *f, const float *mono)
     if (f->format == AV_SAMPLE_FMT_FLTP) {
         for (int c = 0; c < CHANNELS; c++)
             memcpy(f->data[c], mono, n * sizeof(*mono));
+        return;
+    }
+    if (f->format == AV_SAMPLE_FMT_FLT) {
+        float *out = (float *) (void *) f->data[0];
+        for (size_t i = 0; i < n; i++)
+            out[2 * i] = out[2 * i + 1] = mono[i];
         return;
     }
     const bool planar = f->format == AV_SAMPLE_FMT_S32P;

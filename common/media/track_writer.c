@@ -31,7 +31,7 @@ static const struct container {
     { ".mp4", "mp4", { "aac", "alac", "flac" } },
     { ".m4v", "mp4", { "aac", "alac", "flac" } },
     { ".mov", "mov", { "pcm_s24le", "aac", "alac" } },
-    { ".mkv", "matroska", { "flac", "pcm_s24le", "alac", "aac" } },
+    { ".mkv", "matroska", { "flac", "pcm_s24le", "alac", "opus" } },
 };
 
 static bool ends_with(const char *path, const char *ending)
@@ -162,6 +162,7 @@ static struct film_copy_options copy_options(const struct film *film, const stru
         .language = d->language ? d->language : "zxx",
         .music = music_encoder_context(encoder),
         .path = path,
+        .name = d->film,
     };
 }
 
@@ -250,6 +251,7 @@ static enum err write_film(const struct film *film, const struct delivery *d,
     if (!e) {
         const struct written_film written = {
             .path = temporary,
+            .name = d->film,
             .film = film,
             .audio = d->audio,
             .lead = codec->lead,

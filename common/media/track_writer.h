@@ -39,12 +39,13 @@ struct delivery {
     const char *film; // .mp4, .m4v, .mov or .mkv; NULL: no film
     const char *wav;  // 24-bit WAV, RF64 past 4 GiB; NULL: none
     enum film_audio audio;
-    double target_lufs;  // 0: DELIVERY_DEFAULT_LUFS
-    bool keep_loudness;  // no target at all; the ceiling still holds
-    double ceiling_dbtp; // 0: DELIVERY_DEFAULT_DBTP
-    const char
-        *codec; // "aac", "alac", "flac", "pcm_s24le"; NULL: MP4 aac, MOV pcm_s24le, MKV flac
-    uint32_t bitrate;     // of aac, bits per second; 0: 256000
+    double target_lufs;   // 0: DELIVERY_DEFAULT_LUFS
+    bool keep_loudness;   // no target at all; the ceiling still holds
+    double ceiling_dbtp;  // 0: DELIVERY_DEFAULT_DBTP
+    const char *codec;    // NULL: the container's first of
+                          //   MP4 aac, alac, flac; MOV pcm_s24le, aac, alac;
+                          //   MKV flac, pcm_s24le, alac, opus
+    uint32_t bitrate;     // of aac and opus, bits per second; 0: 256000
     const char *title;    // of the track; NULL: "Underscore"
     const char *language; // ISO 639-2; NULL: "zxx", no linguistic content
 };

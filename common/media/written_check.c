@@ -16,7 +16,7 @@ static enum err differs(const struct written_film *w, const char *what, int64_t 
                         int64_t should)
 {
     log_error("%s: written wrongly: %s is %" PRId64 ", not %" PRId64 "; the file is not kept",
-              w->path, what, is, should);
+              w->name, what, is, should);
     return ERR_IO;
 }
 

@@ -13,6 +13,7 @@
 
 struct written_film {
     const char *path;
+    const char *name;        // it will have, for messages
     const struct film *film; // it was made from
     enum film_audio audio;
     uint64_t lead, samples; // silence before the music, and the music
