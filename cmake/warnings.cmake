@@ -12,6 +12,7 @@ target_compile_options(warnings INTERFACE -ffp-contract=off)
 
 if(UNDERSCORE_SANITIZE)
     add_compile_options(-fsanitize=${UNDERSCORE_SANITIZE} -fno-sanitize-recover=all
-                        -fno-omit-frame-pointer -g)
+                        -fno-omit-frame-pointer -g -UNDEBUG)
     add_link_options(-fsanitize=${UNDERSCORE_SANITIZE})
+    add_library(keep_loaded OBJECT ${CMAKE_SOURCE_DIR}/tools/keep_loaded.c)
 endif()
