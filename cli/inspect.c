@@ -126,11 +126,11 @@ static void print_text(const char *text)
 static void print_model(const struct report *r)
 {
     print_sizes(model_file_config(r->model));
-    const char *license = model_file_license(r->model);
-    printf("  licence         ");
-    print_text(*license ? license : "none was given to import");
     printf("  written by      underscore ");
     print_text(model_file_software(r->model));
+    printf("  licence         ");
+    const char *license = model_file_license(r->model);
+    print_text(*license ? license : "none was given to import");
     putchar('\n');
     for (int p = 0; p < PART_COUNT; p++)
         print_share(model_part_name((enum model_part) p), &r->by_part[p]);

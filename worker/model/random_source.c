@@ -78,6 +78,8 @@ static struct distribution distribution_of(const struct model_config *c,
         return (struct distribution){ 0, 1 };
     if (starts_with(s->name, "codec.quantizer.")) // each corrects what the one before left
         return (struct distribution){ 0, powf(0.6f, (float) atoi(s->name + 16)) };
+    if (starts_with(s->name, "codec.decoder.") && s->shape[0] == c->codec.channels) // sound
+        return (struct distribution){ 0, 0.2f / sqrtf(fan_in(s)) };
     if (starts_with(s->name, "linears.")) // decided enough that sampling shows
         return (struct distribution){ 0, 2 / sqrtf(fan_in(s)) };
     return (struct distribution){ 0, residual_scale(c, s->name) / sqrtf(fan_in(s)) };

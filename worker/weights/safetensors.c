@@ -177,9 +177,12 @@ static enum err parse(struct safetensors *s, const uint8_t *data, uint64_t bytes
 {
     if (bytes < 8)
         return refuse(s, "", "too short to have a header");
+    if (!memcmp(data, "PK\3\4", 4))
+        return refuse(s, "",
+                      "a zip archive; if PyTorch wrote it, give it to underscore import");
     const uint64_t length = read_le64(data);
     if (length > HEADER_MAX || length > bytes - 8)
-        return refuse(s, "", "its header is longer than the file, or than 4 MiB");
+        return refuse(s, "", "its header would be longer than the file, or than 4 MiB");
     json_error_t error;
     s->header = json_loadb((const char *) data + 8, length, JSON_REJECT_DUPLICATES, &error);
     if (!s->header)
