@@ -94,12 +94,14 @@ static void read_geometry(struct film *f, struct film_input *in, AVFrame *first)
 struct beginning {
     int64_t dts; // of the first packet
     bool hidden; // some pictures are decoded but not shown
+    bool any;
 };
 
 static void note_packet(struct beginning *b, const AVPacket *p)
 {
     if (b->dts == AV_NOPTS_VALUE)
         b->dts = p->dts;
+    b->any = true;
     b->hidden |= (p->flags & AV_PKT_FLAG_DISCARD) != 0;
 }
 
@@ -125,10 +127,14 @@ static enum err decode_first(struct film_input *in, AVPacket *packet, AVFrame *f
         if (r == AVERROR(ENOMEM))
             return ERR_NOMEM;
     }
-    log_error(
-        "%s: none of its pictures (%s) can be decoded: %s; copy the film again or convert it",
-        in->path, avcodec_get_name(in->picture->codecpar->codec_id),
-        libav_log_reason(AVERROR_INVALIDDATA));
+    if (!b->any)
+        log_error("%s: the film has no length, there is not one picture in it; copy it again",
+                  in->path);
+    else
+        log_error(
+            "%s: none of its pictures (%s) can be decoded: %s; copy the film again or convert it",
+            in->path, avcodec_get_name(in->picture->codecpar->codec_id),
+            libav_log_reason(AVERROR_INVALIDDATA));
     return ERR_INPUT;
 }
 

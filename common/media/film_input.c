@@ -53,15 +53,13 @@ static enum err check_file(const char *path)
     return ERR_OK;
 }
 
-static enum err refuse_cut_short(const char *path)
+static enum err refuse_cut_short(const char *path, const char *advice)
 {
     const uint64_t missing = file_shortfall(path);
     if (missing == 0)
         return ERR_OK;
-    log_error("%s: cut short, its last %" PRIu64
-              " bytes are missing; copy it again, or save what "
-              "is there: ffmpeg -i FILM -c copy SAVED.mkv",
-              path, missing);
+    log_error("%s: cut short, its last %" PRIu64 " bytes are missing; copy it again%s", path,
+              missing, advice);
     return ERR_INPUT;
 }
 
@@ -105,9 +103,9 @@ static enum err open_demuxer(struct film_input *in, const char *url,
     if (r >= 0)
         return ERR_OK;
     if (file_shortfall(in->path) > 0)
-        return refuse_cut_short(in->path);
-    log_error("%s: cannot be read as %s: %s; it is damaged or cut short, copy it again",
-              in->path, format->name, libav_log_reason(r));
+        return refuse_cut_short(in->path, "");
+    log_error("%s: cannot be read as %s: %s; it is no film, damaged or cut short", in->path,
+              format->name, libav_log_reason(r));
     return err_from_libav(r, ERR_INPUT);
 }
 
@@ -126,7 +124,7 @@ enum err film_input_open(struct film_input *out, const char *path)
     if (!e)
         e = open_demuxer(out, url, format);
     if (!e)
-        e = refuse_cut_short(path);
+        e = refuse_cut_short(path, ", or save what is there: ffmpeg -i FILM -c copy SAVED.mkv");
     av_free(url);
     if (e)
         film_input_close(out);
