@@ -121,7 +121,7 @@ static enum err push(struct parser *s, struct pickle_value *v)
 
 static enum err push_new(struct parser *s, struct pickle_value value)
 {
-    void *v;
+    void *v = NULL;
     const enum err e = reserve(s, sizeof(value), &v);
     if (e)
         return e;
@@ -596,7 +596,7 @@ static enum err take_line(struct parser *s, const char **out)
 
 static enum err op_global(struct parser *s)
 {
-    const char *module, *name;
+    const char *module = NULL, *name = NULL;
     enum err e = take_line(s, &module);
     if (!e)
         e = take_line(s, &name);
