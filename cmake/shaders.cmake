@@ -30,6 +30,7 @@ foreach(source IN LISTS shader_sources)
     get_filename_component(name ${source} NAME_WE)
     # A line "// variants: A B" near the top builds NAME_A and NAME_B with
     # -DVARIANT_A and -DVARIANT_B; without it one module named NAME.
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
     file(STRINGS ${source} variants REGEX "^// variants: " LIMIT_COUNT 1)
     if(variants)
         string(REGEX REPLACE "^// variants: " "" variants "${variants}")
