@@ -26,6 +26,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 
+#include "lib/half.glsl"
 #include "decode.h"
 #include "attention_step.h"
 
@@ -33,6 +34,7 @@ layout(local_size_x_id = 0) in; // LANES * SUBGROUPS
 layout(constant_id = 1) const uint LANES = 8;
 layout(constant_id = 2) const uint SUBGROUPS = 1;
 layout(constant_id = 3) const uint TEXELS = 8;
+layout(constant_id = 4) const bool SHIFTED = false; // how halves are unpacked
 
 layout(push_constant) uniform Push { attention_step_push p; };
 layout(binding = 0) readonly buffer Rows { decode_row rows[]; };
@@ -58,8 +60,7 @@ layout(binding = 5) writeonly buffer Y { float y[]; };
 #define ELEMENTS 4
 #endif
 
-const uint BLOCK = LANES > 32 ? LANES : 32; // keys at a time
-const uint TURNS = BLOCK / LANES;
+const uint TURNS = DECODE_BLOCK / LANES; // keys of a block that a lane takes
 const uint TEAMS = LANES > TEXELS ? LANES / TEXELS : 1;
 const uint TEAM_TURNS = (LANES + TEAMS - 1) / TEAMS;
 const uint SHARE = (TEXELS + LANES - 1) / LANES;
@@ -70,14 +71,16 @@ shared float all_top[SUBGROUPS];
 shared float all_mass[SUBGROUPS];
 shared float all_sum[SUBGROUPS * TEXELS * ELEMENTS];
 
+// A texel's elements. SHIFTED leaves them 2^112 times too small: the queries make
+// up for 2^100 of it, which keeps them far from overflow, the scores for the rest;
+// the weights of the values for all of it.
 #if ELEMENTS == 8
 void unpack(uvec4 v, out float e[8])
 {
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        const vec2 pair = unpackHalf2x16(v[i]);
-        e[2 * i] = pair.x;
-        e[2 * i + 1] = pair.y;
-    }
+    if (SHIFTED)
+        halves_shifted(v, e);
+    else
+        halves(v, e);
 }
 #else
 void unpack(uvec4 v, out float e[4])
@@ -106,30 +109,33 @@ void main()
     const uint team = TEAMS > 1 ? lane / TEXELS : 0;
     const uint first_texel = TEAMS > 1 ? lane % TEXELS : lane;
 
+    const float query_scale = SHIFTED ? 1.267650600228229401e30 : 1.0; // 2^100
+    const float score_scale = p.scale * (SHIFTED ? HALVES_SHIFTED / 1.267650600228229401e30 : 1.0);
+    const float weight_scale = SHIFTED ? HALVES_SHIFTED : 1.0;
+
     float top = LEAST;
     float mass = 0.0; // this lane's part
     float sum[SHARE * ELEMENTS];
     [[unroll]] for (uint i = 0; i < SHARE * ELEMENTS; i++)
         sum[i] = 0.0;
 
-    for (uint base = subgroup * BLOCK; base < keys_total; base += SUBGROUPS * BLOCK) {
+    for (uint base = subgroup * DECODE_BLOCK; base < keys_total; base += SUBGROUPS * DECODE_BLOCK) {
+        const uint block = start + base * TEXELS; // the same for keys and values
         float score[TURNS];
         [[unroll]] for (uint i = 0; i < TURNS; i++)
             score[i] = 0.0;
         for (uint t = 0; t < TEXELS; t++) {
             float query[ELEMENTS];
             [[unroll]] for (uint i = 0; i < ELEMENTS / 4; i++) {
-                const vec4 part = FETCH_Q(q_start + t * (ELEMENTS / 4) + i);
+                const vec4 part = FETCH_Q(q_start + t * (ELEMENTS / 4) + i) * query_scale;
                 query[4 * i] = part.x;
                 query[4 * i + 1] = part.y;
                 query[4 * i + 2] = part.z;
                 query[4 * i + 3] = part.w;
             }
             [[unroll]] for (uint i = 0; i < TURNS; i++) {
-                const uint key = base + i * LANES + lane;
                 float e[ELEMENTS];
-                unpack(FETCH(keys, start + (key / DECODE_BLOCK * TEXELS + t) * DECODE_BLOCK +
-                                       key % DECODE_BLOCK), e);
+                unpack(FETCH(keys, block + t * DECODE_BLOCK + i * LANES + lane), e);
                 [[unroll]] for (uint j = 0; j < ELEMENTS; j++)
                     score[i] += query[j] * e[j];
             }
@@ -137,7 +143,7 @@ void main()
 
         float new_top = top;
         [[unroll]] for (uint i = 0; i < TURNS; i++) {
-            score[i] = base + i * LANES + lane < keys_total ? score[i] * p.scale : LEAST;
+            score[i] = base + i * LANES + lane < keys_total ? score[i] * score_scale : LEAST;
             new_top = max(new_top, score[i]);
         }
         new_top = subgroupMax(new_top);
@@ -147,6 +153,7 @@ void main()
         [[unroll]] for (uint i = 0; i < TURNS; i++) {
             score[i] = exp(score[i] - top);
             mass += score[i];
+            score[i] *= weight_scale;
         }
         [[unroll]] for (uint i = 0; i < SHARE * ELEMENTS; i++)
             sum[i] *= fade;
@@ -157,7 +164,7 @@ void main()
                 float weight = subgroupShuffle(score[i], from);
                 if (TEAMS > 1 && (team >= TEAMS || j * TEAMS + team >= LANES))
                     weight = 0.0;
-                const uint at = start + (base + i * LANES + from) * TEXELS + first_texel;
+                const uint at = block + (i * LANES + from) * TEXELS + first_texel;
                 [[unroll]] for (uint n = 0; n < SHARE; n++) {
                     if (SHARE * LANES > TEXELS && TEAMS == 1 && n * LANES + lane >= TEXELS)
                         continue;

@@ -57,8 +57,9 @@ void op_attention_step(struct stream *s, const struct attention_step *a)
     stream_dispatch(s, &attention_step_kernels[from->f16][texels], &(struct dispatch){
         .bind = { a->rows, a->slots, a->q, from->keys, from->values, a->y },
         .push = &push,
-        .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4) },
-        .constant_count = 4,
+        .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4),
+                       from->f16 && f->kind == DEVICE_CPU },
+        .constant_count = 5,
         .groups = { a->row_count, from->heads, 1 },
         .flops = 4.0 * a->row_count * from->heads * from->width * a->reach,
     });
