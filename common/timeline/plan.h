@@ -67,7 +67,7 @@
 #include "common/base/err.h"
 
 #define PLAN_MIN_DURATION_MS 100
-#define PLAN_MAX_DURATION_MS (24 * 60 * 60 * 1000)
+#define PLAN_MAX_DURATION_MS ((int64_t) 24 * 60 * 60 * 1000)
 #define PLAN_MAX_SEGMENTS (1u << 18)
 #define PLAN_MAX_SCENES (1u << 22)
 #define PLAN_NONE (-1)

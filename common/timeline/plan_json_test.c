@@ -155,7 +155,7 @@ static unsigned spoil(json_t *root, json_t *node, const char *key)
         tried++;
     }
     json_object_del(node, key);
-    if (strcmp(key, "bytes") && strcmp(key, "sha256"))
+    if (strcmp(key, "bytes") != 0 && strcmp(key, "sha256") != 0)
         assert_true(refused(root));
     json_object_set_new(node, key, value);
     assert_false(refused(root));

@@ -45,7 +45,7 @@ static void print_cue(FILE *out, const struct plan *p, uint32_t i, bool hours)
 static void print_table(FILE *out, const struct plan *p)
 {
     const struct plan_settings *s = &p->settings;
-    const bool hours = p->film.duration_ms >= 3600 * 1000;
+    const bool hours = p->film.duration_ms >= (int64_t) 3600 * 1000;
     char length[32];
     fprintf(out, "%s: %s, %u scene change%s, %u cue%s, %u segment%s\n", p->film.path,
             clock_text(length, p->film.duration_ms, hours), p->scene_count,

@@ -431,6 +431,13 @@ static void levels_meet_at_the_seam_and_return(void **state)
         const double gain = (double) all[i] / (double) uniform(10, i);
         assert_true(gain > 0.999 && gain < pcm_amplitude(seam->match_out_db) + 1e-4);
     }
+    // After the fade the gain returns in a straight line, with no step where it begins.
+    const double match = pcm_amplitude(seam->match_in_db);
+    for (int64_t i = 61000; i < 71000; i++) {
+        const double gain = (double) all[i] / (pcm_amplitude(5) * (double) uniform(11, i));
+        const double expected = match + (1 - match) * ((double) (i - 61000) + 0.5) / 10000;
+        assert_true(fabs(gain - expected) < 1e-4);
+    }
     free(all);
     stitch_close(&stitch);
 
