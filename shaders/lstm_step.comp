@@ -14,55 +14,91 @@
 // along H. A sequence's sums do not depend on who shares the weights with it.
 //
 // Grid: ceil(ceil(H / 2) / pairs) workgroups of one subgroup.
+// images: w and h are texel buffers, which a CPU driver reads a vector at a time.
 // Reference: worker/ops/lstm_step_test.c.
-// variants: f32 f16 plain_f32 plain_f16
+// variants: f32 f16 images_f32 images_f16
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_EXT_control_flow_attributes : require
 
 #include "lstm_step.h"
 
-#if defined(VARIANT_f16) || defined(VARIANT_plain_f16)
-#define HALVES 1
-#define QUADS_PER_BLOCK 2
+#if defined(VARIANT_f16) || defined(VARIANT_images_f16)
+#define HALVES
+#define QUADS 2 // of h that an element of w meets
 #else
-#define HALVES 0
-#define QUADS_PER_BLOCK 1
+#define QUADS 1
 #endif
 
 layout(local_size_x_id = 0) in; // the subgroup's size
 layout(constant_id = 1) const uint B = 1;
 
 layout(push_constant) uniform Push { lstm_step_push p; };
-#if defined(VARIANT_f32) || defined(VARIANT_f16)
-layout(binding = 0) uniform usamplerBuffer w;
-layout(binding = 1) uniform usamplerBuffer state_before;
-#define WEIGHTS(i) texelFetch(w, int(i))
-#define BEFORE(i) uintBitsToFloat(texelFetch(state_before, int(i)))
+#if defined(VARIANT_images_f32) || defined(VARIANT_images_f16)
+layout(binding = 0, rgba32ui) readonly uniform uimageBuffer w;
+layout(binding = 1, rgba32ui) readonly uniform uimageBuffer before;
+#define WEIGHTS(i) imageLoad(w, int(i))
+#define BEFORE(i) uintBitsToFloat(imageLoad(before, int(i)))
 #else
 layout(binding = 0) readonly buffer W { uvec4 w[]; };
-layout(binding = 1) readonly buffer Before { vec4 state_before[]; };
+layout(binding = 1) readonly buffer Before { vec4 before[]; };
 #define WEIGHTS(i) w[i]
-#define BEFORE(i) state_before[i]
+#define BEFORE(i) before[i]
 #endif
 layout(binding = 2) readonly buffer Gates { float gates[]; };
 layout(binding = 3) writeonly buffer State { float state[]; };
 layout(binding = 4) buffer Cell { float cell[]; };
 layout(binding = 5) buffer Y { float y[]; };
 
-float sum[8][LSTM_MOST_SEQUENCES]; // [unit * 4 + gate][sequence]
+vec4 h[B * QUADS];
+float sums[8 * B]; // [unit * 4 + gate][sequence]
 
-float dot_block(uvec4 v, vec4 h[QUADS_PER_BLOCK])
+#ifdef HALVES
+// The bits of an f16 moved into an f32 are worth 2^-112 of it: exact, and undone
+// for the whole sum by p.scale. h is lifted meanwhile, so that products stay
+// clear of the denormal range. The arithmetic shift leaves copies of the sign,
+// which the mask takes off the exponent.
+#define LIFT uintBitsToFloat(0x5f800000u) // 2^64
+
+void multiply(uint r, uvec4 v)
 {
-#if HALVES
-    const vec2 a = unpackHalf2x16(v.x), b = unpackHalf2x16(v.y);
-    const vec2 c = unpackHalf2x16(v.z), d = unpackHalf2x16(v.w);
-    return a.x * h[0].x + a.y * h[0].y + b.x * h[0].z + b.y * h[0].w +
-           c.x * h[1].x + c.y * h[1].y + d.x * h[1].z + d.y * h[1].w;
+    const vec4 even = uintBitsToFloat(uvec4(ivec4(v << 16) >> 3) & 0x8fffe000u);
+    const vec4 odd = uintBitsToFloat(uvec4(ivec4(v) >> 3) & 0x8fffe000u);
+    [[unroll]] for (uint b = 0; b < B; b++) { // a tree: one addition waits for the round before
+        const vec4 p = even * vec4(h[2 * b].xz, h[2 * b + 1].xz) + odd * vec4(h[2 * b].yw, h[2 * b + 1].yw);
+        sums[r * B + b] += (p.x + p.y) + (p.z + p.w);
+    }
+}
 #else
-    const vec4 a = uintBitsToFloat(v);
-    return a.x * h[0].x + a.y * h[0].y + a.z * h[0].z + a.w * h[0].w;
+#define LIFT 1.0
+
+void multiply(uint r, uvec4 v)
+{
+    [[unroll]] for (uint b = 0; b < B; b++) {
+        const vec4 p = uintBitsToFloat(v) * h[b];
+        sums[r * B + b] += (p.x + p.y) + (p.z + p.w);
+    }
+}
 #endif
+
+// sums = W h for the gates of two units.
+void multiply_rows(uint first, uint second)
+{
+    [[unroll]] for (uint i = 0; i < 8 * B; i++)
+        sums[i] = 0.0;
+    uint at[8];
+    [[unroll]] for (uint r = 0; r < 8; r++)
+        at[r] = ((r < 4 ? first : second) + (r & 3) * p.hidden) * p.blocks;
+    for (uint k = gl_LocalInvocationID.x; k < p.blocks; k += gl_WorkGroupSize.x) {
+        [[unroll]] for (uint b = 0; b < B; b++)
+            [[unroll]] for (uint q = 0; q < QUADS; q++)
+                h[b * QUADS + q] = LIFT * BEFORE(p.state_in + b * p.state_quads + QUADS * k + q);
+        [[unroll]] for (uint r = 0; r < 8; r++)
+            multiply(r, WEIGHTS(at[r] + k));
+    }
+    [[unroll]] for (uint i = 0; i < 8 * B; i++)
+        sums[i] = subgroupAdd(sums[i]) * p.scale;
 }
 
 float sigmoid(float x)
@@ -70,21 +106,21 @@ float sigmoid(float x)
     return 1.0 / (1.0 + exp(-x));
 }
 
-// Of the one sequence, the one unit. exp() may overflow to infinity: the limits
-// come out right.
-void finish(uint b, uint unit, float i, float f, float g, float o)
+// Of one sequence one unit, whose sums are at `at`. exp() may overflow to
+// infinity: the limits come out right.
+void finish(uint b, uint unit, uint at)
 {
     const uint from = p.gates_row[b] * 4 * p.hidden + unit;
-    i = sigmoid(i + gates[from]);
-    f = sigmoid(f + gates[from + p.hidden]);
-    g = 1.0 - 2.0 / (exp(2.0 * (g + gates[from + 2 * p.hidden])) + 1.0);
-    o = sigmoid(o + gates[from + 3 * p.hidden]);
+    const float i = sigmoid(sums[at] + gates[from]);
+    const float f = sigmoid(sums[at + B] + gates[from + p.hidden]);
+    const float g = 1.0 - 2.0 / (exp(2.0 * (sums[at + 2 * B] + gates[from + 2 * p.hidden])) + 1.0);
+    const float o = sigmoid(sums[at + 3 * B] + gates[from + 3 * p.hidden]);
     const float c = f * cell[b * p.hidden + unit] + i * g;
-    const float h = o * (1.0 - 2.0 / (exp(2.0 * c) + 1.0));
+    const float v = o * (1.0 - 2.0 / (exp(2.0 * c) + 1.0));
     cell[b * p.hidden + unit] = c;
-    state[4 * (p.state_out + b * p.state_quads) + unit] = h;
+    state[4 * (p.state_out + b * p.state_quads) + unit] = v;
     const uint to = p.y_row[b] * p.hidden + unit;
-    y[to] = (p.flags & LSTM_STEP_ADD) != 0 ? y[to] + h : h;
+    y[to] = (p.flags & LSTM_STEP_ADD) != 0 ? y[to] + v : v;
 }
 
 void main()
@@ -96,35 +132,14 @@ void main()
         if (first >= half_units)
             return;
         const uint second = min(first + half_units, p.hidden - 1);
-        for (uint r = 0; r < 8; r++)
-            for (uint b = 0; b < B; b++)
-                sum[r][b] = 0.0;
-
-        for (uint k = lane; k < p.blocks; k += gl_WorkGroupSize.x) {
-            vec4 h[LSTM_MOST_SEQUENCES][QUADS_PER_BLOCK];
-            for (uint b = 0; b < B; b++)
-                for (uint q = 0; q < QUADS_PER_BLOCK; q++)
-                    h[b][q] = BEFORE(p.state_in + b * p.state_quads + QUADS_PER_BLOCK * k + q);
-            for (uint r = 0; r < 8; r++) {
-                const uint row = (r < 4 ? first : second) + (r & 3) * p.hidden;
-                const uvec4 v = WEIGHTS(row * p.blocks + k);
-                for (uint b = 0; b < B; b++)
-                    sum[r][b] += dot_block(v, h[b]);
-            }
-        }
-        for (uint r = 0; r < 8; r++)
-            for (uint b = 0; b < B; b++)
-                sum[r][b] = subgroupAdd(sum[r][b]);
-
-        // Lane 2 b computes the first unit of sequence b, lane 2 b + 1 the second.
-        for (uint b = 0; b < B; b++) {
+        multiply_rows(first, second);
+        [[unroll]] for (uint b = 0; b < B; b++) {
             if (p.gates_row[b] == LSTM_NO_ROW)
                 continue;
-            const uint from = 2 * b % gl_WorkGroupSize.x;
-            if (lane == from)
-                finish(b, first, sum[0][b], sum[1][b], sum[2][b], sum[3][b]);
-            if (lane == from + 1 && first + half_units < p.hidden)
-                finish(b, second, sum[4][b], sum[5][b], sum[6][b], sum[7][b]);
+            if (lane == 0)
+                finish(b, first, b);
+            if (lane == 1 && first + half_units < p.hidden)
+                finish(b, second, 4 * B + b);
         }
     }
 }

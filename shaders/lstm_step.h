@@ -15,12 +15,16 @@ struct lstm_step_push {
     uint state_out;   // ... and of this one
     uint state_quads; // elements that one sequence's h takes
     uint flags;       // LSTM_STEP_*
-    uint pad;
+    float scale;      // of the sums, where weights are f16
     uint gates_row[LSTM_MOST_SEQUENCES]; // of each sequence; LSTM_NO_ROW: it has ended
     uint y_row[LSTM_MOST_SEQUENCES];
 };
 STATIC_SIZE(lstm_step_push, 64)
 
 #define LSTM_STEP_ADD 1 // add to what stands in y
+
+// Sums of f16 weights come out as 2^-LSTM_STEP_LOWERED of what they are: the
+// weights' bits are worth 2^-112 of the weights, and h is lifted by 2^64.
+#define LSTM_STEP_LOWERED 48
 
 #endif

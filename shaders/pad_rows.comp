@@ -7,9 +7,10 @@
 // y  (R, C)   f32, dense
 //
 // Grid: units / (lanes * PAD_ROWS_STEPS) workgroups of one subgroup, in two
-// dimensions. texels: 4 channels at a time, x a texel buffer; plain: any C.
+// dimensions. any: a channel at a time; quads: 4; images: 4, of texel buffers,
+// which a CPU driver reads and writes a vector at a time.
 // Reference: worker/ops/pad_rows_test.c.
-// variants: texels plain
+// variants: any quads images
 #version 450
 #extension GL_GOOGLE_include_directive : require
 
@@ -17,30 +18,37 @@
 #include "pad_rows.h"
 
 layout(local_size_x_id = 0) in; // the subgroup's size
+layout(constant_id = 1) const uint ACTIVATION = ACTIVATION_NONE; // of which 0 must be 0
 
 layout(push_constant) uniform Push { pad_rows_push p; };
 
-#ifdef VARIANT_texels
-#define UNIT vec4
-layout(binding = 0) uniform usamplerBuffer x;
-layout(binding = 1) writeonly buffer Y { vec4 y[]; };
-
-vec4 load(int unit)
-{
-    const vec4 v = uintBitsToFloat(texelFetch(x, unit));
-    return vec4(activate(p.activation, v.x), activate(p.activation, v.y),
-                activate(p.activation, v.z), activate(p.activation, v.w));
-}
-#else
+#if defined(VARIANT_any)
 #define UNIT float
-layout(binding = 0) readonly buffer X { float x[]; };
-layout(binding = 1) writeonly buffer Y { float y[]; };
-
-float load(int unit)
-{
-    return activate(p.activation, x[unit]);
-}
+#else
+#define UNIT vec4
 #endif
+
+#ifdef VARIANT_images
+layout(binding = 0, rgba32ui) readonly uniform uimageBuffer x;
+layout(binding = 1, rgba32ui) writeonly uniform uimageBuffer y;
+#define LOAD(i) uintBitsToFloat(imageLoad(x, i))
+#define STORE(i, v) imageStore(y, i, floatBitsToUint(v))
+#else
+layout(binding = 0) readonly buffer X { UNIT x[]; };
+layout(binding = 1) writeonly buffer Y { UNIT y[]; };
+#define LOAD(i) x[i]
+#define STORE(i, v) y[i] = v
+#endif
+
+float activated(float v)
+{
+    return activate(ACTIVATION, v);
+}
+
+vec4 activated(vec4 v)
+{
+    return vec4(activated(v.x), activated(v.y), activated(v.z), activated(v.w));
+}
 
 void main()
 {
@@ -57,7 +65,7 @@ void main()
         }
         const bool inside = i >= 0 && i < p.total;
         const int from = int(p.x_offset) + (i - p.x_first) * int(p.row_units) + int(column);
-        y[unit] = inside ? load(inside ? from : 0) : UNIT(0.0);
+        STORE(int(unit), inside ? activated(LOAD(inside ? from : 0)) : UNIT(0.0));
 
         unit += lanes;
         row += p.skip_rows;

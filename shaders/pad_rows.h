@@ -15,9 +15,8 @@ struct pad_rows_push {
     int mirror;        // the row reflected about at the end; -1: zeros, not reflections
     int x_first;       // the signal's row that is x's row 0
     uint x_offset;     // units
-    uint activation;   // ACTIVATION_*, of which 0 must be 0
 };
-STATIC_SIZE(pad_rows_push, 40)
+STATIC_SIZE(pad_rows_push, 36)
 
 #define PAD_ROWS_STEPS 16 // units that one invocation copies
 

@@ -5,17 +5,17 @@
 #include "common/base/bytes.h"
 #include "lstm_step_f16.spv.h"
 #include "lstm_step_f32.spv.h"
-#include "lstm_step_plain_f16.spv.h"
-#include "lstm_step_plain_f32.spv.h"
+#include "lstm_step_images_f16.spv.h"
+#include "lstm_step_images_f32.spv.h"
 
-#define KERNEL(variant, texel_bindings) { \
+#define KERNEL(variant, image_bindings) { \
     .name = "lstm_step_" #variant, .code = lstm_step_##variant##_spv, \
-    .code_bytes = sizeof(lstm_step_##variant##_spv), .bindings = 6, .texels = (texel_bindings), \
+    .code_bytes = sizeof(lstm_step_##variant##_spv), .bindings = 6, .images = (image_bindings), \
     .push_bytes = sizeof(struct lstm_step_push), .full_subgroups = true }
 
-static const struct kernel kernels[2][2] = { // [texels][f16]
-    { KERNEL(plain_f32, 0), KERNEL(plain_f16, 0) },
-    { KERNEL(f32, 3), KERNEL(f16, 3) },
+static const struct kernel kernels[2][2] = { // [images][f16]
+    { KERNEL(f32, 0), KERNEL(f16, 0) },
+    { KERNEL(images_f32, 3), KERNEL(images_f16, 3) },
 };
 
 static uint32_t blocks_of(uint32_t hidden, bool f16)
@@ -33,11 +33,33 @@ uint64_t lstm_weights_bytes(uint32_t hidden, bool f16)
     return 4ull * hidden * blocks_of(hidden, f16) * 16;
 }
 
+static float power_of_two(int exponent) // of the normal range
+{
+    const uint32_t bits = (uint32_t) (exponent + 127) << 23;
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+
+// Halves are raised by a power of two until the largest is near the top of
+// their range: then none is so small that its bits, moved into an f32, make a
+// denormal number, which devices may take for zero.
+static int raise_of(const uint8_t *halves, uint64_t count)
+{
+    uint16_t largest = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint16_t magnitude = read_le16(halves + 2 * i) & 0x7fff;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    const int exponent = largest >> 10; // 31: infinite, 30: the largest numbers
+    return exponent > 0 && exponent < 30 ? 30 - exponent : 0;
+}
+
 // Rows first .. first + count - 1, each padded with zeros.
 static enum err load_rows(const struct lstm_weights *w, struct device *d, const uint8_t *data,
-                          uint32_t first, uint32_t count)
+                          uint32_t first, uint32_t count, int raise)
 {
-    const size_t from = (size_t) w->hidden * (w->f16 ? 2 : 4);
+    const size_t element = w->f16 ? 2 : 4, from = w->hidden * element;
     const size_t to = 16 * (size_t) blocks_of(w->hidden, w->f16);
     void *rows;
     const enum err e = span_write_begin(d, w->span, first * to, count * to, &rows);
@@ -47,6 +69,10 @@ static enum err load_rows(const struct lstm_weights *w, struct device *d, const 
         uint8_t *row = (uint8_t *) rows + r * to;
         memcpy(row, data + (first + r) * from, from);
         memset(row + from, 0, to - from);
+        for (size_t i = 0; raise && i < w->hidden; i++) {
+            const uint16_t v = half_from_float(half_to_float(read_le16(row + 2 * i)) * power_of_two(raise));
+            memcpy(row + 2 * i, &v, 2);
+        }
     }
     return span_write_end(d);
 }
@@ -56,11 +82,13 @@ static enum err load_rows(const struct lstm_weights *w, struct device *d, const 
 enum err lstm_weights_load(struct lstm_weights *out, struct device *d, struct arena *a,
                            const void *data, uint32_t hidden, bool f16)
 {
-    *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16 };
+    const int raise = f16 ? raise_of(data, 4ull * hidden * hidden) : 0;
+    *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16,
+                                  .scale = f16 ? power_of_two(LSTM_STEP_LOWERED - raise) : 1 };
     enum err e = arena_alloc_texels(a, lstm_weights_bytes(hidden, f16), &out->span);
     for (uint32_t row = 0; !e && row < 4 * hidden; row += ROWS_AT_ONCE) {
         const uint32_t left = 4 * hidden - row;
-        e = load_rows(out, d, data, row, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE);
+        e = load_rows(out, d, data, row, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, raise);
     }
     return e;
 }
@@ -87,14 +115,19 @@ enum err lstm_state_clear(struct device *d, const struct lstm_state *state)
     return e ? e : span_zero(d, state->cell);
 }
 
-// Pairs of units per workgroup: enough workgroups to fill any device, no more.
-#define MOST_GROUPS 512u
+// Workgroups: enough to fill a GPU; a CPU's cores have enough with fewer, and a
+// workgroup costs them more.
+static uint32_t most_groups(const struct device_facts *facts)
+{
+    return facts->kind == DEVICE_CPU ? 64 : 512;
+}
 
 void op_lstm_step(struct stream *s, const struct lstm_step *l)
 {
     const struct lstm_weights *w = l->w;
-    const uint32_t half_units = (w->hidden + 1) / 2;
-    const uint32_t pairs = (half_units + MOST_GROUPS - 1) / MOST_GROUPS;
+    const struct device_facts *facts = device_facts(stream_device(s));
+    const uint32_t half_units = (w->hidden + 1) / 2, groups = most_groups(facts);
+    const uint32_t pairs = (half_units + groups - 1) / groups;
     const uint32_t quads = state_stride(w->hidden) / 4;
     struct lstm_step_push push = {
         .hidden = w->hidden,
@@ -104,14 +137,16 @@ void op_lstm_step(struct stream *s, const struct lstm_step *l)
         .state_out = (l->turn + 1) % 2 * LSTM_MOST_SEQUENCES * quads,
         .state_quads = quads,
         .flags = l->add ? LSTM_STEP_ADD : 0u,
+        .scale = w->scale,
     };
     memcpy(push.gates_row, l->gates_row, sizeof(push.gates_row));
     memcpy(push.y_row, l->y_row, sizeof(push.y_row));
-    const bool texels = w->span.view && l->state->h.view;
-    stream_dispatch(s, &kernels[texels][w->f16], &(struct dispatch){
+    const bool images = w->span.view && l->state->h.view &&
+                        (facts->kind == DEVICE_CPU || w->span.bytes > facts->max_storage_range);
+    stream_dispatch(s, &kernels[images][w->f16], &(struct dispatch){
         .bind = { w->span, l->state->h, l->gates, l->state->h, l->state->cell, l->y },
         .push = &push,
-        .constants = { device_facts(stream_device(s))->subgroup, l->sequences },
+        .constants = { facts->subgroup, l->sequences },
         .constant_count = 2,
         .groups = { (half_units + pairs - 1) / pairs, 1, 1 },
         .flops = 8.0 * l->sequences * w->hidden * w->hidden,

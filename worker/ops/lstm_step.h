@@ -17,6 +17,7 @@ struct lstm_weights {
     struct span span;
     uint32_t hidden; // H
     bool f16;
+    float scale; // what the sums are to be multiplied by; halves are kept raised
 };
 
 uint64_t lstm_weights_bytes(uint32_t hidden, bool f16);

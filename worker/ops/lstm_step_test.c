@@ -54,7 +54,7 @@ static void layer_init(struct ops_fixture *f, struct layer *l, uint32_t hidden, 
                                        f16 ? (const void *) halves : l->w, hidden, f16), ERR_OK);
     assert_int_equal(lstm_state_create(&l->state, f->arena, hidden), ERR_OK);
     assert_int_equal(lstm_state_clear(f->device, &l->state), ERR_OK);
-    if (!views)
+    if (!views) // takes the kernel of storage buffers
         l->weights.span.view = NULL;
     free(halves);
 }

@@ -1,25 +1,27 @@
 #include "worker/ops/pad_rows.h"
 
 #include "shaders/pad_rows.h"
-#include "pad_rows_plain.spv.h"
-#include "pad_rows_texels.spv.h"
+#include "pad_rows_any.spv.h"
+#include "pad_rows_images.spv.h"
+#include "pad_rows_quads.spv.h"
 
-static const struct kernel texels_kernel = {
-    .name = "pad_rows_texels", .code = pad_rows_texels_spv, .code_bytes = sizeof(pad_rows_texels_spv),
-    .bindings = 2, .texels = 1, .push_bytes = sizeof(struct pad_rows_push),
-};
-static const struct kernel plain_kernel = {
-    .name = "pad_rows_plain", .code = pad_rows_plain_spv, .code_bytes = sizeof(pad_rows_plain_spv),
-    .bindings = 2, .push_bytes = sizeof(struct pad_rows_push),
-};
+#define KERNEL(variant, image_bindings) { \
+    .name = "pad_rows_" #variant, .code = pad_rows_##variant##_spv, \
+    .code_bytes = sizeof(pad_rows_##variant##_spv), .bindings = 2, .images = (image_bindings), \
+    .push_bytes = sizeof(struct pad_rows_push) }
+
+static const struct kernel any = KERNEL(any, 0), quads = KERNEL(quads, 0), images = KERNEL(images, 3);
 
 #define GROUPS_ACROSS 32768u // below every device's limit
 
 void op_pad_rows(struct stream *s, const struct pad_rows *p)
 {
-    const bool texels = p->x.view && p->channels % 4 == 0 && p->x_offset % 4 == 0;
-    const uint32_t wide = texels ? 4 : 1;
-    const uint32_t lanes = device_facts(stream_device(s))->subgroup;
+    const struct device_facts *facts = device_facts(stream_device(s));
+    const uint32_t wide = p->channels % 4 == 0 && p->x_offset % 4 == 0 ? 4 : 1;
+    const struct kernel *k = wide == 1                                              ? &any
+                             : facts->kind == DEVICE_CPU && p->x.view && p->y.view ? &images
+                                                                                    : &quads;
+    const uint32_t lanes = facts->subgroup;
     const uint32_t row_units = p->channels / wide;
     const struct pad_rows_push push = {
         .units = p->rows * row_units,
@@ -31,14 +33,13 @@ void op_pad_rows(struct stream *s, const struct pad_rows *p)
         .mirror = p->reflect ? p->length + p->zeros - 1 : -1,
         .x_first = p->x_first,
         .x_offset = p->x_offset / wide,
-        .activation = p->activation,
     };
     const uint32_t groups = (push.units + lanes * PAD_ROWS_STEPS - 1) / (lanes * PAD_ROWS_STEPS);
-    stream_dispatch(s, texels ? &texels_kernel : &plain_kernel, &(struct dispatch){
+    stream_dispatch(s, k, &(struct dispatch){
         .bind = { p->x, p->y },
         .push = &push,
-        .constants = { lanes },
-        .constant_count = 1,
+        .constants = { lanes, p->activation },
+        .constant_count = 2,
         .groups = { groups < GROUPS_ACROSS ? groups : GROUPS_ACROSS,
                     (groups + GROUPS_ACROSS - 1) / GROUPS_ACROSS, 1 },
         .flops = 10.0 * p->rows * p->channels,
