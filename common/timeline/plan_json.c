@@ -27,10 +27,46 @@ static json_t *seed_to_json(uint64_t seed)
     return json_sprintf("%" PRIu64, seed);
 }
 
+// How many bytes of `text` are one character of UTF-8; 0 when it begins with none.
+static size_t character_bytes(const char *text)
+{
+    for (size_t n = 1; n <= 4 && text[n - 1]; n++) {
+        json_t *character = json_stringn(text, n); // which checks it
+        json_decref(character);
+        if (character)
+            return n;
+    }
+    return 0;
+}
+
+// A path is any bytes, JSON is UTF-8: what is not becomes U+FFFD.
+static json_t *path_to_json(const char *path)
+{
+    char *text = malloc(3 * strlen(path) + 1), *end = text;
+    if (!text)
+        return NULL;
+    bool changed = false;
+    while (*path) {
+        const size_t n = character_bytes(path);
+        changed |= n == 0;
+        memcpy(end, n ? path : "\xef\xbf\xbd", n ? n : 3);
+        end += n ? n : 3;
+        path += n ? n : 1;
+    }
+    *end = '\0';
+    if (changed)
+        log_warn("%s: the name is not UTF-8, and stands so in the plan: name the film again "
+                 "where the plan is used",
+                 text);
+    json_t *json = json_string(text);
+    free(text);
+    return json;
+}
+
 static json_t *film_to_json(const struct plan_film *f)
 {
-    json_t *o =
-        json_pack("{s:s, s:I}", "path", f->path, "duration_ms", (json_int_t) f->duration_ms);
+    json_t *o = json_pack("{s:o, s:I}", "path", path_to_json(f->path), "duration_ms",
+                          (json_int_t) f->duration_ms);
     if (o && f->bytes && json_object_set_new(o, "bytes", json_integer((json_int_t) f->bytes)))
         goto fail;
     if (o && f->sha256 && json_object_set_new(o, "sha256", json_string(f->sha256)))
@@ -101,14 +137,6 @@ static json_t *list_to_json(const struct plan *p, uint32_t count,
 
 json_t *plan_to_json(const struct plan *p)
 {
-    json_t *path = json_string(p->film.path);
-    if (!path) {
-        log_error(
-            "%s: its name is not UTF-8, which a plan cannot hold: rename it or link to it",
-            p->film.path);
-        return NULL;
-    }
-    json_decref(path);
     json_t *root =
         json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version", PLAN_VERSION, "film",
                   film_to_json(&p->film), "settings", settings_to_json(&p->settings), "model",
@@ -468,6 +496,10 @@ enum err plan_from_json(struct plan **out, const json_t *root, const char *what)
 enum err plan_from_text(struct plan **out, const char *text, size_t bytes, const char *what)
 {
     *out = NULL;
+    if (bytes == 0) {
+        log_error("%s: empty, not a plan", what);
+        return ERR_INPUT;
+    }
     json_error_t error;
     json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!root) {

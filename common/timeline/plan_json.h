@@ -26,8 +26,9 @@
 
 #define PLAN_VERSION 1
 
-// The whole plan. A new reference for the caller; NULL when out of memory or when
-// the film's path is not UTF-8 (which JSON cannot say): both log.
+// The whole plan. A new reference for the caller; NULL when out of memory, logged.
+// Bytes of the film's path that are not UTF-8, which JSON cannot say, become U+FFFD,
+// with a warning: such a film has to be named again where the plan is used.
 json_t *plan_to_json(const struct plan *p);
 
 // Strict: a key that is missing, unknown, doubled, of the wrong type or out of
