@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 underscore=build/release/underscore
 mkdir -p out
 
-# Three scenes of 8 s and a tone under them, so that there are cuts to find.
+# Three scenes of 8 s, so that there are cuts to find, and a tone as their sound.
 ffmpeg -v error -nostdin -y \
     -f lavfi -i testsrc2=size=640x360:rate=25:duration=8 \
     -f lavfi -i mandelbrot=size=640x360:rate=25,trim=duration=8 \
@@ -17,7 +17,7 @@ ffmpeg -v error -nostdin -y \
     out/demo.mp4
 $underscore init-model --preset tiny --seed 1 -o out/tiny.safetensors
 $underscore score out/demo.mp4 --model out/tiny.safetensors --seed 1 -o out/demo-scored.mp4 \
-    --wav out/demo-music.wav --report out/demo-report.json
+    --min-cue 4 --overwrite --wav out/demo-music.wav --report out/demo-report.json
 
 cat <<END
 

@@ -24,7 +24,7 @@ export XDG_CACHE_HOME=$PWD/build/cache
 mkdir -p "$logs" "$XDG_CACHE_HOME"
 
 # What runs kernels on the device, by the folder its source is in.
-on_device='^worker/(engine|ops|composer)$|^tests/stages$'
+on_device='^worker/(engine|ops|model|composer|bench)$|^tests/(stages|flow)$'
 
 # step NAME COMMAND...: one thing that passes or fails; its output goes to a log.
 step() {
