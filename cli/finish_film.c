@@ -195,7 +195,7 @@ json_t *report_make(const struct plan *p, const struct film *film, const struct 
     return r;
 }
 
-enum err json_write(const json_t *j, const char *path)
+static enum err json_write(const json_t *j, const char *path)
 {
     const size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(9);
     if (!strcmp(path, "-")) {
@@ -210,4 +210,16 @@ enum err json_write(const json_t *j, const char *path)
     json_dumpf(j, f.stream, flags);
     fputc('\n', f.stream);
     return out_file_commit(&f);
+}
+
+enum err report_write(json_t *report, const struct delivery_options *options,
+                      const struct talk_settings *talk)
+{
+    enum err e = report ? ERR_OK : ERR_NOMEM;
+    if (!e && options->report)
+        e = json_write(report, options->report);
+    if (!e && talk->json)
+        e = json_write(report, "-");
+    json_decref(report);
+    return e;
 }

@@ -31,5 +31,7 @@ json_t *report_make(const struct plan *p, const struct film *film, const struct 
                     const struct model_options *options, const struct compose_result *composed,
                     const struct finish_result *finished);
 
-// Whole or not at all; "-" is standard output.
-ERR_CHECKED enum err json_write(const json_t *j, const char *path);
+// Where the options want the report: in a file (whole or not at all), on standard
+// output, both or neither. Takes over the reference; NULL is ERR_NOMEM.
+ERR_CHECKED enum err report_write(json_t *report, const struct delivery_options *options,
+                                  const struct talk_settings *talk);

@@ -65,7 +65,6 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
     struct plan *p = NULL;
     struct finish_result finished = { 0 };
     char *plan_path = NULL, *parts = NULL;
-    json_t *report = NULL;
     if (asprintf(&plan_path, "%s/plan.json", tokens_dir) < 0)
         return ERR_NOMEM;
     enum err e = film_plan_read(&p, plan_path);
@@ -87,13 +86,8 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
             e = finish_film(p, parts, &film, &v->delivery, v->talk.quiet, &finished);
         work_dir_remove(parts);
     }
-    if (!e && !(report = report_make(p, &film, &model, NULL, NULL, &finished)))
-        e = ERR_NOMEM;
-    if (!e && v->delivery.report)
-        e = json_write(report, v->delivery.report);
-    if (!e && v->talk.json)
-        e = json_write(report, "-");
-    json_decref(report);
+    if (!e)
+        e = report_write(report_make(p, &film, &model, NULL, NULL, &finished), &v->delivery, &v->talk);
     finish_result_release(&finished);
     free(plan_path);
     free(parts);

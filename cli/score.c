@@ -125,13 +125,9 @@ static void print_summary(const struct score *s)
 static enum err report(const struct score *s)
 {
     const struct score_verb *v = s->v;
-    json_t *r = report_make(s->plan, &s->film, &s->model, &v->model, &s->composed, &s->finished);
-    enum err e = r ? ERR_OK : ERR_NOMEM;
-    if (!e && v->delivery.report)
-        e = json_write(r, v->delivery.report);
-    if (!e && v->talk.json)
-        e = json_write(r, "-");
-    json_decref(r);
+    const enum err e = report_write(
+        report_make(s->plan, &s->film, &s->model, &v->model, &s->composed, &s->finished), &v->delivery,
+        &v->talk);
     if (!e && !v->talk.json && !v->talk.quiet)
         print_summary(s);
     return e;

@@ -20,7 +20,6 @@ static enum err run(const struct stitch_verb *v, const char *plan_path, const ch
     struct film film = { 0 };
     struct plan *p = NULL;
     struct finish_result finished = { 0 };
-    json_t *report = NULL;
     enum err e = film_plan_read(&p, plan_path);
     if (!e)
         e = film_plan_film(&film, p, v->film);
@@ -28,15 +27,8 @@ static enum err run(const struct stitch_verb *v, const char *plan_path, const ch
         e = finish_check(&v->delivery, &film);
     if (!e)
         e = finish_film(p, directory, &film, &v->delivery, v->talk.quiet, &finished);
-    if (!e) {
-        report = report_make(p, &film, NULL, NULL, NULL, &finished);
-        e = report ? ERR_OK : ERR_NOMEM;
-    }
-    if (!e && v->delivery.report)
-        e = json_write(report, v->delivery.report);
-    if (!e && v->talk.json)
-        e = json_write(report, "-");
-    json_decref(report);
+    if (!e)
+        e = report_write(report_make(p, &film, NULL, NULL, NULL, &finished), &v->delivery, &v->talk);
     finish_result_release(&finished);
     plan_destroy(&p);
     film_release(&film);
