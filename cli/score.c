@@ -28,6 +28,7 @@ struct score {
     struct job_model model;
     struct plan *plan;
     char *work;
+    bool working; // the work directory is ours to use
     struct compose_result composed;
     struct finish_result finished;
     double started;
@@ -61,7 +62,9 @@ static enum err prepare(struct score *s, const char *film)
     s->work = v->work ? strdup(v->work) : work_dir_path(beside);
     if (!s->work)
         return ERR_NOMEM;
-    return work_dir_begin(s->work, v->resume, v->restart);
+    e = work_dir_begin(s->work, v->resume, v->restart);
+    s->working = !e;
+    return e;
 }
 
 // A plan made by the run that is taken up is that run's plan, unless the
@@ -133,6 +136,18 @@ static enum err report(const struct score *s)
     return e;
 }
 
+// What is left of the work directory: nothing after success, or when nothing was
+// finished.
+static void leave_work(const struct score *s, enum err e)
+{
+    if (!s->working)
+        return;
+    if (e && work_dir_has_parts(s->work))
+        log_info("what is composed is kept in %s: run again with --resume", s->work);
+    else
+        work_dir_remove(s->work);
+}
+
 static enum err run(const struct score_verb *v, const char *film)
 {
     struct score s = { .v = v, .started = clock_seconds() };
@@ -147,10 +162,7 @@ static enum err run(const struct score_verb *v, const char *film)
         e = finish_film(s.plan, s.work, &s.film, &v->delivery, v->talk.quiet, &s.finished);
     if (!e)
         e = report(&s);
-    if (!e)
-        work_dir_remove(s.work);
-    else if (e == ERR_STOP)
-        log_info("stopped; what is composed is kept in %s: run again with --resume", s.work);
+    leave_work(&s, e);
     score_finish(&s);
     return e;
 }

@@ -23,21 +23,26 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
-// Files that we make there: parts, and what a killed run left of one.
-static bool is_ours(const char *name)
+// Finished parts; and all files that we make there, with what a killed run left.
+static bool is_part(const char *name)
 {
-    return ends_with(name, ".safetensors") || ends_with(name, ".part") || !strcmp(name, "plan.json");
+    return ends_with(name, ".safetensors");
 }
 
-// Calls for each of our files; returns how many there are, or -1.
-static int each_file(const char *path, bool remove_them)
+static bool is_ours(const char *name)
+{
+    return is_part(name) || ends_with(name, ".part") || !strcmp(name, "plan.json");
+}
+
+// Removes the files that `matches` names, or only counts them.
+static int each_file(const char *path, bool (*matches)(const char *name), bool remove_them)
 {
     DIR *d = opendir(path);
     if (!d)
-        return -1;
+        return 0;
     int n = 0;
     for (const struct dirent *entry; (entry = readdir(d));) {
-        if (!is_ours(entry->d_name))
+        if (!matches(entry->d_name))
             continue;
         n++;
         if (remove_them)
@@ -47,19 +52,25 @@ static int each_file(const char *path, bool remove_them)
     return n;
 }
 
+bool work_dir_has_parts(const char *path)
+{
+    return each_file(path, is_part, false) > 0;
+}
+
 enum err work_dir_begin(const char *path, bool resume, bool restart)
 {
-    const int found = each_file(path, restart && !resume);
-    if (found > 0 && !resume && !restart) {
+    if (!resume && !restart && work_dir_has_parts(path)) {
         log_error("%s: holds an interrupted run; --resume takes it up, --restart begins anew", path);
         return ERR_CREATE;
     }
+    if (restart && !resume)
+        each_file(path, is_ours, true);
     return file_make_directory(path);
 }
 
 void work_dir_remove(const char *path)
 {
-    each_file(path, true);
+    each_file(path, is_ours, true);
     if (rmdir(path))
         log_warn("%s: not removed, something else is in it", path);
 }

@@ -16,3 +16,6 @@ ERR_CHECKED enum err work_dir_begin(const char *path, bool resume, bool restart)
 // Remove it with the parts, plan and temporary files in it, and nothing else
 // that somebody may have put there.
 void work_dir_remove(const char *path);
+
+// Are there finished parts in it, worth taking up?
+bool work_dir_has_parts(const char *path);
