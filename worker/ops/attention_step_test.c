@@ -1,6 +1,8 @@
 // Tests of op_kv_append and op_attention_step against softmax in double.
 #include "worker/ops/attention_step.h"
 
+#include <float.h>
+
 #include "common/base/bytes.h"
 #include "worker/ops/ops_fixture.h"
 
@@ -93,7 +95,7 @@ static void reference(double *y, const float *q, const struct filled *c, uint32_
     double *score = malloc(length * sizeof(*score));
     for (uint32_t h = 0; h < s->heads; h++) {
         const size_t at = (size_t) cache_row * c->length * dim + h * s->width;
-        double top = -INFINITY, mass = 0;
+        double top = -DBL_MAX, mass = 0;
         for (uint32_t i = 0; i < length; i++) {
             score[i] = 0;
             for (uint32_t j = 0; j < s->width; j++)

@@ -2,6 +2,8 @@
 // against a Philox of our own that is itself held against published vectors.
 #include "worker/ops/sample.h"
 
+#include <float.h>
+
 #include "worker/ops/ops_fixture.h"
 
 struct settings {
@@ -75,7 +77,7 @@ static int by_rank(const void *a, const void *b)
 static void reference(double *p, const float *logits, uint32_t card, const struct settings *s)
 {
     struct ranked *r = calloc(card, sizeof(*r));
-    double top = -INFINITY, total = 0, kept = 0;
+    double top = -DBL_MAX, total = 0, kept = 0;
     for (uint32_t i = 0; i < card; i++)
         top = fmax(top, (double) logits[i] / (double) s->temperature);
     for (uint32_t i = 0; i < card; i++) {
