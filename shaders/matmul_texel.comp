@@ -37,7 +37,7 @@ layout(constant_id = 2) const uint NR = 4; // columns for a lane; MR * NR % 4 ==
 layout(constant_id = 3) const uint FLAGS = 0; // MATMUL_*
 layout(constant_id = 4) const uint ACTIVATION = ACTIVATION_NONE;
 
-layout(push_constant) uniform Push { matmul_push p; };
+layout(push_constant) uniform Push { matmul_push push; };
 layout(binding = 0, rgba32ui) readonly uniform uimageBuffer x;
 layout(binding = 1, rgba32ui) readonly uniform uimageBuffer w;
 layout(binding = 2, rgba32ui) readonly uniform uimageBuffer bias;
@@ -57,6 +57,7 @@ layout(binding = 4, rgba32ui) writeonly uniform uimageBuffer y;
 #endif
 
 const uint lanes = gl_WorkGroupSize.x;
+matmul_push p; // read once: inside loops and branches such drivers gather it lane by lane
 uint lane, first_row, first_col;
 uint x_at[MR], w_at[NR];
 vec4 xs[MR];          // of this lane's four k
@@ -157,30 +158,43 @@ vec4 turned(uint first)
     return v;
 }
 
+// Where this lane's four columns of the sums from `first` on stand.
+uvec2 place(uint first)
+{
+    const uint sum = first + lane * 4 / lanes;
+    return uvec2(first_col + sum % NR * lanes + lane * 4 % lanes, first_row + sum / NR);
+}
+
 void store()
 {
-    [[unroll]] for (uint first = 0; first < MR * NR; first += 4) {
-        const uint sum = first + lane * 4 / lanes;
-        const uint row = first_row + sum / NR;
-        const uint col = first_col + sum % NR * lanes + lane * 4 % lanes;
-        vec4 v = turned(first);
+    // All of the residual is asked for before any of it is waited for.
+    vec4 add[MR * NR / 4];
+    [[unroll]] for (uint i = 0; i < MR * NR / 4; i++) {
+        const uvec2 at = place(4 * i);
+        add[i] = vec4(0.0);
+        if ((FLAGS & MATMUL_RESIDUAL) != 0 && at.x < p.cols && at.y < p.rows)
+            add[i] = uintBitsToFloat(imageLoad(residual, int((p.residual_offset + at.y * p.residual_stride + at.x) / 4)));
+    }
+    [[unroll]] for (uint i = 0; i < MR * NR / 4; i++) {
+        const uvec2 at = place(4 * i);
+        vec4 v = turned(4 * i);
         [[unroll]] for (uint c = 0; c < 4; c++)
             v[c] = scaled(v[c]);
         if ((FLAGS & MATMUL_BIAS) != 0)
-            v += uintBitsToFloat(imageLoad(bias, int(col / 4)));
+            v += uintBitsToFloat(imageLoad(bias, int(at.x / 4)));
         [[unroll]] for (uint c = 0; c < 4; c++)
             v[c] = activate(ACTIVATION, v[c]);
-        if (row < p.rows && col < p.cols) {
-            if ((FLAGS & MATMUL_RESIDUAL) != 0)
-                v += uintBitsToFloat(imageLoad(residual, int((p.residual_offset + row * p.residual_stride + col) / 4)));
-            imageStore(y, int((p.y_offset + row * p.y_stride + col) / 4), floatBitsToUint(v));
-        }
+        if ((FLAGS & MATMUL_RESIDUAL) != 0)
+            v += add[i];
+        if (at.x < p.cols && at.y < p.rows)
+            imageStore(y, int((p.y_offset + at.y * p.y_stride + at.x) / 4), floatBitsToUint(v));
     }
 }
 #endif
 
 void main()
 {
+    p = push;
     lane = gl_SubgroupInvocationID;
     first_row = gl_WorkGroupID.x * MR;
     first_col = gl_WorkGroupID.y * NR * lanes;
@@ -194,7 +208,8 @@ void main()
     [[unroll]] for (uint i = 0; i < MR * NR; i++)
         sums[i] = 0.0;
 
-    for (uint chunk = 0; chunk < (p.depth + DEPTH - 1) / DEPTH; chunk++) {
+    const uint chunks = (p.depth + DEPTH - 1) / DEPTH;
+    for (uint chunk = 0; chunk < chunks; chunk++) {
         load_x(chunk);
         [[unroll]] for (uint block = 0; block < DEPTH / E; block++) {
             [[unroll]] for (uint n = 0; n < NR; n++)
