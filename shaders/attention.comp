@@ -40,8 +40,8 @@ const uint GROUPS = LANES / V_LANES;
 
 layout(push_constant) uniform Push { attention_push p; };
 #ifdef VARIANT_texels
-layout(binding = 0) uniform usamplerBuffer packed;
-#define LOAD(i) uintBitsToFloat(texelFetch(packed, int(i)))
+layout(binding = 0, rgba32ui) readonly uniform uimageBuffer packed;
+#define LOAD(i) uintBitsToFloat(imageLoad(packed, int(i)))
 #else
 layout(binding = 0) readonly buffer Packed { vec4 packed[]; };
 #define LOAD(i) packed[i]

@@ -75,6 +75,12 @@ static void load_weights(struct visual *v, struct loader *l)
 // A scratch span. Zeroed, so that what stands between rows is finite for ever.
 static void take(struct visual *v, enum err *e, struct span *out, uint64_t bytes)
 {
+    const uint64_t most = device_facts(v->device)->max_storage_range;
+    if (!*e && bytes > most) {
+        log_error("%s: the visual encoder needs %.1f MiB in one piece, the device binds %.1f",
+                  device_facts(v->device)->name, (double) bytes / 0x1p20, (double) most / 0x1p20);
+        *e = ERR_DEVICE_MEM;
+    }
     if (!*e)
         *e = arena_alloc_texels(v->scratch, bytes, out);
     if (!*e)

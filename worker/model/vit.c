@@ -38,7 +38,7 @@ static struct span load_embed(struct loader *l, uint32_t tokens, uint32_t width)
     float *embed = load_floats(l, "positional_embedding", 2, (const uint64_t[]){ tokens, width });
     const uint64_t bytes = (uint64_t) tokens * width * sizeof(*embed);
     if (!l->error)
-        l->error = arena_alloc(l->arena, bytes, &s);
+        l->error = arena_alloc_texels(l->arena, bytes, &s);
     if (!l->error) {
         for (uint32_t i = 0; i < width; i++)
             embed[i] += class[i];

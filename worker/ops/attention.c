@@ -21,7 +21,7 @@ static const struct kernel pack_storage_kernel = {
 };
 static const struct kernel texels_kernel = {
     .name = "attention_texels", .code = attention_texels_spv, .code_bytes = sizeof(attention_texels_spv),
-    .bindings = 2, .texels = 1, .push_bytes = sizeof(struct attention_push), .full_subgroups = true,
+    .bindings = 2, .images = 1, .push_bytes = sizeof(struct attention_push), .full_subgroups = true,
 };
 static const struct kernel storage_kernel = {
     .name = "attention_storage", .code = attention_storage_spv, .code_bytes = sizeof(attention_storage_spv),
@@ -40,8 +40,11 @@ struct layout {
 
 static struct layout lay_out(const struct device *d, const struct attention *a)
 {
-    struct layout l = { .lanes = device_facts(d)->subgroup, .rows = 8 };
+    struct layout l = { .lanes = device_facts(d)->subgroup };
     const uint32_t blocks = (a->dims + 3) / 4;
+    // Narrow subgroups belong to CPUs, which have more to gain from keeping what
+    // they fetched than to lose from spilling: measured on lavapipe.
+    l.rows = l.lanes > 8 ? 8 : 16;
     l.keys = l.lanes > 32 ? 1 : l.lanes > 8 ? 2 : 4;
     l.v_lanes = 1;
     while (l.v_lanes < blocks && l.v_lanes < l.lanes)
@@ -62,6 +65,12 @@ uint64_t attention_scratch_bytes(const struct device *d, const struct attention 
     return lay_out(d, a).end * 16;
 }
 
+// Where loads of texels are the fast ones. A GPU prefers plain buffers.
+static bool on_cpu(struct stream *s)
+{
+    return device_facts(stream_device(s))->kind == DEVICE_CPU;
+}
+
 static bool whole_texels(const struct attention_rows *x, const struct attention_pack_push *push)
 {
     return x->span.view && (push->dims | push->x_offset | push->x_stride | push->x_batch) % 4 == 0;
@@ -75,7 +84,7 @@ static void pack(struct stream *s, const struct attention *a, const struct atten
     push.x_offset = x->offset;
     push.x_stride = x->stride ? x->stride : a->heads * a->dims;
     push.x_batch = x->batch ? x->batch : push.rows * push.x_stride;
-    const bool texels = whole_texels(x, &push);
+    const bool texels = on_cpu(s) && whole_texels(x, &push);
     stream_dispatch(s, texels ? &pack_texels_kernel : &pack_storage_kernel, &(struct dispatch){
         .bind = { x->span, a->scratch },
         .push = &push,
@@ -124,7 +133,8 @@ void op_attention(struct stream *s, const struct attention *a)
         .y_stride = stride,
         .y_batch = a->y.batch ? a->y.batch : a->queries * stride,
     };
-    stream_dispatch(s, a->scratch.view ? &texels_kernel : &storage_kernel, &(struct dispatch){
+    const bool texels = on_cpu(s) && a->scratch.view;
+    stream_dispatch(s, texels ? &texels_kernel : &storage_kernel, &(struct dispatch){
         .bind = { a->scratch, a->y.span },
         .push = &push,
         .constants = { l.lanes, l.rows, l.keys, l.v_lanes, l.v_blocks },
