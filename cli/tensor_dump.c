@@ -112,18 +112,7 @@ enum err tensor_dump_tokens(struct tensor_dump *d, const char *name, const int32
 static enum err see(struct probe *self, const char *name, const float *data, uint32_t rank,
                     const uint64_t *shape)
 {
-    struct tensor_dump *d = (struct tensor_dump *) self;
-    if (strcmp(name, "lm.sequence") != 0)
-        return tensor_dump_add(d, name, DTYPE_F32, data, rank, shape);
-    const uint64_t n = bytes_of(DTYPE_U8, rank, shape);
-    int64_t *tokens = malloc((n + 1) * sizeof(*tokens));
-    if (!tokens)
-        return no_memory(name);
-    for (uint64_t i = 0; i < n; i++)
-        tokens[i] = (int64_t) data[i];
-    const enum err e = tensor_dump_add(d, name, DTYPE_I64, tokens, rank, shape);
-    free(tokens);
-    return e;
+    return tensor_dump_add((struct tensor_dump *) self, name, DTYPE_F32, data, rank, shape);
 }
 
 void tensor_dump_init(struct tensor_dump *d)

@@ -10,7 +10,7 @@
 #include "worker/model/tensors.h"
 
 struct tensor_dump {
-    struct probe probe; // first. Numbers that count something are kept as I64
+    struct probe probe; // first
     struct safetensors_item *items;
     size_t count, room;
 };
