@@ -436,7 +436,8 @@ static void report_progress(const struct film_copy *c, const AVPacket *p,
     const struct film *f = c->options.film;
     if (p->stream_index != (int) f->picture || p->dts == AV_NOPTS_VALUE)
         return;
-    const int64_t ms = av_rescale(p->dts - f->origin, 1000ll * f->tick_num, f->tick_den);
+    const int64_t ms =
+        av_rescale(p->dts - f->origin, (int64_t) 1000 * f->tick_num, f->tick_den);
     media_progress(hooks,
                    ms < 0                ? 0
                    : ms > f->duration_ms ? f->duration_ms

@@ -18,7 +18,7 @@ static const char allowed_formats[] =
     "gxf,wtv,rm,ivf,m4v,h264,hevc,obu,av1,dv,dirac,vc1,cavsvideo,yuv4mpegpipe,roq,bink,smk,nsv,"
     "swf,lxf,mlv,nuv,pva,ty,r3d,gif,apng,fli";
 
-#define MAX_PIXELS (16384 * 16384)
+#define MAX_PIXELS ((int64_t) 16384 * 16384)
 
 enum err err_from_libav(int code, enum err otherwise)
 {

@@ -247,7 +247,8 @@ static char colour_at(const struct frame *f, double x, double y)
 {
     const uint8_t *p =
         f->rgb + ((size_t) (y * f->height) * f->width + (size_t) (x * f->width)) * 3;
-    return p[0] > 128 ? (p[1] > 128 ? 'w' : 'r') : p[1] > 128 ? 'g' : p[2] > 128 ? 'b' : 'k';
+    const char *const names = "kbg?r??w"; // black, blue, green, red, white
+    return names[(p[0] > 128) * 4 + (p[1] > 128) * 2 + (p[2] > 128)];
 }
 
 static void check_corners(const char *name, uint32_t w, uint32_t h, const char *expected)

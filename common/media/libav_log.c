@@ -1,5 +1,6 @@
 #include "common/media/libav_log.h"
 
+#include <libavutil/avstring.h>
 #include <libavutil/error.h>
 #include <libavutil/log.h>
 #include <stdarg.h>
@@ -51,7 +52,7 @@ static void take_line(void *who, int level, const char *format, va_list args)
     log_debug("ffmpeg: %s", line);
     if (level > AV_LOG_ERROR)
         return;
-    strcpy(kept, text);
+    av_strlcpy(kept, text, sizeof(kept));
     demuxer_failed |= is_demuxer(who);
 }
 

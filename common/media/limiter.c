@@ -7,7 +7,7 @@
 
 #define FACTOR 4 // points estimated to a sample
 #define HALF 6   // samples either side that an estimate hears
-#define TAPS (2 * HALF)
+#define TAPS 12  // 2 * HALF
 #define LOOK_AHEAD_S 0.005
 #define RELEASE_S 0.05
 
@@ -157,7 +157,8 @@ static double smooth(struct limiter *l, uint64_t t, double least)
 static size_t step(struct limiter *l, float x, float *out)
 {
     const uint64_t t = l->time++;
-    l->recent[t % TAPS] = l->recent[t % TAPS + TAPS] = x;
+    const size_t slot = t % TAPS;
+    l->recent[slot] = l->recent[slot + TAPS] = x;
     l->line[t % (l->delay + 1)] = x;
     const double peak = gap_peak(l, l->recent + (t + 1) % TAPS);
     const double worst = fmax(peak, l->peak_before);

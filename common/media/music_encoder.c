@@ -93,7 +93,7 @@ enum err music_encoder_create(struct music_encoder **out, const struct music_cod
     libav_log_forget();
     const int r = open_context(m, which, codec->bitrate);
     if (r < 0) {
-        e = err_from_libav(r, ERR_USAGE);
+        e = r == AVERROR(ENOMEM) ? ERR_NOMEM : ERR_USAGE;
         goto fail;
     }
     *out = m;

@@ -49,7 +49,7 @@ static int64_t film_ms(const struct film *f, int64_t ticks)
 static double score_of(const AVFrame *f)
 {
     const AVDictionaryEntry *e = av_dict_get(f->metadata, "lavfi.scd.score", NULL, 0);
-    return e ? atof(e->value) : 0;
+    return e ? strtod(e->value, NULL) : 0;
 }
 
 static enum err note_cut(struct detection *d, int64_t ms, double score)

@@ -35,7 +35,7 @@ enum err sha256_file(char out[SHA256_TEXT_BYTES], const char *path)
     uint8_t digest[DIGEST_BYTES];
     hash(sha, &m, digest);
     for (int i = 0; i < DIGEST_BYTES; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+        snprintf(out + 2 * (size_t) i, 3, "%02x", digest[i]);
     av_free(sha);
     file_unmap(&m);
     return ERR_OK;

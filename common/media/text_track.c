@@ -6,7 +6,7 @@
 
 #include "common/base/log.h"
 
-#define MAX_LINE_BYTES (256 * 1024)
+#define MAX_LINE_BYTES (1 << 18)
 
 struct text_track {
     AVCodecContext *decoder, *encoder;

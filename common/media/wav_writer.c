@@ -11,7 +11,7 @@
 
 #define CHANNELS 2
 #define SAMPLE_BYTES 3
-#define FRAME_BYTES (CHANNELS * SAMPLE_BYTES)
+#define FRAME_BYTES 6 // both channels
 #define STEP 4096
 
 struct cursor {
@@ -39,7 +39,7 @@ static void put_format(struct cursor *c, uint32_t sample_rate)
     put_number(c, sample_rate, 4);
     put_number(c, (uint64_t) sample_rate * FRAME_BYTES, 4);
     put_number(c, FRAME_BYTES, 2);
-    put_number(c, 8 * SAMPLE_BYTES, 2);
+    put_number(c, 24, 2); // bits
 }
 
 // The true sizes of an RF64 file, whose ordinary ones are all ones.
