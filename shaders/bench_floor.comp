@@ -33,15 +33,14 @@ void main()
     y[i] = uintBitsToFloat(a.x ^ a.y ^ a.z ^ a.w);
 #else
     const float b = 0.999 + float(i) * 1e-9, c = 0.001;
-    float a[BENCH_CHAINS];
-    for (uint j = 0; j < BENCH_CHAINS; j++)
-        a[j] = float(i + j);
-    for (uint k = 0; k < p.rounds; k++)
-        for (uint j = 0; j < BENCH_CHAINS; j++)
-            a[j] = a[j] * b + c;
-    float sum = 0.0;
-    for (uint j = 0; j < BENCH_CHAINS; j++)
-        sum += a[j];
+    vec4 a0 = vec4(i), a1 = vec4(i + 1), a2 = vec4(i + 2); // BENCH_CHAINS in all
+    for (uint k = 0; k < p.rounds; k++) {
+        a0 = a0 * b + c;
+        a1 = a1 * b + c;
+        a2 = a2 * b + c;
+    }
+    const vec4 all = a0 + a1 + a2;
+    const float sum = all.x + all.y + all.z + all.w;
     y[i] = sum;
 #endif
 }
