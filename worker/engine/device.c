@@ -517,6 +517,7 @@ enum err device_open(struct device **out, const struct device_params *p)
     d->physical = physical[chosen->index];
     d->limit = p->memory_limit ? p->memory_limit : d->facts.budget;
     make_cache_key(d);
+    choices_load(d);
     e = open_logical(d);
     if (e)
         goto fail;

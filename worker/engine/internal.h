@@ -3,6 +3,7 @@
 
 #include <vulkan/vulkan.h>
 
+#include "worker/engine/choice.h"
 #include "worker/engine/stream.h"
 
 struct pipeline {
@@ -13,6 +14,11 @@ struct pipeline {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkPipeline handle;
+};
+
+struct choice {
+    char name[CHOICE_NAME_BYTES];
+    uint32_t value;
 };
 
 struct device {
@@ -33,6 +39,9 @@ struct device {
     size_t pipeline_cache_bytes; // when it was loaded
     struct pipeline *pipelines;
     uint32_t pipeline_count, pipeline_room;
+
+    struct choice choices[CHOICE_MOST];
+    uint32_t choice_count;
 
     // Staging: made at the first upload to memory that is not mapped. Uploads
     // wait in it, as copies recorded in `transfer`, until somebody could see
@@ -64,3 +73,6 @@ ERR_CHECKED enum err pipeline_get(struct device *d, const struct kernel *k,
                                   struct pipeline **out);
 ERR_CHECKED enum err pipeline_cache_open(struct device *d);
 void pipeline_cache_close(struct device *d);
+
+// Read what earlier runs chose.
+void choices_load(struct device *d);
