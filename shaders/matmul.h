@@ -27,4 +27,16 @@ STATIC_SIZE(matmul_push, 52)
 
 #define MATMUL_DEPTH 16 // K is padded to this with zeros
 
+// On GPUs every sum is made of this many slices of K, so that any kernel comes to
+// the same bits.
+#define MATMUL_SLICES 16
+
+#ifdef VULKAN
+// Chunks of MATMUL_DEPTH in a slice. The last slices may be short or empty.
+uint matmul_slice_chunks(uint depth)
+{
+    return max((depth + MATMUL_DEPTH * MATMUL_SLICES - 1) / (MATMUL_DEPTH * MATMUL_SLICES), 1u);
+}
+#endif
+
 #endif

@@ -3,26 +3,38 @@
 #include "shaders/matmul.h"
 #include "matmul_plain_f16.spv.h"
 #include "matmul_plain_f32.spv.h"
+#include "matmul_slices_f16.spv.h"
+#include "matmul_slices_f32.spv.h"
 #include "matmul_texel_f16.spv.h"
 #include "matmul_texel_f16_loose.spv.h"
 #include "matmul_texel_f32.spv.h"
 #include "matmul_texel_f32_loose.spv.h"
+#include "matmul_tile_f16.spv.h"
+#include "matmul_tile_f32.spv.h"
 #include "worker/ops/matmul_internal.h"
 
-#define PLAIN(variant) { \
-    .name = "matmul_plain_" #variant, .code = matmul_plain_##variant##_spv, \
-    .code_bytes = sizeof(matmul_plain_##variant##_spv), \
-    .bindings = 5, .push_bytes = sizeof(struct matmul_push) }
-static const struct kernel plain_kernels[2] = { PLAIN(f32), PLAIN(f16) }; // [f16]
-
-#define TEXEL(variant, image_bindings) { \
-    .name = "matmul_texel_" #variant, .code = matmul_texel_##variant##_spv, \
-    .code_bytes = sizeof(matmul_texel_##variant##_spv), .bindings = 5, .images = (image_bindings), \
-    .push_bytes = sizeof(struct matmul_push), .full_subgroups = true }
-static const struct kernel texel_kernels[2][2] = { // [loose][f16]
-    { TEXEL(f32, 31), TEXEL(f16, 31) },
-    { TEXEL(f32_loose, 7), TEXEL(f16_loose, 7) },
+#define KERNEL(variant, image_bindings, subgroups) { \
+    .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv), \
+    .bindings = 5, .images = (image_bindings), .push_bytes = sizeof(struct matmul_push), \
+    .full_subgroups = (subgroups) }
+static const struct kernel plain_kernels[2] = { // [f16], as below
+    KERNEL(matmul_plain_f32, 0, false), KERNEL(matmul_plain_f16, 0, false),
 };
+static const struct kernel sliced_kernels[2] = {
+    KERNEL(matmul_slices_f32, 0, false), KERNEL(matmul_slices_f16, 0, false),
+};
+static const struct kernel tiled_kernels[2] = {
+    KERNEL(matmul_tile_f32, 0, false), KERNEL(matmul_tile_f16, 0, false),
+};
+static const struct kernel texel_kernels[2][2] = { // [loose][f16]
+    { KERNEL(matmul_texel_f32, 31, true), KERNEL(matmul_texel_f16, 31, true) },
+    { KERNEL(matmul_texel_f32_loose, 7, true), KERNEL(matmul_texel_f16_loose, 7, true) },
+};
+
+static uint32_t groups_of(uint32_t n, uint32_t size)
+{
+    return (n + size - 1) / size;
+}
 
 // With the defaults that zeros stand for filled in.
 static struct matmul_push push_for(const struct matmul *m)
@@ -52,7 +64,15 @@ static bool in_texels(struct span s, uint32_t offset, uint32_t stride)
     return s.view && offset % 4 == 0 && stride % 4 == 0;
 }
 
-// Can matmul_texel's y and residual be texels, too?
+bool matmul_fits_texel(struct stream *s, const struct matmul *m)
+{
+    const struct device_facts *f = device_facts(stream_device(s));
+    const struct matmul_push p = push_for(m);
+    return f->subgroup_shuffle && f->subgroup >= 4 && m->w->span.view &&
+           (!m->w->bias.bytes || m->w->bias.view) && in_texels(m->x, p.x_offset, p.x_stride);
+}
+
+// Are y and the residual texels, too?
 static bool strict(const struct matmul *m, const struct matmul_push *p)
 {
     return p->cols % 4 == 0 && in_texels(m->y, p->y_offset, p->y_stride) &&
@@ -61,16 +81,16 @@ static bool strict(const struct matmul *m, const struct matmul_push *p)
 
 // Rows that ride together in one subgroup: what costs least, given what a row
 // costs in company, relative to a row among 8 (measured on lavapipe).
-static uint32_t rows_together(uint32_t rows)
+static uint32_t texel_rows(uint32_t rows)
 {
     static const struct { uint32_t rows; double cost; } choices[] = {
-        { 8, 1.0 }, { 4, 1.08 }, { 2, 1.5 }, { 1, 2.4 },
+        { 8, 1.0 }, { 4, 1.15 }, { 2, 1.7 }, { 1, 2.6 },
     };
     uint32_t best = 8;
     double least = 1e30;
     for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
         const uint32_t r = choices[i].rows;
-        const double cost = (rows + r - 1) / r * r * choices[i].cost;
+        const double cost = (double) groups_of(rows, r) * r * choices[i].cost;
         if (cost < least) {
             least = cost;
             best = r;
@@ -79,52 +99,116 @@ static uint32_t rows_together(uint32_t rows)
     return best;
 }
 
-static void dispatch_plain(struct stream *s, const struct matmul *m, const struct matmul_push *p)
+static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
-    const struct span w = m->w->span;
-    // An absent bias or residual still needs something bound: never read.
-    stream_dispatch(s, &plain_kernels[m->w->f16], &(struct dispatch){
-        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : m->y, m->y },
-        .push = p,
-        .groups = { (p->cols + 7) / 8, (p->rows + 7) / 8, 1 },
-        .flops = 2.0 * p->rows * p->cols * p->depth,
-    });
+    if (m->w->rows <= device_facts(stream_device(s))->subgroup)
+        return (struct matmul_choice){ MATMUL_TEXEL, 8, 1 };
+    return (struct matmul_choice){ MATMUL_TEXEL, texel_rows(m->rows), 4 };
 }
 
-static void dispatch_texel(struct stream *s, const struct matmul *m, struct matmul_push *p)
+// A GPU wants many workgroups, then large ones.
+#define ENOUGH_GROUPS 256
+
+static struct matmul_choice choose_for_gpu(const struct matmul *m)
+{
+    uint32_t rows = 1;
+    while (rows < m->rows && rows < MATMUL_SLICES)
+        rows *= 2;
+    if (m->rows <= MATMUL_SLICES)
+        return (struct matmul_choice){ MATMUL_SLICED, rows, 0 };
+    for (uint32_t side = 4; side > 1; side /= 2)
+        if (groups_of(m->rows, 16 * side) * groups_of(m->w->rows, 16 * side) >= ENOUGH_GROUPS)
+            return (struct matmul_choice){ MATMUL_TILED, side, side };
+    return (struct matmul_choice){ MATMUL_TILED, 2, 2 };
+}
+
+struct matmul_choice matmul_choose(struct stream *s, const struct matmul *m)
+{
+    struct device *d = stream_device(s);
+    uint32_t form;
+    if (!device_choice(d, "matmul", &form))
+        form = device_facts(d)->kind == DEVICE_CPU ? MATMUL_TEXEL : MATMUL_SLICED;
+    if (form != MATMUL_TEXEL)
+        return choose_for_gpu(m);
+    return matmul_fits_texel(s, m) ? choose_texel(s, m) : (struct matmul_choice){ .form = MATMUL_PLAIN };
+}
+
+// Everything but the form's own part. An absent bias or residual still needs
+// something bound: it is never read.
+static struct dispatch dispatch_for(const struct matmul *m, const struct matmul_push *p)
 {
     const struct span w = m->w->span;
+    return (struct dispatch){
+        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : m->y, m->y },
+        .push = p,
+        .flops = 2.0 * p->rows * p->cols * p->depth,
+    };
+}
+
+static void record_plain(struct stream *s, const struct matmul *m, const struct matmul_push *p)
+{
+    struct dispatch d = dispatch_for(m, p);
+    d.groups[0] = groups_of(p->cols, 8);
+    d.groups[1] = groups_of(p->rows, 8);
+    d.groups[2] = 1;
+    stream_dispatch(s, &plain_kernels[m->w->f16], &d);
+}
+
+static void record_texel(struct stream *s, const struct matmul *m, struct matmul_push *p,
+                         struct matmul_choice c)
+{
     const uint32_t lanes = device_facts(stream_device(s))->subgroup;
-    uint32_t rows = rows_together(p->rows);
-    uint32_t cols = 4;
-    if (p->cols <= lanes) {
-        rows = 8;
-        cols = 1;
-    }
     if (m->w->f16)
-        p->scale *= 0x1p48f; // 2^112 / X_LIFT
-    stream_dispatch(s, &texel_kernels[!strict(m, p)][m->w->f16], &(struct dispatch){
-        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : m->y, m->y },
-        .push = p,
-        .constants = { lanes, rows, cols, p->flags, p->activation },
-        .constant_count = 5,
-        .groups = { (p->rows + rows - 1) / rows, (p->cols + cols * lanes - 1) / (cols * lanes), 1 },
-        .flops = 2.0 * p->rows * p->cols * p->depth,
-    });
+        p->scale *= 0x1p48f; // 2^112 / X_LIFT of the shader
+    struct dispatch d = dispatch_for(m, p);
+    const uint32_t constants[] = { lanes, c.rows, c.cols, p->flags, p->activation };
+    for (uint32_t i = 0; i < 5; i++)
+        d.constants[i] = constants[i];
+    d.constant_count = 5;
+    d.groups[0] = groups_of(p->rows, c.rows);
+    d.groups[1] = groups_of(p->cols, c.cols * lanes);
+    d.groups[2] = 1;
+    stream_dispatch(s, &texel_kernels[!strict(m, p)][m->w->f16], &d);
 }
 
-static bool can_texel(struct stream *s, const struct matmul *m, const struct matmul_push *p)
+static void record_sliced(struct stream *s, const struct matmul *m, const struct matmul_push *p,
+                          struct matmul_choice c)
 {
-    const struct device_facts *f = device_facts(stream_device(s));
-    return f->subgroup_shuffle && f->subgroup >= 4 && m->w->span.view &&
-           (!m->w->bias.bytes || m->w->bias.view) && in_texels(m->x, p->x_offset, p->x_stride);
+    struct dispatch d = dispatch_for(m, p);
+    d.constants[0] = c.rows;
+    d.constants[1] = p->x_offset % 4 == 0 && p->x_stride % 4 == 0;
+    d.constant_count = 2;
+    d.groups[0] = groups_of(p->cols, 8);
+    d.groups[1] = groups_of(p->rows, c.rows);
+    d.groups[2] = 1;
+    stream_dispatch(s, &sliced_kernels[m->w->f16], &d);
+}
+
+static void record_tiled(struct stream *s, const struct matmul *m, const struct matmul_push *p,
+                         struct matmul_choice c)
+{
+    struct dispatch d = dispatch_for(m, p);
+    d.constants[0] = c.rows;
+    d.constants[1] = c.cols;
+    d.constant_count = 2;
+    d.groups[0] = groups_of(p->rows, 16 * c.rows);
+    d.groups[1] = groups_of(p->cols, 16 * c.cols);
+    d.groups[2] = 1;
+    stream_dispatch(s, &tiled_kernels[m->w->f16], &d);
+}
+
+void matmul_record(struct stream *s, const struct matmul *m, struct matmul_choice c)
+{
+    struct matmul_push p = push_for(m);
+    switch (c.form) {
+    case MATMUL_PLAIN: record_plain(s, m, &p); break;
+    case MATMUL_TEXEL: record_texel(s, m, &p, c); break;
+    case MATMUL_SLICED: record_sliced(s, m, &p, c); break;
+    case MATMUL_TILED: record_tiled(s, m, &p, c); break;
+    }
 }
 
 void op_matmul(struct stream *s, const struct matmul *m)
 {
-    struct matmul_push p = push_for(m);
-    if (can_texel(s, m, &p))
-        dispatch_texel(s, m, &p);
-    else
-        dispatch_plain(s, m, &p);
+    matmul_record(s, m, matmul_choose(s, m));
 }

@@ -62,3 +62,9 @@ struct matmul {
 };
 
 void op_matmul(struct stream *s, const struct matmul *m);
+
+// Measure once which kernels this device wants and remember it with the device
+// (choice.h). Blocks: milliseconds when it is known, else below a second. Without
+// it the kind of device decides. Two runs must not differ in their bits, so call
+// it before the first op_matmul() or not at all.
+ERR_CHECKED enum err matmul_tune(struct device *d);

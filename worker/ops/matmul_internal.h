@@ -1,7 +1,29 @@
-// matmul_internal: what matmul's own files share. Nobody else includes this.
+// matmul_internal: what matmul's own files and its test share. Nobody else
+// includes this.
 #pragma once
 
+#include "worker/engine/choice.h"
 #include "worker/ops/matmul.h"
+
+enum matmul_form {
+    MATMUL_PLAIN,  // one invocation, one output
+    MATMUL_TEXEL,  // for drivers on a CPU
+    MATMUL_SLICED, // for GPUs, few rows
+    MATMUL_TILED,  // for GPUs, many rows; the same bits as MATMUL_SLICED
+};
+
+struct matmul_choice {
+    enum matmul_form form;
+    uint32_t rows, cols; // MR and NR, or TM and TN, of the shader; 0 where it has none
+};
 
 // 16-byte blocks of K in a packed row.
 uint32_t matrix_depth_blocks(uint32_t cols, bool f16);
+
+// Does MATMUL_TEXEL take this one? Every other form takes anything.
+bool matmul_fits_texel(struct stream *s, const struct matmul *m);
+
+// What op_matmul() would take.
+struct matmul_choice matmul_choose(struct stream *s, const struct matmul *m);
+
+void matmul_record(struct stream *s, const struct matmul *m, struct matmul_choice c);

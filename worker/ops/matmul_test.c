@@ -2,6 +2,7 @@
 #include "worker/ops/matmul.h"
 
 #include "common/base/bytes.h"
+#include "worker/ops/matmul_internal.h"
 #include "worker/ops/ops_fixture.h"
 
 // One product and how it is laid out. Zeros: dense, no bias, no residual.
@@ -82,8 +83,32 @@ static struct matrix matrix_of(struct ops_fixture *f, const struct problem *p, b
     return m;
 }
 
-// y, whole, as it stands after the operation.
-static float *run(struct ops_fixture *f, const struct problem *p, const struct matrix *w, bool views)
+// Ways to compute it: as op_matmul() likes, with and without texel views, and
+// each kernel by its name.
+static const struct way {
+    const char *name;
+    bool no_views;
+    bool forced; // `choice` is what to take
+    struct matmul_choice choice;
+} ways[] = {
+    { .name = "chosen" },
+    { .name = "chosen without views", .no_views = true },
+    { .name = "plain", .forced = true, .choice = { MATMUL_PLAIN, 0, 0 } },
+    { .name = "texel 1x4", .forced = true, .choice = { MATMUL_TEXEL, 1, 4 } },
+    { .name = "texel 8x4", .forced = true, .choice = { MATMUL_TEXEL, 8, 4 } },
+    { .name = "sliced 1", .forced = true, .choice = { MATMUL_SLICED, 1, 0 } },
+    { .name = "sliced 4", .forced = true, .choice = { MATMUL_SLICED, 4, 0 } },
+    { .name = "sliced 16", .forced = true, .choice = { MATMUL_SLICED, 16, 0 } },
+    { .name = "tiled 2x2", .forced = true, .choice = { MATMUL_TILED, 2, 2 } },
+    { .name = "tiled 4x4", .forced = true, .choice = { MATMUL_TILED, 4, 4 } },
+};
+#define WAYS (sizeof(ways) / sizeof(*ways))
+#define CHOSEN (&ways[0])
+#define FIRST_FOR_GPUS 5 // from here on all give the same bits
+
+// y, whole, as it stands after the operation. NULL when the way cannot go there.
+static float *run(struct ops_fixture *f, const struct problem *p, const struct matrix *w,
+                  const struct way *way)
 {
     struct span y = span_of_floats(f, p->s.in_place ? p->residual : p->y,
                                    p->s.in_place ? p->residual_count : p->y_count);
@@ -91,20 +116,26 @@ static float *run(struct ops_fixture *f, const struct problem *p, const struct m
     struct span residual = p->s.residual && !p->s.in_place
                                ? span_of_floats(f, p->residual, p->residual_count)
                                : (struct span){ 0 };
-    if (!views)
+    if (way->no_views)
         x.view = y.view = residual.view = VK_NULL_HANDLE;
-    op_matmul(f->stream, &(struct matmul){
+    const struct matmul m = {
         .w = w, .x = x, .y = y, .residual = p->s.in_place ? y : residual,
         .rows = p->s.rows, .x_offset = p->s.x_offset, .x_stride = p->s.x_stride,
         .y_offset = p->s.y_offset, .y_stride = p->s.y_stride,
         .residual_offset = p->s.residual_offset, .residual_stride = p->s.residual_stride,
         .activation = p->s.activation,
-    });
+    };
+    if (way->forced && way->choice.form == MATMUL_TEXEL && !matmul_fits_texel(f->stream, &m))
+        return NULL;
+    if (way->forced)
+        matmul_record(f->stream, &m, way->choice);
+    else
+        op_matmul(f->stream, &m);
     assert_int_equal(stream_run(f->stream), ERR_OK);
     return floats_of_span(f, y, p->s.in_place ? p->residual_count : p->y_count);
 }
 
-static void compare(const struct problem *p, const float *got, const float *before)
+static void compare(const struct problem *p, const struct way *way, const float *got, const float *before)
 {
     const double scale = p->s.weight_scale > 0 ? (double) p->s.weight_scale : 1;
     const double atol = 1e-6 + 3e-7 * scale * (double) p->s.depth;
@@ -119,8 +150,9 @@ static void compare(const struct problem *p, const float *got, const float *befo
             }
             const double want = expected(p, m, n);
             if (!(fabs((double) got[i] - want) <= atol + 1e-6 * fabs(want)))
-                fail_msg("M %u N %u K %u f16 %d activation %u: y[%u, %u] is %.9g, not %.9g", p->s.rows,
-                         p->s.cols, p->s.depth, p->s.f16, p->s.activation, m, n, (double) got[i], want);
+                fail_msg("%s: M %u N %u K %u f16 %d activation %u: y[%u, %u] is %.9g, not %.9g", way->name,
+                         p->s.rows, p->s.cols, p->s.depth, p->s.f16, p->s.activation, m, n,
+                         (double) got[i], want);
         }
     }
     for (; i < p->y_count; i++)
@@ -133,11 +165,16 @@ static void check(struct ops_fixture *f, struct shape s)
         s.f16 = f16;
         struct problem p = problem_make(f, &s);
         const struct matrix w = matrix_of(f, &p, f16);
-        for (int views = 0; views <= 1; views++) {
-            float *got = run(f, &p, &w, views);
-            compare(&p, got, s.in_place ? p.residual : p.y);
-            free(got);
+        float *all[WAYS];
+        for (size_t i = 0; i < WAYS; i++) {
+            all[i] = run(f, &p, &w, &ways[i]);
+            if (all[i])
+                compare(&p, &ways[i], all[i], s.in_place ? p.residual : p.y);
+            if (i > FIRST_FOR_GPUS)
+                assert_memory_equal(all[i], all[FIRST_FOR_GPUS], p.y_count * sizeof(float));
         }
+        for (size_t i = 0; i < WAYS; i++)
+            free(all[i]);
         problem_free(&p);
     }
 }
@@ -203,7 +240,7 @@ static void weights_of_all_sizes_at_once(void **state)
     memset(p.x, 0, 16 * sizeof(*p.x));
     p.x[5] = 1;
     const struct matrix w = matrix_of(f, &p, true);
-    float *got = run(f, &p, &w, true);
+    float *got = run(f, &p, &w, CHOSEN);
     for (uint32_t n = 0; n < 64; n++)
         assert_true(got[n] == p.w[n * 16 + 5]);
     free(got);
@@ -228,7 +265,7 @@ static void half_sources_and_float_sources_pack_alike(void **state)
         struct matrix from_halves;
         const struct matrix_source source = { .data = unaligned, .f16 = true, .row_stride = 51 };
         assert_int_equal(matrix_load(&from_halves, f->device, f->arena, &source, 21, 50, f16), ERR_OK);
-        float *a = run(f, &p, &from_floats, true), *b = run(f, &p, &from_halves, true);
+        float *a = run(f, &p, &from_floats, CHOSEN), *b = run(f, &p, &from_halves, CHOSEN);
         assert_memory_equal(a, b, 3 * 21 * sizeof(float));
         free(a), free(b);
     }
@@ -244,16 +281,21 @@ static void a_row_alone_and_in_company_gives_the_same_bits(void **state)
         struct problem p = problem_make(f, &(struct shape){
             .rows = 67, .cols = 40, .depth = 1000, .f16 = f16, .bias = true, .activation = ACTIVATION_GELU });
         const struct matrix w = matrix_of(f, &p, f16);
-        float *all = run(f, &p, &w, true);
+        float *all = run(f, &p, &w, CHOSEN), *gpu = run(f, &p, &w, &ways[FIRST_FOR_GPUS]);
         for (uint32_t rows = 1; rows <= 34; rows++) {
             struct problem some = p;
             some.s.rows = rows;
             some.s.x_offset = (67 - rows) * 1000;
-            float *got = run(f, &some, &w, true);
+            float *got = run(f, &some, &w, CHOSEN);
             assert_memory_equal(got, all + (67 - rows) * 40, rows * 40 * sizeof(float));
             free(got);
+            for (size_t i = FIRST_FOR_GPUS; i < WAYS; i++) {
+                got = run(f, &some, &w, &ways[i]);
+                assert_memory_equal(got, gpu + (67 - rows) * 40, rows * 40 * sizeof(float));
+                free(got);
+            }
         }
-        free(all);
+        free(all), free(gpu);
         problem_free(&p);
     }
 }
@@ -264,10 +306,25 @@ static void no_rows_do_nothing(void **state)
     struct problem p = problem_make(f, &(struct shape){ .rows = 1, .cols = 8, .depth = 8 });
     const struct matrix w = matrix_of(f, &p, false);
     p.s.rows = 0;
-    float *got = run(f, &p, &w, true);
+    float *got = run(f, &p, &w, CHOSEN);
     assert_memory_equal(got, p.y, p.y_count * sizeof(float));
     free(got);
     problem_free(&p);
+}
+
+static void tuning_chooses_once(void **state)
+{
+    struct ops_fixture *f = *state;
+    uint32_t form;
+    assert_false(device_choice(f->device, "matmul", &form));
+    assert_int_equal(matmul_tune(f->device), ERR_OK);
+    assert_true(device_choice(f->device, "matmul", &form));
+    assert_true(form == MATMUL_TEXEL || form == MATMUL_SLICED);
+    device_choose_form(f->device, "matmul", MATMUL_SLICED);
+    assert_int_equal(matmul_tune(f->device), ERR_OK); // known: left alone
+    assert_true(device_choice(f->device, "matmul", &form) && form == MATMUL_SLICED);
+    check(f, (struct shape){ .rows = 5, .cols = 24, .depth = 40 });
+    check(f, (struct shape){ .rows = 70, .cols = 24, .depth = 40 });
 }
 
 int main(void)
@@ -282,6 +339,7 @@ int main(void)
         cmocka_unit_test(half_sources_and_float_sources_pack_alike),
         cmocka_unit_test(a_row_alone_and_in_company_gives_the_same_bits),
         cmocka_unit_test(no_rows_do_nothing),
+        cmocka_unit_test(tuning_chooses_once), // last: it changes what "chosen" is
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }
