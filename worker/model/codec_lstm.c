@@ -104,7 +104,7 @@ enum err codec_lstm_load(struct codec_lstm *l, struct device *d, struct arena *a
 enum err codec_lstm_make_room(struct codec_lstm *l, struct arena *a, uint32_t block)
 {
     l->block = block;
-    enum err e = arena_alloc(a, gates_bytes(l->hidden, block), &l->gates);
+    enum err e = arena_alloc_texels(a, gates_bytes(l->hidden, block), &l->gates);
     if (!e)
         e = arena_alloc_texels(a, between_bytes(l->hidden, block), &l->between);
     for (uint32_t i = 0; !e && i < l->layers; i++)
