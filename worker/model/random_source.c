@@ -77,7 +77,7 @@ static struct distribution distribution_of(const struct model_config *c,
     if (ends_with(s->name, "query_tokens"))
         return (struct distribution){ 0, 1 };
     if (starts_with(s->name, "codec.quantizer.")) // each corrects what the one before left
-        return (struct distribution){ 0, powf(0.6f, (float) atoi(s->name + 16)) };
+        return (struct distribution){ 0, powf(0.6f, (float) strtoul(s->name + 16, NULL, 10)) };
     if (starts_with(s->name, "codec.decoder.") && s->shape[0] == c->codec.channels) // sound
         return (struct distribution){ 0, 0.2f / sqrtf(fan_in(s)) };
     if (starts_with(s->name, "linears.")) // decided enough that sampling shows
@@ -97,7 +97,7 @@ static void draw_levels(float levels[LEVELS])
         levels[i] = (float) sum - 2 * 65535;
         squares += (double) levels[i] * (double) levels[i];
     }
-    const float scale = (float) (1 / sqrt(squares / (LEVELS / 2)));
+    const float scale = (float) (1 / sqrt(squares / (0.5 * LEVELS)));
     for (int i = 0; i < LEVELS / 2; i++) {
         levels[i] *= scale;
         levels[LEVELS - 1 - i] = -levels[i];

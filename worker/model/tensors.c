@@ -1,6 +1,5 @@
 #include "worker/model/tensors.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -156,12 +155,14 @@ struct walk {
     char prefix[128]; // of the names to come
 };
 
-static void __attribute__((format(printf, 2, 3))) enter(struct walk *w, const char *format, ...)
+static void enter(struct walk *w, const char *prefix)
 {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(w->prefix, sizeof(w->prefix), format, args);
-    va_end(args);
+    snprintf(w->prefix, sizeof(w->prefix), "%s", prefix);
+}
+
+static void enter_layer(struct walk *w, const char *before, uint32_t i, const char *after)
+{
+    snprintf(w->prefix, sizeof(w->prefix), "%s%u%s", before, i, after);
 }
 
 // A tensor of 1 to 4 extents; those from the first 0 on are absent.
@@ -207,7 +208,7 @@ static void visit_vit(struct walk *w, const struct vit_config *c, uint64_t queri
     visit(w, "conv1.weight", c->width, 3, c->patch, c->patch);
     visit_pair(w, "ln_pre.weight", "ln_pre.bias", c->width, 0);
     for (uint32_t i = 0; i < c->layers; i++) {
-        enter(w, VISUAL "clip.visual.transformer.resblocks.%u.", i);
+        enter_layer(w, VISUAL "clip.visual.transformer.resblocks.", i, ".");
         visit_pair(w, "ln_1.weight", "ln_1.bias", c->width, 0);
         visit_attention(w, "attn", c->width);
         visit_pair(w, "ln_2.weight", "ln_2.bias", c->width, 0);
@@ -221,7 +222,7 @@ static void visit_qformer(struct walk *w, const struct qformer_config *c, uint64
     enter(w, VISUAL "clip.visual.qformer.");
     visit_pair(w, "layernorm.weight", "layernorm.bias", width, 0);
     for (uint32_t i = 0; i < c->layers; i++) {
-        enter(w, VISUAL "clip.visual.qformer.encoder.layer.%u.", i);
+        enter_layer(w, VISUAL "clip.visual.qformer.encoder.layer.", i, ".");
         visit_attention(w, "attention", width);
         visit_pair(w, "self_output.dense.weight", "self_output.dense.bias", width, width);
         visit_pair(w, "self_output.LayerNorm.weight", "self_output.LayerNorm.bias", width, 0);
@@ -251,16 +252,16 @@ static void visit_visual(struct walk *w, const struct model_config *c)
 static void visit_lm(struct walk *w, const struct lm_config *c)
 {
     for (uint32_t k = 0; k < c->codebooks; k++) {
-        enter(w, "emb.%u.", k);
+        enter_layer(w, "emb.", k, ".");
         visit(w, "weight", c->card + 1, c->dim, 0, 0);
     }
     for (uint32_t i = 0; i < c->layers; i++) {
-        enter(w, "transformer.layers.%u.", i);
+        enter_layer(w, "transformer.layers.", i, ".");
         visit_pair(w, "norm1.weight", "norm1.bias", c->dim, 0);
-        visit(w, "self_attn.in_proj_weight", 3 * c->dim, c->dim, 0, 0);
+        visit(w, "self_attn.in_proj_weight", 3ull * c->dim, c->dim, 0, 0);
         visit(w, "self_attn.out_proj.weight", c->dim, c->dim, 0, 0);
         visit_pair(w, "norm_cross.weight", "norm_cross.bias", c->dim, 0);
-        visit(w, "cross_attention.in_proj_weight", 3 * c->dim, c->dim, 0, 0);
+        visit(w, "cross_attention.in_proj_weight", 3ull * c->dim, c->dim, 0, 0);
         visit(w, "cross_attention.out_proj.weight", c->dim, c->dim, 0, 0);
         visit_pair(w, "norm2.weight", "norm2.bias", c->dim, 0);
         visit(w, "linear1.weight", c->hidden, c->dim, 0, 0);
@@ -269,15 +270,18 @@ static void visit_lm(struct walk *w, const struct lm_config *c)
     enter(w, "out_norm.");
     visit_pair(w, "weight", "bias", c->dim, 0);
     for (uint32_t k = 0; k < c->codebooks; k++) {
-        enter(w, "linears.%u.", k);
+        enter_layer(w, "linears.", k, ".");
         visit(w, "weight", c->card, c->dim, 0, 0);
     }
 }
 
+#define ENCODER "codec.encoder.model."
+#define DECODER "codec.decoder.model."
+
 static void visit_conv(struct walk *w, const char *half, uint32_t layer, uint64_t out,
                        uint64_t in, uint64_t kernel)
 {
-    enter(w, "codec.%s.model.%u.conv.", half, layer);
+    enter_layer(w, half, layer, ".conv.");
     visit(w, "weight", out, in, kernel, 0);
     visit(w, "bias", out, 0, 0, 0);
 }
@@ -286,10 +290,10 @@ static void visit_block(struct walk *w, const char *half, uint32_t layer, uint64
                         const struct codec_config *c)
 {
     const uint64_t hidden = channels / c->compress;
-    enter(w, "codec.%s.model.%u.block.1.conv.", half, layer);
+    enter_layer(w, half, layer, ".block.1.conv.");
     visit(w, "weight", hidden, channels, c->residual_kernel, 0);
     visit(w, "bias", hidden, 0, 0, 0);
-    enter(w, "codec.%s.model.%u.block.3.conv.", half, layer);
+    enter_layer(w, half, layer, ".block.3.conv.");
     visit(w, "weight", channels, hidden, 1, 0);
     visit(w, "bias", channels, 0, 0, 0);
 }
@@ -299,7 +303,7 @@ static void visit_lstm(struct walk *w, const char *half, uint32_t layer, uint64_
 {
     for (uint32_t l = 0; l < layers; l++) {
         char name[32];
-        enter(w, "codec.%s.model.%u.lstm.", half, layer);
+        enter_layer(w, half, layer, ".lstm.");
         snprintf(name, sizeof(name), "weight_ih_l%u", l);
         visit(w, name, 4 * width, width, 0, 0);
         snprintf(name, sizeof(name), "weight_hh_l%u", l);
@@ -316,31 +320,31 @@ static void visit_codec_decoder(struct walk *w, const struct codec_config *c)
 {
     uint64_t channels = (uint64_t) c->filters << c->ratio_count;
     for (uint32_t k = 0; k < c->codebooks; k++) {
-        enter(w, "codec.quantizer.%u.", k);
+        enter_layer(w, "codec.quantizer.", k, ".");
         visit(w, "embed", c->bins, c->dimension, 0, 0);
     }
-    visit_conv(w, "decoder", 0, channels, c->dimension, c->kernel);
-    visit_lstm(w, "decoder", 1, channels, c->lstm_layers);
+    visit_conv(w, DECODER, 0, channels, c->dimension, c->kernel);
+    visit_lstm(w, DECODER, 1, channels, c->lstm_layers);
     for (uint32_t i = 0; i < c->ratio_count; i++, channels /= 2) {
-        enter(w, "codec.decoder.model.%u.convtr.", 3 + 3 * i);
-        visit(w, "weight", channels, channels / 2, 2 * c->ratios[i], 0);
+        enter_layer(w, DECODER, 3 + 3 * i, ".convtr.");
+        visit(w, "weight", channels, channels / 2, 2ull * c->ratios[i], 0);
         visit(w, "bias", channels / 2, 0, 0, 0);
-        visit_block(w, "decoder", 4 + 3 * i, channels / 2, c);
+        visit_block(w, DECODER, 4 + 3 * i, channels / 2, c);
     }
-    visit_conv(w, "decoder", 3 + 3 * c->ratio_count, c->channels, channels, c->last_kernel);
+    visit_conv(w, DECODER, 3 + 3 * c->ratio_count, c->channels, channels, c->last_kernel);
 }
 
 static void visit_codec_encoder(struct walk *w, const struct codec_config *c)
 {
     uint64_t channels = c->filters;
-    visit_conv(w, "encoder", 0, channels, c->channels, c->kernel);
+    visit_conv(w, ENCODER, 0, channels, c->channels, c->kernel);
     for (uint32_t i = 0; i < c->ratio_count; i++, channels *= 2) {
         const uint32_t ratio = c->ratios[c->ratio_count - 1 - i];
-        visit_block(w, "encoder", 1 + 3 * i, channels, c);
-        visit_conv(w, "encoder", 3 + 3 * i, 2 * channels, channels, 2 * ratio);
+        visit_block(w, ENCODER, 1 + 3 * i, channels, c);
+        visit_conv(w, ENCODER, 3 + 3 * i, 2 * channels, channels, 2ull * ratio);
     }
-    visit_lstm(w, "encoder", 1 + 3 * c->ratio_count, channels, c->lstm_layers);
-    visit_conv(w, "encoder", 3 + 3 * c->ratio_count, c->dimension, channels, c->last_kernel);
+    visit_lstm(w, ENCODER, 1 + 3 * c->ratio_count, channels, c->lstm_layers);
+    visit_conv(w, ENCODER, 3 + 3 * c->ratio_count, c->dimension, channels, c->last_kernel);
 }
 
 enum err model_tensors_each(const struct model_config *c,

@@ -53,7 +53,8 @@ static void presets_have_the_published_parameter_counts(void **state)
     assert_millions(s.elements[PART_DECODER], 419.6);
     assert_millions(l.elements[PART_DECODER], 1837.6);
     assert_millions(s.elements[PART_CODEC_ENCODER], 28.4);
-    assert_millions(s.elements[PART_CODEC_DECODER] - 4 * 2048 * 128, 28.4); // codebooks apart
+    assert_millions(s.elements[PART_CODEC_DECODER] - 4ull * 2048 * 128,
+                    28.4); // codebooks apart
 }
 
 static void bad_sizes_are_refused(void **state)

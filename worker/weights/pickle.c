@@ -1,6 +1,5 @@
 #include "worker/weights/pickle.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,17 +42,26 @@ struct parser {
     bool stopped;
 };
 
-static enum err __attribute__((format(printf, 2, 3)))
-refuse(const struct parser *s, const char *format, ...)
+static enum err refuse(const struct parser *s, const char *why)
 {
-    char why[256];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why, sizeof(why), format, args);
-    va_end(args);
     log_error("%s: not a checkpoint this program reads: %s (byte %llu of its pickle)", s->name,
               why, (unsigned long long) (s->at - s->start));
     return ERR_INPUT;
+}
+
+// The same with a number after the reason.
+static enum err refuse_number(const struct parser *s, const char *why, uint64_t n)
+{
+    char text[96];
+    snprintf(text, sizeof(text), "%s %llu", why, (unsigned long long) n);
+    return refuse(s, text);
+}
+
+static enum err refuse_name(const struct parser *s, const char *why, const char *name)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "%s %s, which no state dict needs", why, name);
+    return refuse(s, text);
 }
 
 static enum err out_of_memory(const struct parser *s)
@@ -92,7 +100,7 @@ static enum err grow(struct parser *s, void *array, uint32_t count, uint32_t *ro
     if (count < *room)
         return ERR_OK;
     if (count >= limit)
-        return refuse(s, "too many %s", what);
+        return refuse_number(s, what, limit);
     uint32_t wanted = *room ? 2 * *room : 256;
     if (wanted <= count)
         wanted = count + 1;
@@ -110,10 +118,15 @@ static enum err grow(struct parser *s, void *array, uint32_t count, uint32_t *ro
 
 // ---- the stack
 
+static enum err grow_stack(struct parser *s)
+{
+    return grow(s, &s->stack, s->depth, &s->stack_room, STACK_MAX, sizeof(*s->stack),
+                "more values on its stack than");
+}
+
 static enum err push(struct parser *s, struct pickle_value *v)
 {
-    const enum err e = grow(s, &s->stack, s->depth, &s->stack_room, STACK_MAX,
-                            sizeof(*s->stack), "values on the stack");
+    const enum err e = grow_stack(s);
     if (!e)
         s->stack[s->depth++] = v;
     return e;
@@ -161,7 +174,7 @@ static enum err pop_mark(struct parser *s, struct pickle_value ***items, uint32_
     if (s->mark_count == 0)
         return refuse(s, "a mark is missing");
     const uint32_t floor = s->marks[--s->mark_count];
-    *items = s->depth ? s->stack + floor : NULL; // before the first value there is no stack
+    *items = s->stack + floor;
     *count = s->depth - floor;
     s->depth = floor;
     return ERR_OK;
@@ -171,8 +184,7 @@ static enum err append(struct parser *s, struct pickle_value *list,
                        struct pickle_value *const *items, uint32_t count)
 {
     if (count > list->list.room - list->list.count) {
-        const uint32_t room =
-            2 * (list->list.count + count); // both below 2^28: see ARENA_MAX_BYTES
+        const uint32_t room = 2 * (list->list.count + count); // both are below 2^25
         void *bigger;
         const enum err e = reserve(s, room * sizeof(*list->list.items), &bigger);
         if (e)
@@ -230,7 +242,7 @@ static enum err op_proto(struct parser *s)
     uint64_t version;
     const enum err e = take_number(s, 1, &version);
     if (!e && (version < 2 || version > 5))
-        return refuse(s, "protocol %u", (unsigned) version);
+        return refuse_number(s, "protocol", version);
     return e;
 }
 
@@ -243,7 +255,7 @@ static enum err op_frame(struct parser *s)
 static enum err op_mark(struct parser *s)
 {
     const enum err e = grow(s, &s->marks, s->mark_count, &s->mark_room, MARKS_MAX,
-                            sizeof(*s->marks), "open marks");
+                            sizeof(*s->marks), "more open marks than");
     if (!e)
         s->marks[s->mark_count++] = s->depth;
     return e;
@@ -295,7 +307,7 @@ static enum err push_long(struct parser *s, uint64_t length)
 {
     uint64_t n;
     if (length > 8)
-        return refuse(s, "an integer of %llu bytes", (unsigned long long) length);
+        return refuse_number(s, "an integer whose bytes number", length);
     const enum err e = take_number(s, (uint32_t) length, &n);
     if (length > 0 && length < 8 && n >> (8 * length - 1))
         n |= UINT64_MAX << 8 * length;
@@ -503,9 +515,9 @@ static enum err put_memo(struct parser *s, uint64_t i)
     if (s->depth == floor_of(s))
         return refuse(s, "its stack is empty");
     if (i >= MEMO_MAX)
-        return refuse(s, "memo entry %llu", (unsigned long long) i);
+        return refuse_number(s, "memo entry", i);
     const enum err e = grow(s, &s->memo, (uint32_t) i, &s->memo_room, MEMO_MAX,
-                            sizeof(*s->memo), "memo entries");
+                            sizeof(*s->memo), "more memo entries than");
     if (!e)
         s->memo[i] = s->stack[s->depth - 1];
     return e;
@@ -533,7 +545,7 @@ static enum err op_memoize(struct parser *s)
 static enum err get_memo(struct parser *s, uint64_t i)
 {
     if (i >= s->memo_room || !s->memo[i])
-        return refuse(s, "memo entry %llu was never put", (unsigned long long) i);
+        return refuse_number(s, "nothing was put into memo entry", i);
     return push(s, s->memo[i]);
 }
 
@@ -581,7 +593,9 @@ static enum err push_callable(struct parser *s, const char *module, const char *
                                    .kind = PICKLE_CALLABLE,
                                    .callable = { callables[i].what, callables[i].dtype },
                                });
-    return refuse(s, "it calls for %.80s.%.80s, which no state dict needs", module, name);
+    char full[128];
+    snprintf(full, sizeof(full), "%s.%s", module, name);
+    return refuse_name(s, "it calls for", full);
 }
 
 static enum err take_line(struct parser *s, const char **out)
@@ -734,7 +748,7 @@ static enum err op_persistent_id(struct parser *s)
 static enum err op_stop(struct parser *s)
 {
     if (s->depth != 1 || s->mark_count)
-        return refuse(s, "it ends with %u values, not one", s->depth);
+        return refuse_number(s, "it should end with one value; it ends with", s->depth);
     s->p->root = s->stack[0];
     s->stopped = true;
     return ERR_OK;
@@ -817,16 +831,15 @@ static const struct {
 
 static enum err run(struct parser *s)
 {
-    enum err e = ERR_OK;
+    enum err e = grow_stack(s); // from here on there is one, however empty
     while (!e && !s->stopped) {
         if (s->at == s->end)
             return refuse(s, "it is cut short");
         const uint8_t code = *s->at++;
         if (!instructions[code].name)
-            return refuse(s, "0x%02x is no instruction", code);
+            return refuse_number(s, "there is no instruction", code);
         if (!instructions[code].run)
-            return refuse(s, "the instruction %s, which no state dict needs",
-                          instructions[code].name);
+            return refuse_name(s, "it uses the instruction", instructions[code].name);
         e = instructions[code].run(s);
     }
     return e;
@@ -837,7 +850,7 @@ enum err pickle_parse(struct pickle **out, const char *name, const void *data, u
     *out = NULL;
     struct parser s = { .name = name, .at = data, .start = data };
     if (bytes > PICKLE_MAX_BYTES)
-        return refuse(&s, "a pickle of %llu bytes", (unsigned long long) bytes);
+        return refuse_number(&s, "a pickle whose bytes number", bytes);
     s.end = s.at + bytes;
     s.p = calloc(1, sizeof(*s.p));
     const enum err e = s.p ? run(&s) : out_of_memory(&s);

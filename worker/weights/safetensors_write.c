@@ -46,8 +46,9 @@ static json_t *describe(const struct safetensors_item *item, uint64_t begin)
     json_t *shape = json_array();
     for (uint32_t i = 0; i < item->rank; i++)
         json_array_append_new(shape, json_integer((json_int_t) item->shape[i]));
+    const uint64_t end = begin + bytes_of(item);
     return json_pack("{s:s, s:o, s:[I,I]}", "dtype", dtype_name(item->dtype), "shape", shape,
-                     "data_offsets", (json_int_t) begin, (json_int_t) (begin + bytes_of(item)));
+                     "data_offsets", (json_int_t) begin, (json_int_t) end);
 }
 
 static enum err add_metadata(struct writer *w, json_t *header)

@@ -108,7 +108,7 @@ static inline struct buffer archive_of(const struct archive_entry *entries, size
     return b;
 }
 
-// The bytes of a file; aborts when it cannot be read.
+// The bytes of a file; aborts when it cannot be read, or is empty.
 static inline struct buffer slurp(const char *path)
 {
     struct buffer b = { 0 };
@@ -120,6 +120,8 @@ static inline struct buffer slurp(const char *path)
     while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0)
         buffer_add(&b, chunk, n);
     fclose(f);
+    if (!b.data)
+        abort();
     return b;
 }
 

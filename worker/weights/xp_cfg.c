@@ -277,7 +277,7 @@ static enum err find(const struct xp_cfg *c, const char *path, uint32_t *budget,
 static bool is_null(const struct node *n)
 {
     return n->kind == NODE_SCALAR && n->plain &&
-           (!*n->scalar || !strcmp(n->scalar, "~") || !strcasecmp(n->scalar, "null"));
+           (!*n->scalar || !strcmp(n->scalar, "~") || strcasecmp(n->scalar, "null") == 0);
 }
 
 // *out is NULL when the value is absent or null.
@@ -332,10 +332,10 @@ enum err xp_cfg_bool(const struct xp_cfg *c, const char *path, bool *out)
     const enum err e = get(c, path, &n);
     if (e || !n)
         return e;
-    if (n->kind != NODE_SCALAR ||
-        (strcasecmp(n->scalar, "true") && strcasecmp(n->scalar, "false")))
+    const bool yes = n->kind == NODE_SCALAR && strcasecmp(n->scalar, "true") == 0;
+    if (!yes && (n->kind != NODE_SCALAR || strcasecmp(n->scalar, "false") != 0))
         return refuse(c, path, "not true or false");
-    *out = !strcasecmp(n->scalar, "true");
+    *out = yes;
     return ERR_OK;
 }
 
