@@ -53,7 +53,7 @@ struct span load_vector(struct loader *l, const char *name, uint32_t count)
     struct span s = { 0 };
     float *floats = load_floats(l, name, 1, (const uint64_t[]){ count });
     if (floats)
-        l->error = arena_alloc(l->arena, count * 4ull, &s);
+        l->error = arena_alloc_texels(l->arena, count * 4ull, &s);
     if (floats && !l->error)
         l->error = span_upload(l->device, s, 0, floats, count * 4ull);
     free(floats);

@@ -56,7 +56,7 @@ static struct span load_query_tokens(struct loader *l, uint32_t queries, uint32_
     const uint64_t bytes = (uint64_t) queries * width * sizeof(float);
     float *tokens = load_floats(l, "query_tokens", 3, (const uint64_t[]){ 1, queries, width });
     if (tokens)
-        l->error = arena_alloc(l->arena, bytes, &s);
+        l->error = arena_alloc_texels(l->arena, bytes, &s);
     if (tokens && !l->error)
         l->error = span_upload(l->device, s, 0, tokens, bytes);
     free(tokens);
@@ -199,14 +199,12 @@ static void record_dense(const struct qformer *q, const struct qformer_layer *a,
 // The normed query tokens, once for every frame.
 static void record_queries(const struct qformer *q, struct stream *s, struct span to, uint32_t frames)
 {
-    stream_together(s);
     for (uint32_t i = 0; i < frames; i++)
         op_layernorm(s, &(struct layernorm){
             .x = q->query_tokens, .y = to, .gain = q->layernorm.gain, .bias = q->layernorm.bias,
             .rows = q->config.queries, .cols = q->width,
             .y_offset = i * q->config.queries * q->width, .epsilon = q->config.epsilon,
         });
-    stream_apart(s);
 }
 
 void qformer_record(const struct qformer *q, const struct watch *w,

@@ -119,7 +119,6 @@ uint64_t vit_attention_bytes(const struct device *d, const struct vit_config *c,
 static void record_conv1(const struct vit *v, struct stream *s, const struct vit_scratch *scratch,
                          bool embed, uint32_t frames)
 {
-    stream_together(s);
     for (uint32_t i = 0; i < frames; i++)
         op_matmul(s, &(struct matmul){
             .w = &v->conv1, .x = scratch->wide, .y = scratch->x, .rows = v->tokens,
@@ -128,7 +127,6 @@ static void record_conv1(const struct vit *v, struct stream *s, const struct vit
             .y_offset = i * v->tokens * v->config.width,
             .residual = embed ? v->embed : (struct span){ 0 },
         });
-    stream_apart(s);
 }
 
 static void show_tokens(const struct vit *v, const struct watch *w, struct span x, uint32_t frames,

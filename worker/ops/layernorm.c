@@ -1,12 +1,27 @@
 #include "worker/ops/layernorm.h"
 
-#include "shaders/layernorm.h"
-#include "layernorm.spv.h"
+#include <stdbool.h>
 
-static const struct kernel layernorm_kernel = {
-    .name = "layernorm", .code = layernorm_spv, .code_bytes = sizeof(layernorm_spv),
+#include "shaders/layernorm.h"
+#include "layernorm_storage.spv.h"
+#include "layernorm_texels.spv.h"
+
+static const struct kernel storage_kernel = {
+    .name = "layernorm_storage", .code = layernorm_storage_spv, .code_bytes = sizeof(layernorm_storage_spv),
     .bindings = 5, .push_bytes = sizeof(struct layernorm_push), .full_subgroups = true,
 };
+static const struct kernel texels_kernel = {
+    .name = "layernorm_texels", .code = layernorm_texels_spv, .code_bytes = sizeof(layernorm_texels_spv),
+    .bindings = 5, .images = 31, .push_bytes = sizeof(struct layernorm_push), .full_subgroups = true,
+};
+
+// Where accesses of texels are the fast ones, and everything lies in them.
+static bool in_texels(struct stream *s, const struct layernorm *l, const struct layernorm_push *p)
+{
+    return device_facts(stream_device(s))->kind == DEVICE_CPU && l->x.view && l->y.view &&
+           l->gain.view && l->bias.view && (!l->residual.bytes || l->residual.view) &&
+           (p->cols | p->x_stride | p->y_stride | p->x_offset | p->y_offset) % 4 == 0;
+}
 
 void op_layernorm(struct stream *s, const struct layernorm *l)
 {
@@ -19,7 +34,7 @@ void op_layernorm(struct stream *s, const struct layernorm *l)
         .flags = l->residual.bytes ? LAYERNORM_RESIDUAL : 0u,
         .epsilon = l->epsilon,
     };
-    stream_dispatch(s, &layernorm_kernel, &(struct dispatch){
+    stream_dispatch(s, in_texels(s, l, &push) ? &texels_kernel : &storage_kernel, &(struct dispatch){
         .bind = { l->x, l->gain, l->bias, l->residual.bytes ? l->residual : l->y, l->y },
         .push = &push,
         .constants = { device_facts(stream_device(s))->subgroup },
