@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "common/base/log.h"
-#include "common/media/libav_log.h"
 #include "common/media/shortfall.h"
 
 // Demuxers that hold moving pictures and open no further file or address.
@@ -198,6 +197,7 @@ enum err film_input_decode(struct film_input *in, int threads)
     in->decoder->pkt_timebase = in->picture->time_base;
     in->decoder->thread_count = threads;
     in->decoder->max_pixels = MAX_PIXELS;
+    in->decoder->opaque = &in->complaints;
     libav_log_forget();
     if (r >= 0)
         r = avcodec_open2(in->decoder, codec, NULL);
@@ -215,6 +215,5 @@ int64_t packet_time(const AVPacket *p)
 
 bool picture_is_damaged(const AVFrame *f)
 {
-    return (f->flags & AV_FRAME_FLAG_CORRUPT) ||
-           (f->decode_error_flags & ~FF_DECODE_ERROR_MISSING_REFERENCE);
+    return (f->flags & AV_FRAME_FLAG_CORRUPT) || f->decode_error_flags;
 }

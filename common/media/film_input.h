@@ -8,12 +8,14 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/media/libav_log.h"
 
 struct film_input {
     const char *path; // not owned
     AVFormatContext *demuxer;
-    AVStream *picture;       // NULL until found
-    AVCodecContext *decoder; // NULL until film_input_decode()
+    AVStream *picture;                  // NULL until found
+    AVCodecContext *decoder;            // NULL until film_input_decode()
+    struct libav_complaints complaints; // of the decoder
 };
 
 // Open the file and read its header and stream list. Only local files, only
@@ -28,7 +30,7 @@ ERR_CHECKED enum err film_input_find_picture(struct film_input *in);
 // Read from now on nothing but stream `index`.
 void film_input_only(struct film_input *in, unsigned index);
 
-// Open the picture's decoder. ERR_UNAVAILABLE when FFmpeg was built without it.
+// Open the picture's decoder; `in` stays where it is from then on. ERR_UNAVAILABLE when FFmpeg was built without it.
 ERR_CHECKED enum err film_input_decode(struct film_input *in, int threads);
 
 // How many threads are worth it here: the processors, at most 4 (each holds

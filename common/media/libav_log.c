@@ -1,5 +1,6 @@
 #include "common/media/libav_log.h"
 
+#include <libavcodec/avcodec.h>
 #include <libavutil/avstring.h>
 #include <libavutil/error.h>
 #include <libavutil/log.h>
@@ -39,6 +40,15 @@ static bool is_demuxer(void *who)
            class->get_category(who) == AV_CLASS_CATEGORY_DEMUXER;
 }
 
+static void count_complaint(void *who)
+{
+    if (!who || *(const AVClass **) who != avcodec_get_class())
+        return;
+    struct libav_complaints *c = ((const AVCodecContext *) who)->opaque;
+    if (c)
+        atomic_fetch_add(&c->errors, 1);
+}
+
 static void take_line(void *who, int level, const char *format, va_list args)
 {
     if (level > AV_LOG_VERBOSE)
@@ -54,6 +64,7 @@ static void take_line(void *who, int level, const char *format, va_list args)
         return;
     av_strlcpy(kept, text, sizeof(kept));
     demuxer_failed |= is_demuxer(who);
+    count_complaint(who);
 }
 
 static void start(void)

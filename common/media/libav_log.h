@@ -4,10 +4,17 @@
 // FFmpeg has one message callback for the process; libav_log_start() sets it.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 // Any thread, any number of times.
 void libav_log_start(void);
+
+// An AVCodecContext whose `opaque` points to one of these has its errors counted,
+// those of its threads too. Zero it first.
+struct libav_complaints {
+    atomic_uint errors;
+};
 
 // Forget the kept line of this thread; before a call whose failure will be told.
 void libav_log_forget(void);

@@ -10,6 +10,7 @@
 
 // Reading ahead stops here; what is left unknown is decoded.
 #define AHEAD_BYTES (32u << 20)
+#define SLOW_DOWN_S 10
 // So many failures to read in a row are the end of the film.
 #define MAX_READ_FAILURES 64
 
@@ -21,13 +22,15 @@ struct picture_reader {
     AVPacket *packet;
     AVFrame *frame;
     bool file_ended, drained;
-    bool plannable; // every packet so far had both time stamps
-    int64_t newest; // dts of the last packet read: later ones are shown no earlier
-    int64_t shown;  // ticks of the last picture given
-    int64_t began;  // ticks of the key picture where decoding began
+    int threads;
+    int64_t resume_after; // give only pictures after this one
+    bool plannable;       // every packet so far had both time stamps
+    int64_t newest;       // dts of the last packet read: later ones are shown no earlier
+    int64_t shown;        // ticks of the last picture given
+    int64_t began;        // ticks of the key picture where decoding began
     int read_failures;
     uint64_t damaged;
-    bool warned;
+    int64_t damage_read; // dts up to which damage in the file was counted
 };
 
 enum err picture_reader_open(struct picture_reader **out, const struct film *film,
@@ -42,6 +45,8 @@ enum err picture_reader_open(struct picture_reader **out, const struct film *fil
     r->options = *options;
     r->packet = av_packet_alloc();
     r->frame = av_frame_alloc();
+    r->threads = film_input_threads();
+    r->damage_read = INT64_MIN;
     if (!r->packet || !r->frame)
         goto fail;
     e = picture_reader_seek(r, INT64_MIN, 0);
@@ -91,12 +96,29 @@ static double film_seconds(const struct picture_reader *r, int64_t ticks)
 
 static void count_damage(struct picture_reader *r)
 {
-    r->damaged++;
-    if (r->warned)
+    if (r->damaged++ > 0)
         return;
-    r->warned = true;
     log_warn("%s: damaged pictures near %.1f s; going on with the last good one", r->film->path,
              r->shown == AV_NOPTS_VALUE ? 0 : film_seconds(r, r->shown));
+}
+
+// Damage that the demuxer found. The same place may be read again.
+static void count_damage_read(struct picture_reader *r)
+{
+    if (r->newest == AV_NOPTS_VALUE || r->newest <= r->damage_read)
+        return;
+    r->damage_read = r->newest;
+    count_damage(r);
+}
+
+// Damage that the decoder found. With more than one thread it only shows that
+// one is to be taken.
+static void note_damage_decoded(struct picture_reader *r)
+{
+    if (r->threads > 1)
+        atomic_fetch_add(&r->in.complaints.errors, 1);
+    else
+        count_damage(r);
 }
 
 static void forget_position(struct picture_reader *r)
@@ -113,7 +135,7 @@ static enum err note_read_failure(struct picture_reader *r, int code)
     if (code == AVERROR(ENOMEM))
         return ERR_NOMEM;
     if (code != AVERROR_EOF && ++r->read_failures < MAX_READ_FAILURES)
-        count_damage(r);
+        count_damage_read(r);
     else
         r->file_ended = true;
     return ERR_OK;
@@ -128,8 +150,7 @@ static enum err read_ahead(struct picture_reader *r)
     const int code = av_read_frame(r->in.demuxer, r->packet);
     if (code < 0)
         return note_read_failure(r, code);
-    if (libav_log_demuxer_failed())
-        count_damage(r);
+    const bool spoilt = libav_log_demuxer_failed() || (r->packet->flags & AV_PKT_FLAG_CORRUPT);
     r->read_failures = 0;
     if (r->packet->stream_index != r->in.picture->index) {
         av_packet_unref(r->packet);
@@ -140,6 +161,8 @@ static enum err read_ahead(struct picture_reader *r)
     const int64_t newest = r->packet->dts != AV_NOPTS_VALUE ? r->packet->dts : r->packet->pts;
     if (newest != AV_NOPTS_VALUE)
         r->newest = newest;
+    if (spoilt)
+        count_damage_read(r);
     return packet_queue_push(&r->ahead, r->packet);
 }
 
@@ -227,7 +250,7 @@ static enum err feed(struct picture_reader *r)
     if (code == AVERROR(ENOMEM))
         return ERR_NOMEM;
     if (code < 0 && code != AVERROR_EOF)
-        count_damage(r);
+        note_damage_decoded(r);
     return ERR_OK;
 }
 
@@ -240,9 +263,9 @@ static enum err take(struct picture_reader *r, bool *got, bool *ended)
     if (code == AVERROR(ENOMEM))
         return ERR_NOMEM;
     if (code < 0 && code != AVERROR(EAGAIN) && code != AVERROR_EOF)
-        count_damage(r);
+        note_damage_decoded(r);
     if (*got && picture_is_damaged(r->frame))
-        count_damage(r);
+        note_damage_decoded(r);
     return ERR_OK;
 }
 
@@ -251,25 +274,6 @@ static int64_t picture_time(const struct picture_reader *r, const AVFrame *f)
     if (f->best_effort_timestamp != AV_NOPTS_VALUE)
         return f->best_effort_timestamp;
     return r->shown == AV_NOPTS_VALUE ? r->film->origin : r->shown + film_usual_ticks(r->film);
-}
-
-enum err picture_reader_next(struct picture_reader *r, const AVFrame **out, int64_t *ticks)
-{
-    bool got = false, ended = false;
-    *out = NULL;
-    while (!got) {
-        enum err e = take(r, &got, &ended);
-        if (!e && ended)
-            return ERR_OK;
-        if (!e && !got && !r->drained)
-            e = feed(r);
-        if (e)
-            return e;
-    }
-    r->shown = picture_time(r, r->frame);
-    *ticks = r->shown;
-    *out = r->frame;
-    return ERR_OK;
 }
 
 enum err picture_reader_skip_to(struct picture_reader *r, int64_t ticks)
@@ -312,7 +316,7 @@ static enum err reopen(struct picture_reader *r)
     r->in.picture = r->in.demuxer->streams[r->film->picture];
     film_input_only(&r->in, r->film->picture);
     r->plannable = true;
-    return film_input_decode(&r->in, film_input_threads());
+    return film_input_decode(&r->in, r->threads);
 }
 
 // Read up to the first packet at which decoding can begin.
@@ -349,7 +353,7 @@ static enum err try_seek(struct picture_reader *r, int64_t target, int64_t ticks
     return e;
 }
 
-enum err picture_reader_seek(struct picture_reader *r, int64_t ticks, int64_t margin)
+static enum err seek(struct picture_reader *r, int64_t ticks, int64_t margin)
 {
     const int64_t second = r->film->tick_den / r->film->tick_num + 1;
     for (int64_t back = margin; ticks > r->film->origin && ticks - back > r->film->origin;
@@ -361,4 +365,64 @@ enum err picture_reader_seek(struct picture_reader *r, int64_t ticks, int64_t ma
     }
     forget_position(r);
     return reopen(r);
+}
+
+enum err picture_reader_seek(struct picture_reader *r, int64_t ticks, int64_t margin)
+{
+    r->resume_after = INT64_MIN;
+    return seek(r, ticks, margin);
+}
+
+// Decode again with one thread from well before the last picture given, and go on
+// after it.
+static enum err slow_down(struct picture_reader *r)
+{
+    const int64_t given = r->shown, began = r->began;
+    log_debug("%s: decoding with one thread from %.3f s on", r->film->path,
+              given == AV_NOPTS_VALUE ? 0 : film_seconds(r, given));
+    r->threads = 1;
+    r->drained = false;
+    avcodec_free_context(&r->in.decoder);
+    const enum err e = film_input_decode(&r->in, 1);
+    if (e)
+        return e;
+    // Far enough back that what is decoded here does not depend on how early
+    // the complaint was heard.
+    const int64_t margin = (int64_t) SLOW_DOWN_S * r->film->tick_den / r->film->tick_num;
+    if (given != AV_NOPTS_VALUE)
+        r->resume_after = given;
+    else if (began != INT64_MIN)
+        r->resume_after = began - 1;
+    return seek(r, given != AV_NOPTS_VALUE ? given : began, margin);
+}
+
+static bool must_slow_down(const struct picture_reader *r)
+{
+    return r->threads > 1 && atomic_load(&r->in.complaints.errors) > 0;
+}
+
+enum err picture_reader_next(struct picture_reader *r, const AVFrame **out, int64_t *ticks)
+{
+    bool got = false, ended = false;
+    *out = NULL;
+    while (!got) {
+        enum err e = take(r, &got, &ended);
+        if (!e && (got || ended) && must_slow_down(r)) {
+            e = slow_down(r);
+            got = ended = false;
+        }
+        if (!e && ended)
+            return ERR_OK;
+        if (!e && !got && !r->drained)
+            e = feed(r);
+        if (e)
+            return e;
+        if (got) {
+            r->shown = picture_time(r, r->frame);
+            got = r->shown > r->resume_after;
+        }
+    }
+    *ticks = r->shown;
+    *out = r->frame;
+    return ERR_OK;
 }

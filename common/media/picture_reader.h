@@ -4,7 +4,9 @@
 // Times are ticks of the picture stream (film->tick_num / tick_den seconds), as
 // the container counts them: film->origin is the film's time 0.
 //
-// One thread per reader; decoding uses a few threads of its own.
+// One thread per reader; decoding uses a few threads of its own, until the
+// decoder complains: FFmpeg's threads make of a damaged film what chance wants,
+// one alone makes the same of it every time.
 #pragma once
 
 #include <libavutil/frame.h>
