@@ -32,7 +32,12 @@ static enum err check_output(const char *path, const struct film *film, bool ove
         log_error("%s: exists; choose another name or say --overwrite", path);
         return ERR_CREATE;
     }
-    return ERR_OK;
+    // That it cannot be written is better known before the work than after it.
+    struct out_file probe;
+    const enum err e = out_file_open(&probe, path);
+    if (!e)
+        out_file_discard(&probe);
+    return e;
 }
 
 enum err finish_check(const struct delivery_options *options, const struct film *film)

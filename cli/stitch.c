@@ -6,6 +6,7 @@
 #include "cli/film_plan.h"
 #include "cli/finish_film.h"
 #include "cli/interrupt.h"
+#include "cli/parts.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
 
@@ -15,6 +16,22 @@ struct stitch_verb {
     const char *film;
 };
 
+static enum err check_parts(const struct plan *p, const char *directory)
+{
+    uint32_t missing = 0, first = 0;
+    for (uint32_t i = p->segment_count; i-- > 0;)
+        if (!part_exists(directory, p, i)) {
+            missing++;
+            first = i;
+        }
+    if (!missing)
+        return ERR_OK;
+    log_error("%s: %u of the plan's %u segments are not there, the first of them in cue %u; "
+              "`underscore compose` makes them",
+              directory, missing, p->segment_count, p->segments[first].cue);
+    return ERR_MISSING;
+}
+
 static enum err run(const struct stitch_verb *v, const char *plan_path, const char *directory)
 {
     struct film film = { 0 };
@@ -23,6 +40,8 @@ static enum err run(const struct stitch_verb *v, const char *plan_path, const ch
     enum err e = film_plan_read(&p, plan_path);
     if (!e)
         e = film_plan_film(&film, p, v->film);
+    if (!e)
+        e = check_parts(p, directory);
     if (!e)
         e = finish_check(&v->delivery, &film);
     if (!e)

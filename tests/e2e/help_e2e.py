@@ -1,0 +1,72 @@
+"""The help pages, the manual page and what programs read."""
+import json
+import os
+import re
+
+import e2e
+
+
+class Help(e2e.Case):
+    def verbs(self):
+        return re.findall(r"^  ([a-z][a-z-]*)  ", self.good("--help").stdout, re.M)
+
+    def test_every_verb_has_a_page(self):
+        self.assertGreaterEqual(set(self.verbs()), {"score", "plan", "compose", "stitch", "render", "devices",
+                                                    "import", "inspect", "init-model", "bench", "trace"})
+        for verb in self.verbs():
+            page = self.good(verb, "--help").stdout
+            self.assertTrue(page.startswith(f"usage: underscore {verb}"), page)
+            self.assertLessEqual(max(map(len, page.splitlines())), 100, verb)
+            self.assertEqual(self.good(verb, "-h").stdout, page)
+
+    def test_the_manual_names_every_option(self):
+        with open("docs/man/underscore.1") as f:
+            manual = f.read()
+        named = set(re.findall(r"Fl Fl ([a-z0-9-]+)", manual)) | {"help"}
+        offered = set()
+        for verb in self.verbs():
+            self.assertIn(f".It Cm {verb}\n", manual)
+            offered |= set(re.findall(r"^  (?:-., |    )--([a-z0-9-]+)", self.good(verb, "--help").stdout, re.M))
+        self.assertEqual(offered - named, set())
+        self.assertEqual(named - offered - {"version"}, set())
+
+    def test_no_arguments(self):
+        done = e2e.run()
+        self.assertEqual(done.returncode, 64)
+        self.assertIn("score", done.stdout)
+
+    def test_version(self):
+        self.assertRegex(self.good("--version").stdout, r"^underscore \d+\.\d+\.\d+\n$")
+
+    def test_devices(self):
+        devices = json.loads(self.good("devices", "--json").stdout)["devices"]
+        self.assertEqual(sum(d["chosen"] for d in devices), 1)
+        for d in devices:
+            self.assertIn(d["name"], self.good("devices").stdout)
+            self.assertGreater(d["budget_bytes"], 0)
+        chosen = next(d for d in devices if d["chosen"])
+        for which in (str(chosen["index"]), chosen["uuid"], chosen["name"]):
+            again = json.loads(self.good("devices", "--json", "--device", which).stdout)["devices"]
+            self.assertEqual([d["chosen"] for d in again], [d["chosen"] for d in devices])
+
+    def test_inspect(self):
+        model = json.loads(self.good("inspect", self.model, "--json").stdout)
+        self.assertIsInstance(model, dict)
+
+    def test_plan(self):
+        film = e2e.make_film(self.path("film.mp4"), seconds=9)
+        printed = json.loads(self.good("plan", film, "--model", self.model, *e2e.SHORT, "--json").stdout)
+        self.good("plan", film, "--model", self.model, *e2e.SHORT, "-o", self.path("plan.json"))
+        with open(self.path("plan.json")) as f:
+            self.assertEqual(json.load(f), printed)
+
+    def test_a_reader_that_went_away(self):
+        read, write = os.pipe()
+        os.close(read)
+        done = e2e.subprocess.run(e2e.command("devices"), stdout=write, stderr=e2e.subprocess.PIPE)
+        os.close(write)
+        self.assertEqual(done.returncode, 74)
+
+
+if __name__ == "__main__":
+    e2e.main()

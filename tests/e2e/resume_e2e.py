@@ -1,0 +1,158 @@
+"""The same music however it came about: twice, after a kill, in three processes, from
+kept tokens, in batches of another size."""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import e2e
+from e2e import SHORT
+
+ONE = ["--batch", "1"]
+
+
+class Same(e2e.Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.film = e2e.make_film(cls.path("film.mp4"), seconds=9)
+        done = e2e.run("score", cls.film, "-o", cls.path("whole.mp4"), "--model", cls.model, "--seed", 5,
+                       *SHORT, *ONE)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        cls.whole = e2e.sha256(cls.path("whole.mp4"))
+
+    def assert_same(self, out):
+        self.assertEqual(e2e.sha256(self.path(out)), self.whole)
+
+    def test_same_seed_same_file(self):
+        self.score(self.film, "again.mp4", "--seed", 5, *SHORT, *ONE)
+        self.assert_same("again.mp4")
+
+    def test_another_seed_is_another_file(self):
+        self.score(self.film, "other.mp4", "--seed", 6, *SHORT, *ONE)
+        self.assertNotEqual(e2e.sha256(self.path("other.mp4")), self.whole)
+
+    def test_batch_does_not_matter(self):
+        self.score(self.film, "batched.mp4", "--seed", 5, *SHORT, "--batch", "3")
+        self.assert_same("batched.mp4")
+
+    def interrupted(self, out, number, parts=1):
+        """Start, wait until `parts` parts are there, send the signal. The exit status
+        and how many parts there were."""
+        work = self.path(out) + ".underscore"
+        args = e2e.command("score", self.film, "-o", self.path(out), "--model", self.model, "--seed", 5,
+                           *SHORT, *ONE)
+        with open(self.path(out) + ".log", "w") as log:
+            process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            while process.poll() is None and len(glob.glob(f"{work}/c*.safetensors")) < parts:
+                time.sleep(0.002)
+            self.assertIsNone(process.poll(), "it was done before it could be interrupted")
+            process.send_signal(number)
+            process.wait()
+        self.assertFalse(os.path.exists(self.path(out)))
+        return process.returncode, len(glob.glob(f"{work}/c*.safetensors"))
+
+    def nothing_left(self, out):
+        left = [name for name in os.listdir(self.folder) if out in name]
+        self.assertEqual(sorted(left), [out, out + ".log"])
+
+    def resumed(self, out):
+        done = self.score(self.film, out, "--seed", 5, *SHORT, *ONE, "--resume")
+        self.assert_same(out)
+        self.nothing_left(out)
+        return done
+
+    def test_killed(self):
+        status, _ = self.interrupted("killed.mp4", signal.SIGKILL)
+        self.assertEqual(status, -signal.SIGKILL)
+        self.resumed("killed.mp4")
+
+    def test_killed_often(self):
+        for parts in (1, 2, 3):
+            args = e2e.command("score", self.film, "-o", self.path("often.mp4"), "--model", self.model,
+                               "--seed", 5, *SHORT, *ONE, *(["--resume"] if parts > 1 else []))
+            with open(self.path("often.mp4.log"), "w") as log:
+                process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                while process.poll() is None and len(glob.glob(self.path("often.mp4.underscore/c*"))) < parts:
+                    time.sleep(0.002)
+                process.kill()
+                process.wait()
+        self.resumed("often.mp4")
+
+    def test_interrupted(self):
+        for name, number in (("int", signal.SIGINT), ("term", signal.SIGTERM)):
+            with self.subTest(signal=name):
+                out = f"{name}.mp4"
+                status, parts = self.interrupted(out, number)
+                self.assertEqual(status, 130)
+                self.assertGreaterEqual(parts, 1)
+                with open(self.path(out) + ".log") as log:
+                    self.assertIn("--resume", log.read())
+                temporary = [f for f in os.listdir(self.path(out) + ".underscore") if f.endswith(".part")]
+                self.assertEqual(temporary, [])
+                self.resumed(out)
+
+    def test_what_is_there_is_not_thrown_away(self):
+        self.interrupted("kept.mp4", signal.SIGINT)
+        self.bad(73, "score", self.film, "-o", self.path("kept.mp4"), "--model", self.model, *SHORT,
+                 says="--resume")
+        self.score(self.film, "kept.mp4", "--seed", 5, *SHORT, *ONE, "--restart")
+        self.assert_same("kept.mp4")
+        self.nothing_left("kept.mp4")
+
+    def test_a_damaged_part_is_made_anew(self):
+        self.interrupted("damaged.mp4", signal.SIGINT)
+        part = glob.glob(self.path("damaged.mp4.underscore/c*.safetensors"))[0]
+        os.truncate(part, os.path.getsize(part) // 2)
+        self.resumed("damaged.mp4")
+
+    def test_three_processes(self):
+        plan, parts = self.path("plan.json"), self.path("parts")
+        self.good("plan", self.film, "-o", plan, "--model", self.model, "--seed", 5, *SHORT)
+        workers = [subprocess.Popen(e2e.command("compose", plan, "-o", parts, "--model", self.model, *ONE,
+                                                "--cues", cues, "--quiet"),
+                                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                   for cues in ("0", "1", "2")]
+        for worker in workers:
+            _, complaints = worker.communicate(timeout=900)
+            self.assertEqual(worker.returncode, 0, complaints)
+        self.good("stitch", plan, parts, "-o", self.path("stitched.mp4"))
+        self.assert_same("stitched.mp4")
+
+        # Composing what is there already does nothing.
+        before = {f: os.stat(f).st_mtime_ns for f in glob.glob(f"{parts}/*")}
+        self.good("compose", plan, "-o", parts, "--model", self.model, *ONE)
+        self.assertEqual({f: os.stat(f).st_mtime_ns for f in glob.glob(f"{parts}/*")}, before)
+
+        # A part that is missing is named, and the film is not delivered.
+        missing = sorted(before)[-1]
+        os.rename(missing, self.path("hidden"))
+        self.bad(66, "stitch", plan, parts, "-o", self.path("holes.mp4"), says="compose")
+        os.rename(self.path("hidden"), missing)
+
+    def test_the_film_may_have_moved(self):
+        plan, parts = self.path("moved.json"), self.path("moved-parts")
+        first, second = self.path("here.mp4"), self.path("there.mp4")
+        shutil.copy(self.film, first)
+        self.good("plan", first, "-o", plan, "--model", self.model, "--seed", 5, *SHORT)
+        os.rename(first, second)
+        self.bad(66, "compose", plan, "-o", parts, "--model", self.model, says="here.mp4")
+        self.good("compose", plan, "-o", parts, "--model", self.model, "--film", second, *ONE)
+        self.good("stitch", plan, parts, "-o", self.path("moved.mp4"), "--film", second)
+        self.assert_same("moved.mp4")
+
+    def test_kept_tokens(self):
+        tokens = self.path("tokens")
+        self.score(self.film, "spoken.mp4", "--seed", 5, *SHORT, *ONE, "--keep-tokens", tokens)
+        self.assert_same("spoken.mp4")
+        self.good("render", tokens, "-o", self.path("rendered.mp4"), "--model", self.model)
+        self.assert_same("rendered.mp4")
+        self.good("render", tokens, "-o", self.path("quiet.mkv"), "--model", self.model, "--loudness", "-23")
+        self.assertAlmostEqual(e2e.loudness(self.path("quiet.mkv"), 1)[0], -23, delta=0.5)
+
+
+if __name__ == "__main__":
+    e2e.main()

@@ -1,0 +1,139 @@
+"""A film in, a scored film out: streams, lengths, loudness and tags of every container."""
+import json
+import os
+
+import e2e
+from e2e import SHORT
+
+
+class Score(e2e.Case):
+    def check_scored(self, film, out, seconds, audio, target=-14.0):
+        """`out` is `film`, whole, with a music track after its own sound."""
+        before, after = e2e.probe(film), e2e.probe(out)
+        music = e2e.streams(out, "audio")[-1]
+        self.assertEqual(len(e2e.streams(out, "audio")), audio + 1)
+        self.assertEqual(music["sample_rate"], "48000")
+        self.assertEqual(music["channels"], 2)
+        if out.endswith(".mov"): # QuickTime's list of languages has no "no words"
+            self.assertIn(music["tags"].get("language"), (None, "und"))
+        else:
+            self.assertEqual(music["tags"]["language"], "zxx")
+        # MP4 and MOV keep a track's title as its handler's name.
+        self.assertIn("Underscore", (music["tags"].get("title"), music["tags"].get("handler_name")))
+        # To the sample: AAC's last frame may be filled up where a container cannot say how much.
+        length = e2e.samples(out, audio)
+        self.assertLessEqual(abs(length - round(seconds * 48000)), 1024 if music["codec_name"] == "aac" else 0)
+        self.assertAlmostEqual(float(after["format"]["duration"]), float(before["format"]["duration"]), delta=0.05)
+        # The picture and the film's own sound are copied.
+        self.assertEqual(e2e.frames_md5(film, "0:v:0"), e2e.frames_md5(out, "0:v:0"))
+        self.assertEqual(e2e.streams(film, "video")[0]["nb_read_packets"],
+                         e2e.streams(out, "video")[0]["nb_read_packets"])
+        for i in range(audio):
+            self.assertEqual(e2e.packets_md5(film, f"0:a:{i}"), e2e.packets_md5(out, f"0:a:{i}"))
+        lufs, peak = e2e.loudness(out, audio)
+        self.assertAlmostEqual(lufs, target, delta=0.5)
+        self.assertLessEqual(peak, -0.9)
+
+    def check_tags(self, film, out):
+        before, after = e2e.probe(film), e2e.probe(out)
+        self.assertEqual(after["format"]["tags"]["title"], "Nine seconds")
+        self.assertEqual([(c["start_time"], c["end_time"], c["tags"]["title"]) for c in before["chapters"]],
+                         [(c["start_time"], c["end_time"], c["tags"]["title"]) for c in after["chapters"]])
+        for i, language in enumerate(["eng", "fra"][:len(e2e.streams(film, "audio"))]):
+            self.assertEqual(e2e.streams(out, "audio")[i]["tags"]["language"], language)
+
+    def test_mp4(self):
+        film = e2e.make_film(self.path("film.mp4"), subtitles="mov_text")
+        self.score(film, "scored.mp4", *SHORT, "--report", self.path("report.json"), "--wav", self.path("music.wav"))
+        out = self.path("scored.mp4")
+        self.check_scored(film, out, 9, 1)
+        self.check_tags(film, out)
+        self.assertEqual([s["tags"]["language"] for s in e2e.streams(out, "subtitle")], ["deu"])
+        wav = e2e.streams(self.path("music.wav"), "audio")[0]
+        self.assertEqual((wav["codec_name"], wav["sample_rate"], wav["channels"]), ("pcm_s24le", "48000", 2))
+        self.assertEqual(e2e.samples(self.path("music.wav")), 9 * 48000)
+        self.check_report(film)
+
+    def check_report(self, film):
+        with open(self.path("report.json")) as f:
+            report = json.load(f)
+        self.assertEqual(report["film"]["path"], film)
+        self.assertEqual(report["film"]["duration_ms"], 9000)
+        self.assertEqual(report["model"]["sha256"], e2e.sha256(self.model))
+        self.assertAlmostEqual(report["delivery"]["after"]["integrated_lufs"],
+                               e2e.loudness(self.path("music.wav"), 0)[0], delta=0.3)
+        cues = report["plan"]["cues"]
+        self.assertGreaterEqual(len(cues), 3)
+        self.assertEqual([c["next_cut_ms"] for c in cues[:-1]], [c["cut_ms"] for c in cues[1:]])
+        self.assertGreater(len(report["plan"]["segments"]), len(cues))
+        self.assertIn(3000, [c["cut_ms"] for c in cues]) # the picture changes there
+        self.assertIn(6000, [c["cut_ms"] for c in cues])
+
+    def test_mov(self):
+        film = e2e.make_film(self.path("film.mov"), rate="30000/1001", codec="pcm_s16le")
+        self.score(film, "scored.mov", *SHORT)
+        seconds = float(e2e.streams(film, "video")[0]["duration"])
+        self.check_scored(film, self.path("scored.mov"), seconds, 1)
+        self.check_tags(film, self.path("scored.mov"))
+
+    def test_mkv(self):
+        film = e2e.make_film(self.path("film.mkv"), rate="24000/1001", sound=2, codec="flac", subtitles="srt")
+        self.score(film, "scored.mkv", *SHORT, "--loudness", "-23")
+        out = self.path("scored.mkv")
+        seconds = int(e2e.streams(film, "video")[0]["nb_read_packets"]) * 1001 / 24000
+        film_samples = e2e.samples(out, 2)
+        self.assertLessEqual(abs(film_samples - round(seconds * 48000)), 48) # Matroska counts in milliseconds
+        self.check_scored(film, out, film_samples / 48000, 2, target=-23)
+        self.check_tags(film, out)
+        self.assertEqual([s["tags"]["language"] for s in e2e.streams(out, "subtitle")], ["deu"])
+
+    def test_real_film(self):
+        """A camera's film: MPEG-2, 7.6 s that begin at 0.54, no sound."""
+        if not os.path.exists(e2e.REAL_FILM):
+            self.skipTest(f"{e2e.REAL_FILM} is not there: tools/install-deps.sh test fetches it")
+        for container in ("mp4", "mov", "mkv"):
+            with self.subTest(container=container):
+                film = self.path(f"city.{container}")
+                e2e.ffmpeg("-fflags", "+genpts", "-i", e2e.REAL_FILM, "-map", "0:v", "-c", "copy", film)
+                out = self.path(f"city-scored.{container}")
+                self.score(film, f"city-scored.{container}", *SHORT)
+                self.check_scored(film, out, e2e.samples(out, 0) / 48000, 0)
+                self.assertAlmostEqual(e2e.samples(out, 0) / 48000, 7.6, delta=0.1)
+        self.score(e2e.REAL_FILM, "city-as-shot.mkv", *SHORT)
+        self.assertEqual(len(e2e.streams(self.path("city-as-shot.mkv"), "audio")), 1)
+
+    def test_without_sound_of_its_own(self):
+        film = e2e.make_film(self.path("silent.mp4"), seconds=3, sound=0)
+        self.score(film, "silent-scored.mp4", *SHORT)
+        self.check_scored(film, self.path("silent-scored.mp4"), 3, 0)
+
+    def test_replace(self):
+        film = e2e.make_film(self.path("talk.mkv"), seconds=3, sound=2)
+        self.score(film, "replaced.mkv", *SHORT, "--audio", "replace", "--title", "Noise", "--language", "eng",
+                   "--audio-codec", "pcm_s24le")
+        audio = e2e.streams(self.path("replaced.mkv"), "audio")
+        self.assertEqual(len(audio), 1)
+        self.assertEqual(audio[0]["codec_name"], "pcm_s24le")
+        self.assertEqual((audio[0]["tags"]["title"], audio[0]["tags"]["language"]), ("Noise", "eng"))
+
+    def test_music_alone(self):
+        film = e2e.make_film(self.path("only.mp4"), seconds=3)
+        self.good("score", film, "--wav", self.path("only.wav"), "--model", self.model, *SHORT,
+                  "--loudness", "none")
+        self.assertEqual(e2e.samples(self.path("only.wav")), 3 * 48000)
+
+    def test_very_short(self):
+        film = e2e.make_film(self.path("blink.mp4"), seconds=1, sound=0, video=[
+            "-c:v", "libx264", "-preset", "ultrafast", "-frames:v", "3"])
+        self.score(film, "blink-scored.mp4")
+        self.assertLessEqual(abs(e2e.samples(self.path("blink-scored.mp4")) - 5760), 1024)
+
+    def test_json(self):
+        film = e2e.make_film(self.path("json.mp4"), seconds=3)
+        done = self.score(film, "json-scored.mp4", *SHORT, "--json", "--quiet")
+        self.assertEqual(json.loads(done.stdout)["film"]["duration_ms"], 3000)
+        self.assertEqual(done.stderr, "")
+
+
+if __name__ == "__main__":
+    e2e.main()
