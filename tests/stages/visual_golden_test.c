@@ -29,6 +29,7 @@ static void compare_all(struct golden *g, struct model_import *model, bool loose
 {
     const uint32_t frames = frame_count(g), dim = model_import_tensors(model)->config->lm.dim;
     struct visual *v = opened(g, model, frames, true);
+    assert_int_equal(visual_batch(v), frames);
     float *x = golden_floats(g, "vis.frames");
     float *condition = malloc((size_t) frames * dim * sizeof(*condition));
     g->loose = loose;

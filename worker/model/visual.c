@@ -243,6 +243,11 @@ static enum err run(struct visual *v, const uint8_t *frames, uint64_t frame_byte
     return e;
 }
 
+uint32_t visual_batch(const struct visual *v)
+{
+    return v->batch;
+}
+
 enum err visual_run(struct visual *v, const uint8_t *frames, uint32_t count, float *condition)
 {
     return run(v, frames, frame_numbers(&v->config), false, count, condition);

@@ -29,9 +29,10 @@ struct visual_params {
     struct probe *probe;
 };
 
-// More frames at once keep a GPU busier, up to a point; each costs some 25 MB of
-// scratch at the published size.
-#define VISUAL_BATCH 8
+// More frames at once keep a GPU busier, up to a point: four of the published
+// size are matrices of 2,308 rows. Each costs some 25 MB of scratch there. A CPU
+// gains nothing from more than one.
+#define VISUAL_BATCH 4
 
 // `source` is not used after the call. Matrices keep the precision it has them
 // in. On failure *out is NULL. ERR_INPUT when a tensor is missing or misshapen,
@@ -43,6 +44,10 @@ void visual_close(struct visual **v); // NULL inside is fine
 // Device memory visual_open() takes, an upper bound; `f16`: the precision of the
 // model's matrices.
 uint64_t visual_bytes(const struct model_config *c, bool f16, uint32_t max_frames);
+
+// Frames worked on at once. Who wants to look up in between calls visual_run()
+// with no more than that; nothing is lost by it.
+uint32_t visual_batch(const struct visual *v);
 
 // frames: [count][image][image][3], red green blue, as preprocess_rgb() leaves
 // them. condition: [count][dim].
