@@ -266,7 +266,7 @@ static void refuses_what_is_no_token(void **state)
     const struct codec_config *config = config_of(g);
     struct codec *c = opened_as(g, PAD_CONSTANT, false, false, 0);
     int32_t *tokens = random_tokens(config, 5);
-    float *pcm = malloc(5 * codec_hop(config) * sizeof(*pcm));
+    float *pcm = malloc(5ull * codec_hop(config) * sizeof(*pcm));
     const struct codec_piece piece = { tokens, 5, pcm };
     static const int32_t bad[] = { -1, INT32_MIN, INT32_MAX };
     for (size_t i = 0; i < 3; i++) {
@@ -280,9 +280,9 @@ static void refuses_what_is_no_token(void **state)
     assert_int_equal(codec_decode(c, &(struct codec_piece){ tokens, 0, pcm }, 1), ERR_INPUT);
     assert_int_equal(codec_encode(c, pcm, 0, tokens, NULL), ERR_INPUT);
     pcm[7] = NAN; // is heard everywhere: no code is near
-    assert_int_equal(codec_encode(c, pcm, 5 * codec_hop(config), tokens, NULL), ERR_INPUT);
+    assert_int_equal(codec_encode(c, pcm, 5ull * codec_hop(config), tokens, NULL), ERR_INPUT);
     pcm[7] = 0; // and is forgotten again
-    assert_int_equal(codec_encode(c, pcm, 5 * codec_hop(config), tokens, NULL), ERR_OK);
+    assert_int_equal(codec_encode(c, pcm, 5ull * codec_hop(config), tokens, NULL), ERR_OK);
     codec_close(&c);
     free(tokens), free(pcm);
 }

@@ -50,7 +50,7 @@ uint64_t codec_encoder_bytes(const struct codec_config *c, bool f16)
     const struct codec_shape shape = shape_of(c);
     const struct codec_sizes z = codec_half_measure(&shape, 0);
     const uint64_t more = c->codebooks * codes_bytes(c->bins, c->dimension) +
-                          3 * 4 * latent_count(c, &z) +
+                          12ull * latent_count(c, &z) +
                           sizeof(struct nearest) * found_count(c, &z);
     return codec_half_bytes(&shape, &z, f16, more);
 }

@@ -108,13 +108,14 @@ uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_si
 enum err codec_half_alloc(struct codec_half *h, struct arena *a, uint64_t floats, struct span *out)
 {
     const struct device_facts *facts = device_facts(h->device);
-    if (4 * floats > facts->max_storage_range) {
-        log_error("%s: %llu bytes at once are more than %s can bind (%llu)", h->shape.name,
-                  (unsigned long long) (4 * floats), facts->name,
+    const unsigned long long bytes = 4 * floats;
+    if (bytes > facts->max_storage_range) {
+        log_error("%s: %llu bytes at once are more than %s can bind (%llu)", h->shape.name, bytes,
+                  facts->name,
                   (unsigned long long) facts->max_storage_range);
         return ERR_DEVICE_MEM;
     }
-    const enum err e = arena_alloc_texels(a, 4 * floats, out);
+    const enum err e = arena_alloc_texels(a, bytes, out);
     return e ? e : span_zero(h->device, *out);
 }
 

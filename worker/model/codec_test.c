@@ -248,7 +248,7 @@ static double largest(const struct wave *w)
 
 static void check_decode(struct ops_fixture *f, struct codec *c, struct reference *r, uint32_t columns)
 {
-    int32_t *tokens = malloc(r->config->codebooks * columns * sizeof(*tokens));
+    int32_t *tokens = malloc((size_t) r->config->codebooks * columns * sizeof(*tokens));
     for (uint32_t i = 0; i < r->config->codebooks * columns; i++)
         tokens[i] = (int32_t) ((noise(f) + 1) / 2 * (float) r->config->bins);
     struct wave want = decode(r, tokens, (int) columns);
@@ -270,7 +270,7 @@ static void check_codes(struct tensor_source *s, const struct wave *latent, cons
         snprintf(name, sizeof(name), "codec.quantizer.%d.embed", k);
         double *embed = tensor(s, name, NULL, NULL, NULL);
         for (int t = 0; t < left.length; t++) {
-            double least = INFINITY, chosen = 0;
+            double least = HUGE_VAL, chosen = 0;
             const int code = codes[k * left.length + t];
             assert_in_range(code, 0, c->bins - 1);
             for (int b = 0; b < (int) c->bins; b++) {

@@ -132,7 +132,7 @@ static void plan(const struct seanet *n, struct range out, const int32_t *length
 struct range seanet_needs(const struct seanet *n, struct range out, int32_t length)
 {
     int32_t lengths[SEANET_MOST_LAYERS + 1];
-    struct range wanted[SEANET_MOST_LAYERS + 1];
+    struct range wanted[SEANET_MOST_LAYERS + 1] = { 0 };
     seanet_lengths(n, length, lengths);
     plan(n, out, lengths, wanted);
     return wanted[0];
@@ -177,7 +177,7 @@ void seanet_measure(const struct seanet *n, struct range out, int32_t length,
                     struct seanet_room *room)
 {
     int32_t lengths[SEANET_MOST_LAYERS + 1];
-    struct range wanted[SEANET_MOST_LAYERS + 1];
+    struct range wanted[SEANET_MOST_LAYERS + 1] = { 0 };
     seanet_lengths(n, length, lengths);
     plan(n, out, lengths, wanted);
     int32_t first = 0;
@@ -266,7 +266,7 @@ struct signal seanet_run(struct stream *s, const struct seanet *n, const struct 
 {
     const struct run r = { s, b };
     int32_t lengths[SEANET_MOST_LAYERS + 1];
-    struct range wanted[SEANET_MOST_LAYERS + 1];
+    struct range wanted[SEANET_MOST_LAYERS + 1] = { 0 };
     seanet_lengths(n, length, lengths);
     plan(n, out, lengths, wanted);
     struct signal at = in;

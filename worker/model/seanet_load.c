@@ -87,7 +87,7 @@ static enum err load_with(struct conv *v, struct device *d, struct arena *a,
         return e;
     struct tensor_view t;
     if (v->transposed)
-        e = find(source, &t, prefix, "weight", 3, (const uint64_t[]){ v->in, v->out, 2 * v->up });
+        e = find(source, &t, prefix, "weight", 3, (const uint64_t[]){ v->in, v->out, 2ull * v->up });
     else
         e = find(source, &t, prefix, "weight", 3, (const uint64_t[]){ v->out, v->in, v->kernel });
     if (e)
@@ -103,7 +103,7 @@ static enum err load_conv(struct conv *v, struct device *d, struct arena *a,
                           struct tensor_source *source, const char *prefix)
 {
     float *bias = calloc(matrix_rows(v), sizeof(*bias));
-    uint8_t *weights = calloc((size_t) matrix_rows(v) * matrix_cols(v), sizeof(float));
+    uint8_t *weights = calloc(matrix_rows(v), matrix_cols(v) * sizeof(float)); // or halves
     enum err e = ERR_NOMEM;
     if (bias && weights)
         e = load_with(v, d, a, source, prefix, bias, weights);

@@ -98,15 +98,20 @@ static uint64_t h_bytes(uint32_t hidden)
     return 2ull * LSTM_MOST_SEQUENCES * state_stride(hidden) * 4;
 }
 
+static uint64_t cell_bytes(uint32_t hidden)
+{
+    return 4ull * LSTM_MOST_SEQUENCES * hidden;
+}
+
 uint64_t lstm_state_bytes(uint32_t hidden)
 {
-    return h_bytes(hidden) + LSTM_MOST_SEQUENCES * hidden * 4ull;
+    return h_bytes(hidden) + cell_bytes(hidden);
 }
 
 enum err lstm_state_create(struct lstm_state *out, struct arena *a, uint32_t hidden)
 {
     const enum err e = arena_alloc_texels(a, h_bytes(hidden), &out->h);
-    return e ? e : arena_alloc(a, LSTM_MOST_SEQUENCES * hidden * 4ull, &out->cell);
+    return e ? e : arena_alloc(a, cell_bytes(hidden), &out->cell);
 }
 
 enum err lstm_state_clear(struct device *d, const struct lstm_state *state)

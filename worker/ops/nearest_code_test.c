@@ -52,7 +52,7 @@ static void check(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t
                         .embed = noise_array(f, (size_t) bins * width, 1) };
     run(f, &h);
     for (uint32_t r = 0; r < rows; r++) {
-        double least = INFINITY;
+        double least = HUGE_VAL;
         for (uint32_t c = 0; c < bins; c++)
             least = fmin(least, square_distance(&h, r, c));
         assert_in_range(h.found[r].code, 0, bins - 1);
