@@ -58,20 +58,36 @@ static const uint8_t *source_row(const struct matrix_source *s, uint32_t row)
     return (const uint8_t *) s->data + row * s->row_stride * (s->f16 ? 2 : 4);
 }
 
+static uint32_t largest_half(const uint8_t *row, uint32_t cols)
+{
+    uint16_t most = 0;
+    for (uint32_t k = 0; k < cols; k++) {
+        const uint16_t magnitude = source_half(row, k) & 0x7fffu;
+        most = magnitude > most ? magnitude : most;
+    }
+    return most;
+}
+
+static uint32_t largest_float(const uint8_t *row, uint32_t cols)
+{
+    uint32_t most = 0;
+    for (uint32_t k = 0; k < cols; k++) {
+        uint32_t magnitude;
+        memcpy(&magnitude, row + 4ull * k, 4);
+        magnitude &= 0x7fffffffu;
+        most = magnitude > most ? magnitude : most;
+    }
+    return most;
+}
+
 // The bits of the largest magnitude: those of floats order as integers do.
 static uint32_t largest_bits(const struct matrix_source *s, uint32_t rows, uint32_t cols)
 {
     uint32_t most = 0;
     for (uint32_t r = 0; r < rows; r++) {
         const uint8_t *row = source_row(s, r);
-        for (uint32_t k = 0; k < cols; k++) {
-            uint32_t bits;
-            if (s->f16)
-                bits = source_half(row, k) & 0x7fffu;
-            else
-                bits = read_le32(row + 4ull * k) & 0x7fffffffu;
-            most = bits > most ? bits : most;
-        }
+        const uint32_t here = s->f16 ? largest_half(row, cols) : largest_float(row, cols);
+        most = here > most ? here : most;
     }
     return most;
 }
@@ -102,35 +118,73 @@ static uint16_t scaled_half(uint16_t h, int shift)
     return half_from_float(ldexpf(half_to_float(h), shift));
 }
 
-static void pack_row_f16(uint8_t *to, const uint8_t *row, bool from_f16, uint32_t cols, int shift)
+// Eight at once, in the usual case of nothing but zeros and normal numbers that
+// stay so; the loop is made for the compiler to turn into vectors.
+static void scale_halves(uint16_t h[8], int shift)
 {
-    const float scale = ldexpf(1, shift);
-    for (uint32_t k = 0; k < cols; k++) {
-        const uint16_t h = from_f16 ? scaled_half(source_half(row, k), shift)
-                                    : half_from_float(source_float(row, k) * scale);
-        memcpy(to + (size_t) (k / 8) * TILE_ROWS * 16 + k % 8 * 2, &h, 2);
+    const uint16_t least = (uint16_t) (shift < 0 ? (1 - shift) * 1024 : 1024);
+    const uint16_t add = (uint16_t) (shift * 1024);
+    uint16_t scaled[8], unusual = 0;
+    for (int i = 0; i < 8; i++) {
+        const uint16_t magnitude = h[i] & 0x7fffu;
+        const uint16_t some = magnitude ? 0xffff : 0;
+        const uint16_t small = magnitude < least ? some : 0;
+        const uint16_t large = magnitude >= 0x7c00 ? 0xffff : 0;
+        unusual |= small | large;
+        scaled[i] = (uint16_t) (h[i] + (add & some));
     }
+    for (int i = 0; unusual && i < 8; i++)
+        scaled[i] = scaled_half(h[i], shift);
+    memcpy(h, scaled, sizeof(scaled));
 }
 
-static void pack_row_f32(uint8_t *to, const uint8_t *row, bool from_f16, uint32_t cols)
+// n <= 8 elements into 16 bytes that are zero.
+static void pack_halves(uint8_t *to, const uint8_t *from, bool from_f16, uint32_t n, int shift)
 {
-    for (uint32_t k = 0; k < cols; k++) {
-        const float f = from_f16 ? half_to_float(source_half(row, k)) : source_float(row, k);
-        memcpy(to + (size_t) (k / 4) * TILE_ROWS * 16 + k % 4 * 4, &f, 4);
+    uint16_t h[8] = { 0 };
+    if (from_f16) {
+        memcpy(h, from, n * 2);
+        scale_halves(h, shift);
+    } else {
+        const float scale = ldexpf(1, shift);
+        for (uint32_t k = 0; k < n; k++)
+            h[k] = half_from_float(source_float(from, k) * scale);
     }
+    memcpy(to, h, 16);
+}
+
+// n <= 4 elements into 16 bytes that are zero.
+static void pack_floats(uint8_t *to, const uint8_t *from, bool from_f16, uint32_t n)
+{
+    float f[4] = { 0 };
+    if (!from_f16)
+        memcpy(f, from, n * 4);
+    for (uint32_t k = 0; from_f16 && k < n; k++)
+        f[k] = half_to_float(source_half(from, k));
+    memcpy(to, f, 16);
 }
 
 // One tile: 8 rows from `row`, all of K.
 static void pack_tile(uint8_t *to, const struct matrix_source *from, uint32_t row,
                       const struct matrix *m, int shift)
 {
-    memset(to, 0, (size_t) matrix_depth_blocks(m->cols, m->f16) * TILE_ROWS * 16);
-    for (uint32_t r = 0; r < TILE_ROWS && row + r < m->rows; r++) {
-        const uint8_t *source = source_row(from, row + r);
-        if (m->f16)
-            pack_row_f16(to + r * 16, source, from->f16, m->cols, shift);
-        else
-            pack_row_f32(to + r * 16, source, from->f16, m->cols);
+    const uint32_t elements = block_elements(m->f16);
+    const uint32_t rows = m->rows - row < TILE_ROWS ? m->rows - row : TILE_ROWS;
+    const uint8_t *sources[TILE_ROWS];
+    for (uint32_t r = 0; r < rows; r++)
+        sources[r] = source_row(from, row + r);
+    if (rows < TILE_ROWS || m->cols % MATMUL_DEPTH)
+        memset(to, 0, (size_t) matrix_depth_blocks(m->cols, m->f16) * TILE_ROWS * 16);
+    for (uint32_t k = 0; k < m->cols; k += elements) {
+        const uint32_t n = m->cols - k < elements ? m->cols - k : elements;
+        const size_t skip = (size_t) k * (from->f16 ? 2 : 4);
+        uint8_t *block = to + (size_t) (k / elements) * TILE_ROWS * 16;
+        for (uint32_t r = 0; r < rows; r++) {
+            if (m->f16)
+                pack_halves(block + r * 16, sources[r] + skip, from->f16, n, shift);
+            else
+                pack_floats(block + r * 16, sources[r] + skip, from->f16, n);
+        }
     }
 }
 
