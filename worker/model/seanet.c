@@ -131,7 +131,7 @@ static void plan(const struct seanet *n, struct range out, const int32_t *length
 
 struct range seanet_needs(const struct seanet *n, struct range out, int32_t length)
 {
-    int32_t lengths[SEANET_MOST_LAYERS + 1];
+    int32_t lengths[SEANET_MOST_LAYERS + 1] = { 0 };
     struct range wanted[SEANET_MOST_LAYERS + 1] = { 0 };
     seanet_lengths(n, length, lengths);
     plan(n, out, lengths, wanted);
@@ -176,7 +176,7 @@ static void measure_block(const struct layer *l, struct range out, int32_t lengt
 void seanet_measure(const struct seanet *n, struct range out, int32_t length,
                     struct seanet_room *room)
 {
-    int32_t lengths[SEANET_MOST_LAYERS + 1];
+    int32_t lengths[SEANET_MOST_LAYERS + 1] = { 0 };
     struct range wanted[SEANET_MOST_LAYERS + 1] = { 0 };
     seanet_lengths(n, length, lengths);
     plan(n, out, lengths, wanted);
@@ -265,7 +265,7 @@ struct signal seanet_run(struct stream *s, const struct seanet *n, const struct 
                          struct seanet_watch *watch)
 {
     const struct run r = { s, b };
-    int32_t lengths[SEANET_MOST_LAYERS + 1];
+    int32_t lengths[SEANET_MOST_LAYERS + 1] = { 0 };
     struct range wanted[SEANET_MOST_LAYERS + 1] = { 0 };
     seanet_lengths(n, length, lengths);
     plan(n, out, lengths, wanted);

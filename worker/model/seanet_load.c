@@ -103,7 +103,7 @@ static enum err load_conv(struct conv *v, struct device *d, struct arena *a,
                           struct tensor_source *source, const char *prefix)
 {
     float *bias = calloc(matrix_rows(v), sizeof(*bias));
-    uint8_t *weights = calloc(matrix_rows(v), matrix_cols(v) * sizeof(float)); // or halves
+    void *weights = calloc(matrix_rows(v), matrix_cols(v) * sizeof(float)); // or halves
     enum err e = ERR_NOMEM;
     if (bias && weights)
         e = load_with(v, d, a, source, prefix, bias, weights);
