@@ -245,6 +245,7 @@ static enum err feed(struct picture_reader *r)
         return e;
     packet_queue_pop(&r->ahead, r->packet);
     r->in.decoder->skip_frame = wanted ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
+    r->in.decoder->skip_loop_filter = r->options.rough ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
     const int code = avcodec_send_packet(r->in.decoder, r->packet);
     av_packet_unref(r->packet);
     if (code == AVERROR(ENOMEM))

@@ -25,6 +25,7 @@ struct picture_options {
     // decoded in any case.
     bool (*wanted)(void *user, int64_t from, int64_t to);
     void *user;
+    bool rough;                      // a little blockiness where it does not spread is fine
     const struct media_hooks *hooks; // cancelled()
 };
 

@@ -103,7 +103,7 @@ static enum err detect(struct detection *d)
 
 static enum err prepare(struct detection *d)
 {
-    const struct picture_options pictures = { .hooks = d->options->hooks };
+    const struct picture_options pictures = { .rough = true, .hooks = d->options->hooks };
     d->scored = av_frame_alloc();
     if (!d->scored)
         return ERR_NOMEM;
