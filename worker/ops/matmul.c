@@ -101,9 +101,12 @@ static uint32_t texel_rows(uint32_t rows)
 
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
-    if (m->w->rows <= device_facts(stream_device(s))->subgroup)
-        return (struct matmul_choice){ MATMUL_TEXEL, 8, 1 };
-    return (struct matmul_choice){ MATMUL_TEXEL, texel_rows(m->rows), 4 };
+    const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
+    const uint32_t cols = groups < 4 ? groups : 4;
+    uint32_t rows = texel_rows(m->rows);
+    while (rows * cols % 4) // the shader turns its sums by fours
+        rows *= 2;
+    return (struct matmul_choice){ MATMUL_TEXEL, rows, cols };
 }
 
 // A GPU wants many workgroups, then large ones.
