@@ -7,12 +7,12 @@
 struct attention_step_push {
     uint heads;
     uint blocks;      // DECODE_BLOCKs of positions that a cache row holds
-    uint group;       // which slots' cache is bound: slot / group_slots
-    uint group_slots;
+    uint first_slot;  // whose cache is bound, with those of the
+    uint group_slots; // next so many
     uint branches;    // cache rows of a slot: 1 or 2
     uint q_offset;    // in texels of 4 floats
-    uint q_stride;    // likewise
-    uint y_offset;    // elements
+    uint q_stride;    // likewise, and below
+    uint y_offset;
     uint y_stride;
     uint first_row;   // of the row table
     uint flags;       // ATTENTION_STEP_*

@@ -6,16 +6,15 @@
 
 struct kv_append_push {
     uint heads;
-    uint texels;         // 16-byte texels in a head of one position
     uint blocks;         // DECODE_BLOCKs of positions that a cache row holds
-    uint group;          // which slots' cache is bound: slot / group_slots
-    uint group_slots;
+    uint first_slot;     // whose cache is bound, with those of the
+    uint group_slots;    // next so many
     uint branches;       // cache rows of a slot: 1 or 2
-    uint k_offset;       // elements, in source
+    uint k_offset;       // in texels of 4 floats of the source, and below
     uint v_offset;
-    uint stride;         // elements from one row of the source to the next
+    uint stride;         // from one row of the source to the next
     uint first_row;      // of the row table
 };
-STATIC_SIZE(kv_append_push, 40)
+STATIC_SIZE(kv_append_push, 36)
 
 #endif

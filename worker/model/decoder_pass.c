@@ -26,7 +26,7 @@ void pass_embed(const struct decoder_model *m, struct stream *s, const struct de
 }
 
 static void normalise(const struct decoder_model *m, struct stream *s, const struct decoder_pass *p,
-                      const struct decoder_norm *n, uint32_t rows)
+                      const struct norm *n, uint32_t rows)
 {
     op_layernorm(s, &(struct layernorm){
         .x = p->x, .y = m->normed, .gain = n->gain, .bias = n->bias,

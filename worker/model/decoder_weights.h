@@ -6,16 +6,11 @@
 // Rows of activations are padded likewise.
 #pragma once
 
-#include "worker/model/tensors.h"
-#include "worker/ops/matmul.h"
-
-struct decoder_norm {
-    struct span gain, bias; // dim floats each
-};
+#include "worker/model/loader.h"
 
 // transformer.layers.N; inner = heads * width.
 struct decoder_layer {
-    struct decoder_norm norm1, norm_cross, norm2;
+    struct norm norm1, norm_cross, norm2;
     struct matrix self_in;   // self_attn.in_proj_weight: q, k, v [3 inner, dim]
     struct matrix self_out;  // self_attn.out_proj.weight [dim, inner]
     struct matrix cross_q;   // cross_attention.in_proj_weight, its q [inner, dim] ...
@@ -40,7 +35,7 @@ struct decoder_shape decoder_shape(const struct lm_config *c);
 struct decoder_weights {
     bool f16;
     struct decoder_layer *layers;
-    struct decoder_norm out_norm;
+    struct norm out_norm;
     struct matrix heads;     // linears.K.weight, [K * codebook_stride, dim]
     struct span *tables;     // emb.K.weight: [table_codebooks][card + 1][dim] in each
     uint32_t table_count, table_codebooks;

@@ -62,7 +62,7 @@ enum err kv_cache_init(struct kv_cache *out, struct device *d, struct arena *a,
         const uint32_t first = i % c.groups * group_slots;
         const uint32_t held = p->slots - first < group_slots ? p->slots - first : group_slots;
         c.blocks[i] = (struct kv_block){
-            .f16 = p->f16, .group = i % c.groups, .group_slots = group_slots,
+            .f16 = p->f16, .first_slot = first, .slots = held,
             .branches = p->branches, .heads = p->heads, .width = p->width, .blocks = blocks_of(p),
         };
         e = block_init(&c.blocks[i], d, a, slot_bytes(p) * held);

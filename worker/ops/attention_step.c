@@ -6,21 +6,14 @@
 #include "attention_step_f32.spv.h"
 #include "attention_step_f32_buffer.spv.h"
 
-#define TEXELS 0x1c // bindings 2, 3, 4: queries, keys, values
+#define IMAGES 0x3c // bindings 2 to 5: queries, keys, values, output
 
+#define KERNEL(variant, image_bindings) { \
+    .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv), .bindings = 6, \
+    .images = (image_bindings), .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true }
 static const struct kernel attention_step_kernels[2][2] = { // [f16][texels]
-    { { .name = "attention_step_f32_buffer", .code = attention_step_f32_buffer_spv,
-        .code_bytes = sizeof(attention_step_f32_buffer_spv), .bindings = 6,
-        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true },
-      { .name = "attention_step_f32", .code = attention_step_f32_spv,
-        .code_bytes = sizeof(attention_step_f32_spv), .bindings = 6, .texels = TEXELS,
-        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true } },
-    { { .name = "attention_step_f16_buffer", .code = attention_step_f16_buffer_spv,
-        .code_bytes = sizeof(attention_step_f16_buffer_spv), .bindings = 6,
-        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true },
-      { .name = "attention_step_f16", .code = attention_step_f16_spv,
-        .code_bytes = sizeof(attention_step_f16_spv), .bindings = 6, .texels = TEXELS,
-        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true } },
+    { KERNEL(attention_step_f32_buffer, 0), KERNEL(attention_step_f32, IMAGES) },
+    { KERNEL(attention_step_f16_buffer, 0), KERNEL(attention_step_f16, IMAGES) },
 };
 
 // Subgroups that share one row and head. A GPU has few workgroups to run at a
@@ -34,6 +27,13 @@ static uint32_t subgroups(const struct device_facts *f, uint32_t width, uint32_t
     return n;
 }
 
+// Keys at a time. A condition has few frames: half a block wastes less.
+static uint32_t keys(const struct device_facts *f, bool cross)
+{
+    const uint32_t n = cross ? DECODE_BLOCK / 2 : DECODE_BLOCK;
+    return n > f->subgroup ? n : f->subgroup;
+}
+
 void op_attention_step(struct stream *s, const struct attention_step *a)
 {
     const struct kv_block *from = a->from;
@@ -41,25 +41,25 @@ void op_attention_step(struct stream *s, const struct attention_step *a)
     const struct attention_step_push push = {
         .heads = from->heads,
         .blocks = from->blocks,
-        .group = from->group,
-        .group_slots = from->group_slots,
+        .first_slot = from->first_slot,
+        .group_slots = from->slots,
         .branches = from->branches,
         .q_offset = a->q_offset / 4,
         .q_stride = a->q_stride / 4,
-        .y_offset = a->y_offset,
-        .y_stride = a->y_stride,
+        .y_offset = a->y_offset / 4,
+        .y_stride = a->y_stride / 4,
         .first_row = a->first_row,
         .flags = a->cross ? ATTENTION_STEP_CROSS : 0u,
         .scale = a->scale,
     };
-    const bool texels = a->q.view && from->keys.view && from->values.view;
+    const bool texels = a->q.view && a->y.view && from->keys.view && from->values.view;
     const uint32_t n = subgroups(f, from->width, a->subgroups);
     stream_dispatch(s, &attention_step_kernels[from->f16][texels], &(struct dispatch){
         .bind = { a->rows, a->slots, a->q, from->keys, from->values, a->y },
         .push = &push,
         .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4),
-                       from->f16 && f->kind == DEVICE_CPU },
-        .constant_count = 5,
+                       keys(f, a->cross), from->f16 && f->kind == DEVICE_CPU },
+        .constant_count = 6,
         .groups = { a->row_count, from->heads, 1 },
         .flops = 4.0 * a->row_count * from->heads * from->width * a->reach,
     });

@@ -20,9 +20,9 @@ struct filled {
     float *k, *v; // [cache_rows][length][heads * width], as the cache rounds them
 };
 
-#define GROUP 1
+#define FIRST_SLOT 2
 #define GROUP_SLOTS 2
-#define SLOTS (2 * GROUP_SLOTS)
+#define SLOTS (FIRST_SLOT + GROUP_SLOTS)
 
 static void round_to_half(float *v, size_t n)
 {
@@ -33,7 +33,7 @@ static void round_to_half(float *v, size_t n)
 static struct kv_block new_block(struct ops_fixture *f, const struct shape *s)
 {
     struct kv_block b = {
-        .f16 = s->f16, .group = GROUP, .group_slots = GROUP_SLOTS, .branches = 2,
+        .f16 = s->f16, .first_slot = FIRST_SLOT, .slots = GROUP_SLOTS, .branches = 2,
         .heads = s->heads, .width = s->width,
         .blocks = (s->length + DECODE_BLOCK - 1) / DECODE_BLOCK,
     };
@@ -54,7 +54,7 @@ static void fill(struct ops_fixture *f, struct filled *c, const struct shape *s)
     float *source = calloc((size_t) count * stride, sizeof(*source));
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t row = i / s->length;
-        rows[i] = (struct decode_row){ GROUP * GROUP_SLOTS + row / 2, row % 2, i % s->length, 0 };
+        rows[i] = (struct decode_row){ FIRST_SLOT + row / 2, row % 2, i % s->length, 0 };
         memcpy(source + (size_t) i * stride, c->v + (size_t) i * dim, dim * sizeof(float));
         memcpy(source + (size_t) i * stride + dim, c->k + (size_t) i * dim, dim * sizeof(float));
     }
@@ -132,7 +132,7 @@ static void attend(struct ops_fixture *f, const struct filled *c, const struct s
 
 static void check(struct ops_fixture *f, const struct shape *s)
 {
-    const uint32_t dim = s->heads * s->width, slot = GROUP * GROUP_SLOTS;
+    const uint32_t dim = s->heads * s->width, slot = FIRST_SLOT;
     const struct filled c = new_filled(f, s);
     // The last row belongs to the other group: not touched.
     const struct decode_row rows[] = {
@@ -189,7 +189,7 @@ static void a_row_is_the_same_in_any_company(void **state)
 {
     struct ops_fixture *f = *state;
     const struct shape s = { .heads = 2, .width = 64, .length = 150, .f16 = true };
-    const uint32_t dim = s.heads * s.width, slot = GROUP * GROUP_SLOTS, stride = dim + 4;
+    const uint32_t dim = s.heads * s.width, slot = FIRST_SLOT, stride = dim + 4;
     const struct filled c = new_filled(f, &s);
     const struct decode_row together[] = {
         { slot + 1, 1, 149, 0 }, { slot, 0, 17, 0 }, { slot + 1, 0, DECODE_AT_STEP, 0 }, { slot, 1, 3, 0 },
@@ -219,7 +219,7 @@ static void an_overflow_stays_with_its_row(void **state)
         for (uint32_t j = 0; j < 8; j++)
             c.v[(row * 3 + 2) * 8 + j] = INFINITY;
     fill(f, &c, &s);
-    const struct decode_row rows[] = { { GROUP * GROUP_SLOTS, 0, 1, 0 } };
+    const struct decode_row rows[] = { { FIRST_SLOT, 0, 1, 0 } };
     float *q = noise_array(f, 8 + 12, 2);
     const struct span y = span_of_floats(f, NULL, 4 + 16);
     attend(f, &c, &s, rows, 1, span_of_floats(f, q, 8 + 12), y);
