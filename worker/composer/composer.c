@@ -224,20 +224,31 @@ static bool stopped(const struct composer_hooks *h)
     return h->cancelled && h->cancelled(h->user);
 }
 
-static enum err look(struct composer *c, const struct composer_segment *s, struct entry *n)
+// The frames in as many calls as the encoder works them off, so that a stop is
+// heeded in between.
+static enum err look(struct composer *c, const struct composer_hooks *h,
+                     const struct composer_segment *s, struct entry *n)
 {
     enum err e = need_visual(c);
     if (e)
         return e;
     const double start = clock_seconds();
-    e = visual_run(c->visual, s->frames, s->frame_count, n->condition);
+    const uint32_t side = c->config->vit.image, most = visual_batch(c->visual);
+    for (uint32_t first = 0; !e && first < s->frame_count; first += most) {
+        const uint32_t left = s->frame_count - first;
+        e = stopped(h) ? ERR_STOP
+                       : visual_run(c->visual, s->frames + 3ull * side * side * first,
+                                    left < most ? left : most,
+                                    n->condition + (size_t) first * c->config->lm.dim);
+    }
     c->timings.visual_s += clock_seconds() - start;
     c->timings.frames += s->frame_count;
     return e;
 }
 
 // A segment just taken: its pictures become a condition, the rest is copied.
-static enum err accept(struct composer *c, const struct composer_segment *s)
+static enum err accept(struct composer *c, const struct composer_hooks *h,
+                       const struct composer_segment *s)
 {
     const struct lm_config *lm = &c->config->lm;
     if (s->frame_count > c->p.max_frames || s->columns > c->p.max_columns || s->frame_count == 0)
@@ -259,7 +270,7 @@ static enum err accept(struct composer *c, const struct composer_segment *s)
     if (!e) {
         if (s->prompt_columns)
             memcpy(n->prompt, s->prompt, sizeof(int32_t) * s->prompt_columns * lm->codebooks);
-        e = look(c, s, n);
+        e = look(c, h, s, n);
     }
     if (e) {
         entry_free(n);
@@ -284,7 +295,7 @@ static enum err fill(struct composer *c, const struct composer_hooks *h)
         if (!e && !got)
             return ERR_OK;
         if (!e)
-            e = accept(c, &s);
+            e = accept(c, h, &s);
         if (e)
             return e;
     }
