@@ -37,15 +37,25 @@ static void put(struct device *d, const char *name, uint32_t value)
     d->choices[i].value = value;
 }
 
+static void take_line(struct device *d, char *line)
+{
+    char *blank = strchr(line, ' ');
+    if (!blank)
+        return;
+    *blank = 0;
+    char *end;
+    const unsigned long value = strtoul(blank + 1, &end, 10);
+    if (end > blank + 1 && value <= UINT32_MAX)
+        put(d, line, (uint32_t) value);
+}
+
 void choices_load(struct device *d)
 {
     char *path = choices_path(d);
     FILE *f = path ? fopen(path, "r") : NULL;
-    char line[128], name[CHOICE_NAME_BYTES];
-    unsigned value;
+    char line[128];
     while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "%31s %u", name, &value) == 2)
-            put(d, name, value);
+        take_line(d, line);
     if (f)
         fclose(f);
     free(path);

@@ -39,17 +39,17 @@ uint64_t matrix_bytes(uint32_t rows, uint32_t cols, bool f16, bool bias)
     return round_up(packed_bytes(rows, cols, f16), 256) + (bias ? round_up(bias_bytes(rows), 256) : 0);
 }
 
-static float source_float(const uint8_t *row, uint32_t k)
+static float source_float(const uint8_t *row, size_t k)
 {
     float f;
-    memcpy(&f, row + 4ull * k, 4);
+    memcpy(&f, row + 4 * k, 4);
     return f;
 }
 
-static uint16_t source_half(const uint8_t *row, uint32_t k)
+static uint16_t source_half(const uint8_t *row, size_t k)
 {
     uint16_t h;
-    memcpy(&h, row + 2ull * k, 2);
+    memcpy(&h, row + 2 * k, 2);
     return h;
 }
 
@@ -139,7 +139,7 @@ static void scale_halves(uint16_t h[8], int shift)
 }
 
 // n <= 8 elements into 16 bytes that are zero.
-static void pack_halves(uint8_t *to, const uint8_t *from, bool from_f16, uint32_t n, int shift)
+static void pack_halves(uint8_t *to, const uint8_t *from, bool from_f16, size_t n, int shift)
 {
     uint16_t h[8] = { 0 };
     if (from_f16) {
@@ -147,19 +147,19 @@ static void pack_halves(uint8_t *to, const uint8_t *from, bool from_f16, uint32_
         scale_halves(h, shift);
     } else {
         const float scale = ldexpf(1, shift);
-        for (uint32_t k = 0; k < n; k++)
+        for (size_t k = 0; k < n; k++)
             h[k] = half_from_float(source_float(from, k) * scale);
     }
     memcpy(to, h, 16);
 }
 
 // n <= 4 elements into 16 bytes that are zero.
-static void pack_floats(uint8_t *to, const uint8_t *from, bool from_f16, uint32_t n)
+static void pack_floats(uint8_t *to, const uint8_t *from, bool from_f16, size_t n)
 {
     float f[4] = { 0 };
     if (!from_f16)
         memcpy(f, from, n * 4);
-    for (uint32_t k = 0; from_f16 && k < n; k++)
+    for (size_t k = 0; from_f16 && k < n; k++)
         f[k] = half_to_float(source_half(from, k));
     memcpy(to, f, 16);
 }
@@ -179,7 +179,7 @@ static void pack_tile(uint8_t *to, const struct matrix_source *from, uint32_t ro
         const uint32_t n = m->cols - k < elements ? m->cols - k : elements;
         const size_t skip = (size_t) k * (from->f16 ? 2 : 4);
         uint8_t *block = to + (size_t) (k / elements) * TILE_ROWS * 16;
-        for (uint32_t r = 0; r < rows; r++) {
+        for (size_t r = 0; r < rows; r++) {
             if (m->f16)
                 pack_halves(block + r * 16, sources[r] + skip, from->f16, n, shift);
             else
@@ -206,7 +206,7 @@ enum err matrix_load(struct matrix *out, struct device *d, struct arena *a,
     enum err e = arena_alloc_texels(a, packed_bytes(rows, cols, f16), &out->span);
     if (!e && from->bias)
         e = load_bias(out, d, a, from->bias);
-    const uint64_t tile = matrix_depth_blocks(cols, f16) * TILE_ROWS * 16ull;
+    const uint64_t tile = 16ull * TILE_ROWS * matrix_depth_blocks(cols, f16);
     for (uint32_t row = 0; !e && row < rows; row += TILE_ROWS) {
         void *to;
         e = span_write_begin(d, out->span, row / TILE_ROWS * tile, tile, &to);

@@ -252,13 +252,12 @@ static void half_sources_and_float_sources_pack_alike(void **state)
     struct ops_fixture *f = *state;
     const struct shape s = { .rows = 3, .cols = 21, .depth = 50, .f16 = true };
     struct problem p = problem_make(f, &s);
-    uint16_t *halves = malloc(21 * 51 * sizeof(*halves) + 1);
-    assert_non_null(halves);
-    uint16_t *unaligned = (uint16_t *) (void *) ((char *) halves + 1);
-    for (uint32_t n = 0; n < 21; n++)
-        for (uint32_t k = 0; k < 50; k++) {
+    char halves[21 * 51 * 2 + 1];
+    char *unaligned = halves + 1;
+    for (size_t n = 0; n < 21; n++)
+        for (size_t k = 0; k < 50; k++) {
             const uint16_t h = half_from_float(p.w[n * 50 + k]);
-            memcpy((char *) unaligned + (n * 51 + k) * 2, &h, 2);
+            memcpy(unaligned + (n * 51 + k) * 2, &h, 2);
         }
     for (int f16 = 0; f16 <= 1; f16++) {
         const struct matrix from_floats = matrix_of(f, &p, f16);
@@ -266,10 +265,9 @@ static void half_sources_and_float_sources_pack_alike(void **state)
         const struct matrix_source source = { .data = unaligned, .f16 = true, .row_stride = 51 };
         assert_int_equal(matrix_load(&from_halves, f->device, f->arena, &source, 21, 50, f16), ERR_OK);
         float *a = run(f, &p, &from_floats, CHOSEN), *b = run(f, &p, &from_halves, CHOSEN);
-        assert_memory_equal(a, b, 3 * 21 * sizeof(float));
+        assert_memory_equal(a, b, sizeof(float) * 3 * 21);
         free(a), free(b);
     }
-    free(halves);
     problem_free(&p);
 }
 
@@ -282,10 +280,10 @@ static void a_row_alone_and_in_company_gives_the_same_bits(void **state)
             .rows = 67, .cols = 40, .depth = 1000, .f16 = f16, .bias = true, .activation = ACTIVATION_GELU });
         const struct matrix w = matrix_of(f, &p, f16);
         float *all = run(f, &p, &w, CHOSEN), *gpu = run(f, &p, &w, &ways[FIRST_FOR_GPUS]);
-        for (uint32_t rows = 1; rows <= 34; rows++) {
+        for (size_t rows = 1; rows <= 34; rows++) {
             struct problem some = p;
-            some.s.rows = rows;
-            some.s.x_offset = (67 - rows) * 1000;
+            some.s.rows = (uint32_t) rows;
+            some.s.x_offset = (uint32_t) (67 - rows) * 1000;
             float *got = run(f, &some, &w, CHOSEN);
             assert_memory_equal(got, all + (67 - rows) * 40, rows * 40 * sizeof(float));
             free(got);

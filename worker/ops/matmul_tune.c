@@ -6,8 +6,8 @@
 #include "worker/ops/matmul_internal.h"
 
 // A projection of the decoder at two rows: what most of the time goes to.
-#define ROWS 2
-#define SIDE 1024
+#define ROWS 2u
+#define SIDE 1024u
 #define TRIES 5
 // The form that is not usual for the kind of device must win clearly, so that
 // two runs without a cache do not come to different choices.
@@ -39,11 +39,11 @@ static enum err race_prepare(struct race *r)
         e = matrix_load(&r->w, r->device, r->arena,
                         &(struct matrix_source){ .data = zeros, .row_stride = SIDE }, SIDE, SIDE, true);
     if (!e)
-        e = arena_alloc_texels(r->arena, ROWS * SIDE * 4, &r->x);
+        e = arena_alloc_texels(r->arena, 4ull * ROWS * SIDE, &r->x);
     if (!e)
         e = span_zero(r->device, r->x);
     if (!e)
-        e = arena_alloc_texels(r->arena, ROWS * SIDE * 4, &r->y);
+        e = arena_alloc_texels(r->arena, 4ull * ROWS * SIDE, &r->y);
     free(zeros);
     return e;
 }
