@@ -194,8 +194,9 @@ static enum err grow(struct arena *a, uint64_t bytes)
         return no_room(a, bytes, "more than the driver allows in one piece");
     if (bytes > left)
         return no_room(a, bytes, "over the memory budget");
-    // A roomy block first, so that most spans share one; then a tight one.
-    const uint64_t growth = a->bytes < BLOCK_BYTES ? round_up(bytes, 1 << 20) : BLOCK_BYTES;
+    // A roomy block first, so that most spans share one, and that spans of one
+    // size leave no hole at its end; then a tight one.
+    const uint64_t growth = a->bytes < BLOCK_BYTES ? round_up(bytes, 1 << 20) : round_up(BLOCK_BYTES, bytes);
     const uint64_t roomy = growth < left ? growth : left;
     enum err e = ERR_DEVICE_MEM;
     if (roomy > bytes)
