@@ -34,10 +34,11 @@ void main()
 #else
     const float b = 0.999 + float(i) * 1e-9, c = 0.001;
     vec4 a0 = vec4(i), a1 = vec4(i + 1), a2 = vec4(i + 2); // BENCH_CHAINS in all
-    for (uint k = 0; k < p.rounds; k++) {
-        a0 = a0 * b + c;
-        a1 = a1 * b + c;
-        a2 = a2 * b + c;
+    for (uint k = 0; k < p.rounds; k += 4) { // four steps a round: the loop itself costs little
+        a0 = a0 * b + c, a1 = a1 * b + c, a2 = a2 * b + c;
+        a0 = a0 * b + c, a1 = a1 * b + c, a2 = a2 * b + c;
+        a0 = a0 * b + c, a1 = a1 * b + c, a2 = a2 * b + c;
+        a0 = a0 * b + c, a1 = a1 * b + c, a2 = a2 * b + c;
     }
     const vec4 all = a0 + a1 + a2;
     const float sum = all.x + all.y + all.z + all.w;
