@@ -15,6 +15,7 @@ help:
 
 demo:
 	@tools/install-deps.sh demo
+	@echo "Building build/release"
 	@tools/build.sh release -DUNDERSCORE_TESTS=OFF
 	@tools/demo.sh
 
@@ -24,6 +25,7 @@ test:
 
 build:
 	@tools/install-deps.sh build
+	@echo "Building build/release"
 	@tools/build.sh release -DUNDERSCORE_TESTS=OFF
 
 package: build

@@ -120,6 +120,44 @@ static void a_name_nobody_has_is_one_line(void **state)
     one_helpful_line(open_unheard_of, "Voodoo 2");
 }
 
+static enum err lose_the_device(void)
+{
+    const struct device d = { .facts = { .name = "GeForce 256" } };
+    return vk_failed(&d, "decoder step: waiting", VK_ERROR_DEVICE_LOST);
+}
+
+static enum err fill_the_device(void)
+{
+    const struct device d = { .facts = { .name = "GeForce 256" } };
+    return vk_failed(&d, "vkCreateDevice", VK_ERROR_OUT_OF_DEVICE_MEMORY);
+}
+
+static enum err meet_the_unknown(void)
+{
+    return vk_failed(NULL, "vkCreateInstance", VK_ERROR_UNKNOWN);
+}
+
+static void one_line_with(enum err (*fail)(void), enum err want, const char *const *words)
+{
+    enum err e;
+    char *text = messages_of(fail, &e);
+    assert_int_equal(e, want);
+    assert_int_equal(lines_of(text), 1);
+    for (; *words; words++)
+        assert_non_null(strstr(text, *words));
+    free(text);
+}
+
+static void a_driver_s_failure_names_device_and_work(void **state)
+{
+    (void) state;
+    one_line_with(lose_the_device, ERR_DEVICE,
+                  (const char *const[]){ "GeForce 256", "decoder step", "lost", "may help", NULL });
+    one_line_with(fill_the_device, ERR_DEVICE_MEM,
+                  (const char *const[]){ "GeForce 256", "out of device memory", NULL });
+    one_line_with(meet_the_unknown, ERR_DEVICE, (const char *const[]){ "vkCreateInstance", "-13", NULL });
+}
+
 // What the loader reads in place of the machine's list of drivers.
 static void set_drivers(const char *files)
 {
@@ -200,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_device_is_named_by_index_uuid_or_name),
         cmocka_unit_test(a_name_nobody_has_is_one_line),
         cmocka_unit_test(a_machine_without_driver_is_one_line),
+        cmocka_unit_test(a_driver_s_failure_names_device_and_work),
         cmocka_unit_test(the_facts_make_sense),
         cmocka_unit_test(a_device_opens_by_its_own_uuid),
         cmocka_unit_test(the_memory_limit_is_what_the_caller_says),
