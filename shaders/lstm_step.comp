@@ -12,6 +12,8 @@
 // A subgroup reads the four gates' rows of two units H / 2 apart, so eight rows
 // stream side by side, and its neighbour reads the rows that follow. Lanes run
 // along H. A sequence's sums do not depend on who shares the weights with it.
+// Then each lane takes one unit of one sequence and computes its c and h: there
+// is much of that, and it costs as much for one lane as for all.
 //
 // Grid: ceil(ceil(H / 2) / pairs) workgroups of one subgroup.
 // images: w and h are texel buffers, which a CPU driver reads a vector at a time.
@@ -106,15 +108,40 @@ float sigmoid(float x)
     return 1.0 / (1.0 + exp(-x));
 }
 
-// Of one sequence one unit, whose sums are at `at`. exp() may overflow to
-// infinity: the limits come out right.
-void finish(uint b, uint unit, uint at)
+// What this lane is to finish: a unit of a sequence, and its sums.
+#define NOTHING 0xffffffffu
+#define LANES gl_WorkGroupSize.x
+const uint TOGETHER = LANES > 2 * B ? LANES / (2 * B) : 1; // pairs of units
+const uint ROUNDS = (2 * B * TOGETHER + LANES - 1) / LANES;
+uint unit_of[ROUNDS], sequence_of[ROUNDS];
+float gate_of[4 * ROUNDS];
+
+// The sums of the pair number `pair` of those together.
+void hand_out(uint pair, uint first, uint second)
 {
+    [[unroll]] for (uint i = 0; i < 2 * B; i++) {
+        const uint b = i % B, place = pair * 2 * B + i, round = TOGETHER > 1 ? 0 : i / LANES;
+        if (gl_LocalInvocationID.x == place % LANES && p.gates_row[b] != LSTM_NO_ROW) {
+            unit_of[round] = i < B ? first : second;
+            sequence_of[round] = b;
+            [[unroll]] for (uint g = 0; g < 4; g++)
+                gate_of[4 * round + g] = sums[(i / B * 4 + g) * B + b];
+        }
+    }
+}
+
+// exp() may overflow to infinity: the limits come out right.
+void finish(uint round)
+{
+    const uint unit = unit_of[round], b = sequence_of[round];
+    if (unit == NOTHING)
+        return;
     const uint from = p.gates_row[b] * 4 * p.hidden + unit;
-    const float i = sigmoid(sums[at] + gates[from]);
-    const float f = sigmoid(sums[at + B] + gates[from + p.hidden]);
-    const float g = 1.0 - 2.0 / (exp(2.0 * (sums[at + 2 * B] + gates[from + 2 * p.hidden])) + 1.0);
-    const float o = sigmoid(sums[at + 3 * B] + gates[from + 3 * p.hidden]);
+    const float i = sigmoid(gate_of[4 * round] + gates[from]);
+    const float f = sigmoid(gate_of[4 * round + 1] + gates[from + p.hidden]);
+    const float a = gate_of[4 * round + 2] + gates[from + 2 * p.hidden];
+    const float g = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    const float o = sigmoid(gate_of[4 * round + 3] + gates[from + 3 * p.hidden]);
     const float c = f * cell[b * p.hidden + unit] + i * g;
     const float v = o * (1.0 - 2.0 / (exp(2.0 * c) + 1.0));
     cell[b * p.hidden + unit] = c;
@@ -125,21 +152,17 @@ void finish(uint b, uint unit, uint at)
 
 void main()
 {
-    const uint lane = gl_LocalInvocationID.x;
     const uint half_units = (p.hidden + 1) / 2;
-    for (uint pair = 0; pair < p.pairs; pair++) {
-        const uint first = gl_WorkGroupID.x * p.pairs + pair;
-        if (first >= half_units)
-            return;
-        const uint second = min(first + half_units, p.hidden - 1);
-        multiply_rows(first, second);
-        [[unroll]] for (uint b = 0; b < B; b++) {
-            if (p.gates_row[b] == LSTM_NO_ROW)
-                continue;
-            if (lane == 0)
-                finish(b, first, b);
-            if (lane == 1 && first + half_units < p.hidden)
-                finish(b, second, 4 * B + b);
+    const uint end = min((gl_WorkGroupID.x + 1) * p.pairs, half_units);
+    for (uint from = gl_WorkGroupID.x * p.pairs; from < end; from += TOGETHER) {
+        [[unroll]] for (uint round = 0; round < ROUNDS; round++)
+            unit_of[round] = NOTHING;
+        for (uint pair = 0; pair < TOGETHER && from + pair < end; pair++) {
+            const uint first = from + pair, second = first + half_units;
+            multiply_rows(first, min(second, p.hidden - 1));
+            hand_out(pair, first, second < p.hidden ? second : NOTHING);
         }
+        [[unroll]] for (uint round = 0; round < ROUNDS; round++)
+            finish(round);
     }
 }
