@@ -281,6 +281,8 @@ enum err bench_run(struct bench_result *out, const struct bench_params *p)
     say(&b, "floors");
     enum err e = bench_floor_measure(&out->floor, p->device);
     if (!e)
+        e = matmul_tune(p->device);
+    if (!e)
         e = measure_operations(&b);
     if (!e)
         e = measure_codec(&b);

@@ -8,6 +8,7 @@
 #include "worker/model/codec.h"
 #include "worker/model/decoder.h"
 #include "worker/model/visual.h"
+#include "worker/ops/matmul.h"
 
 // How long the decoder may run before the composer looks at the world again.
 #define ADVANCE_S 0.3
@@ -124,6 +125,8 @@ enum err composer_open(struct composer **out, const struct composer_params *p)
     c->config = p->tensors->config;
     c->steps = 8;
     enum err e = divide_memory(c);
+    if (!e)
+        e = matmul_tune(p->device);
     if (e) {
         composer_close(&c);
         return e;

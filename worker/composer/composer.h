@@ -79,7 +79,8 @@ struct composer_timings {
     uint64_t device_peak_bytes;
 };
 
-// Decides how the memory is used; loads nothing yet. ERR_DEVICE_MEM when not even
+// Decides how the memory is used and, the first time on a device, which forms of
+// the operations are fastest there; loads nothing yet. ERR_DEVICE_MEM when not even
 // one segment fits: logs what would be needed.
 ERR_CHECKED enum err composer_open(struct composer **out, const struct composer_params *p);
 void composer_close(struct composer **c); // NULL inside is fine
