@@ -24,6 +24,7 @@ STATIC_SIZE(matmul_push, 52)
 #define MATMUL_BIAS 1
 #define MATMUL_RESIDUAL 2
 #define MATMUL_TAIL 4 // K is no multiple of MATMUL_DEPTH
+#define MATMUL_ACROSS 8 // matmul_texel: the grid's x is columns, its y rows
 
 #define MATMUL_DEPTH 16 // K is padded to this with zeros
 

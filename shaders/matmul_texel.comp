@@ -12,7 +12,8 @@
 // y, residual  (M, N)  f32; residual may be y. In texels, N and strides multiples
 //    of 4; loose: storage buffers, any N and strides
 //
-// Grid: x: rows / MR, y: columns / (NR * subgroup size).
+// Grid: x: rows / MR, y: columns / (NR * subgroup size); MATMUL_ACROSS: the other
+// way round.
 // Reference: worker/ops/matmul_test.c.
 // variants: f32 f16 f32_loose f16_loose
 #version 450
@@ -34,7 +35,7 @@
 layout(local_size_x_id = 0) in; // the subgroup's size, 4 or more
 layout(constant_id = 1) const uint MR = 8; // rows of x for a subgroup
 layout(constant_id = 2) const uint NR = 4; // columns for a lane; MR * NR % 4 == 0
-layout(constant_id = 3) const uint FLAGS = 0; // MATMUL_*
+layout(constant_id = 3) const uint FLAGS = 0; // p.flags but MATMUL_ACROSS
 layout(constant_id = 4) const uint ACTIVATION = ACTIVATION_NONE;
 
 layout(push_constant) uniform Push { matmul_push push; };
@@ -196,8 +197,9 @@ void main()
 {
     p = push;
     lane = gl_SubgroupInvocationID;
-    first_row = gl_WorkGroupID.x * MR;
-    first_col = gl_WorkGroupID.y * NR * lanes;
+    const bool across = (p.flags & MATMUL_ACROSS) != 0;
+    first_row = (across ? gl_WorkGroupID.y : gl_WorkGroupID.x) * MR;
+    first_col = (across ? gl_WorkGroupID.x : gl_WorkGroupID.y) * NR * lanes;
 
     [[unroll]] for (uint m = 0; m < MR; m++)
         x_at[m] = (p.x_offset + min(first_row + m, p.rows - 1) * p.x_stride) / 4 + lane % 4;

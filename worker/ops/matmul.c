@@ -79,21 +79,17 @@ static bool strict(const struct matmul *m, const struct matmul_push *p)
            (!m->residual.bytes || in_texels(m->residual, p->residual_offset, p->residual_stride));
 }
 
-// Rows that ride together in one subgroup: what costs least, given what a row
-// costs in company, relative to a row among 8 (measured on lavapipe).
-static uint32_t texel_rows(uint32_t rows)
+// Which of the sizes 1.. costs least for n of something: cost[i] is what one costs
+// where sizes[i] ride together, relative to the best; measured on lavapipe.
+static uint32_t cheapest(uint32_t n, const uint32_t *sizes, const double *cost, size_t count)
 {
-    static const struct { uint32_t rows; double cost; } choices[] = {
-        { 8, 1.0 }, { 4, 1.15 }, { 2, 1.7 }, { 1, 2.6 },
-    };
-    uint32_t best = 8;
+    uint32_t best = sizes[0];
     double least = 1e30;
-    for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
-        const uint32_t r = choices[i].rows;
-        const double cost = (double) groups_of(rows, r) * r * choices[i].cost;
-        if (cost < least) {
-            least = cost;
-            best = r;
+    for (size_t i = 0; i < count; i++) {
+        const double all = (double) groups_of(n, sizes[i]) * sizes[i] * cost[i];
+        if (all < least) {
+            least = all;
+            best = sizes[i];
         }
     }
     return best;
@@ -101,13 +97,25 @@ static uint32_t texel_rows(uint32_t rows)
 
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
+    static const uint32_t row_sizes[] = { 8, 4, 2, 1 };
+    static const double row_costs[] = { 1.0, 1.15, 1.7, 2.6 };
+    static const uint32_t col_sizes[] = { 4, 3, 2, 1 };
+    static const double col_costs[2][4] = { // [f16]: what unpacks wants more to do with it
+        { 1.12, 1.0, 1.15, 1.6 }, { 1.0, 1.03, 1.2, 1.75 },
+    };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
-    const uint32_t cols = groups < 4 ? groups : 4;
-    uint32_t rows = texel_rows(m->rows);
+    uint32_t rows = cheapest(m->rows, row_sizes, row_costs, 4);
+    // Fewer rows leave room for a full set of columns.
+    const uint32_t cols = rows < 8 && groups >= 4 ? 4 : cheapest(groups, col_sizes, col_costs[m->w->f16], 4);
     while (rows * cols % 4) // the shader turns its sums by fours
         rows *= 2;
     return (struct matmul_choice){ MATMUL_TEXEL, rows, cols };
 }
+
+// Workgroups run in order. Weights that stay in a core's cache are gone through
+// again and again, and y is written in order; larger ones are gone through once,
+// while x is read again for every few columns.
+#define ACROSS_BYTES (1u << 20)
 
 // A GPU wants many workgroups, then large ones.
 #define ENOUGH_GROUPS 256
@@ -163,13 +171,16 @@ static void record_texel(struct stream *s, const struct matmul *m, struct matmul
     const uint32_t lanes = device_facts(stream_device(s))->subgroup;
     if (m->w->f16)
         p->scale *= 0x1p48f; // 2^112 / X_LIFT of the shader
-    struct dispatch d = dispatch_for(m, p);
     const uint32_t constants[] = { lanes, c.rows, c.cols, p->flags, p->activation };
+    const bool across = m->w->span.bytes <= ACROSS_BYTES;
+    if (across)
+        p->flags |= MATMUL_ACROSS;
+    struct dispatch d = dispatch_for(m, p);
     for (uint32_t i = 0; i < 5; i++)
         d.constants[i] = constants[i];
     d.constant_count = 5;
-    d.groups[0] = groups_of(p->rows, c.rows);
-    d.groups[1] = groups_of(p->cols, c.cols * lanes);
+    d.groups[across] = groups_of(p->rows, c.rows);
+    d.groups[!across] = groups_of(p->cols, c.cols * lanes);
     d.groups[2] = 1;
     stream_dispatch(s, &texel_kernels[!strict(m, p)][m->w->f16], &d);
 }
