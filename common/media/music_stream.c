@@ -108,21 +108,30 @@ enum err music_stream_start(struct music_stream *m, const struct music_level *le
     return e ? e : m->source->rewind(m->source);
 }
 
-// Feed the resampler once; its output goes where there is room for it.
+static enum err convert(struct music_stream *m, const float *in, size_t n, float *out,
+                        size_t capacity, size_t *got)
+{
+    const uint8_t *from[] = { (const uint8_t *) in };
+    uint8_t *to[] = { (uint8_t *) out };
+    const int r = swr_convert(m->swr, to, (int) capacity, in ? from : NULL, (int) n);
+    *got = r > 0 ? (size_t) r : 0;
+    return r < 0 ? ERR_NOMEM : ERR_OK;
+}
+
+// What the resampler still holds, else what comes of feeding it once more.
 static enum err resample_some(struct music_stream *m, float *out, size_t capacity, size_t *got)
 {
     size_t n = 0;
-    if (!m->source_ended) {
-        const enum err e = m->source->read(m->source, m->in, STEP, &n);
-        if (e)
-            return e;
-        m->source_ended = n == 0;
-    }
-    const uint8_t *in[] = { (const uint8_t *) m->in };
-    uint8_t *to[] = { (uint8_t *) out };
-    const int r = swr_convert(m->swr, to, (int) capacity, n ? in : NULL, (int) n);
-    *got = r > 0 ? (size_t) r : 0;
-    return r < 0 ? ERR_NOMEM : ERR_OK;
+    if (m->source_ended) // NULL: there is no more, give up your filter's tail
+        return convert(m, NULL, 0, out, capacity, got);
+    enum err e = convert(m, m->in, 0, out, capacity, got);
+    if (e || *got > 0)
+        return e;
+    e = m->source->read(m->source, m->in, STEP, &n);
+    if (e)
+        return e;
+    m->source_ended = n == 0;
+    return convert(m, n ? m->in : NULL, n, out, capacity, got);
 }
 
 // Like the source, but resampled, and cut or padded to the film's length.

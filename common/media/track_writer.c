@@ -18,7 +18,8 @@
 #include "common/media/written_check.h"
 
 #define DEFAULT_BITRATE 256000
-#define MAX_TRIALS 5
+#define MAX_ATTEMPTS 3
+#define CODER_HEADROOM_DB 1.0
 #define PEAK_TOLERANCE_DB 0.05 // of what is left after the last trial
 #define LOUDNESS_TOLERANCE_LU 0.25
 
@@ -201,75 +202,93 @@ enum err track_writer_check(const struct film *film, const struct delivery *d)
     return e;
 }
 
-// Lower the ceiling, mend the loudness, until what a player decodes is right.
-static enum err settle_level(struct master *m, struct music_stream *music,
-                             const struct music_codec *codec,
-                             const struct master_target *target)
+// One delivery on its way.
+struct job {
+    const struct film *film;
+    const struct delivery *d;
+    const struct media_hooks *hooks;
+    struct music_stream *music;
+    struct music_codec codec;
+    struct master_target target;
+    struct master master;
+    char *temporary; // the film until it is right
+    struct delivery_report *report;
+};
+
+static struct master_target target_of(const struct delivery *d)
 {
-    bool again = music_codec_is_lossy(codec->name);
-    enum err e = ERR_OK;
-    for (int trial = 0; !e && again && trial < MAX_TRIALS; trial++) {
-        struct loudness decoded;
-        e = music_encoder_trial(&decoded, codec, music, &m->level);
-        if (!e)
-            e = master_correct(m, music, target, &decoded, &again);
-    }
-    return e;
+    return (struct master_target){
+        .keep_loudness = d->keep_loudness,
+        .lufs = d->target_lufs != 0 ? d->target_lufs : DELIVERY_DEFAULT_LUFS,
+        .ceiling_dbtp = d->ceiling_dbtp != 0 ? d->ceiling_dbtp : DELIVERY_DEFAULT_DBTP,
+    };
 }
 
-static enum err copy_film(const struct film *film, const struct delivery *d,
-                          struct music_stream *music, const struct music_codec *codec,
-                          const char *path, const struct media_hooks *hooks)
+// A lossy coder adds peaks. Where there is no room for them it is tried first,
+// so that the film need not be written twice.
+static enum err expect_coder(struct job *j)
+{
+    if (!music_codec_is_lossy(j->codec.name) ||
+        j->master.after.true_peak_dbtp < j->target.ceiling_dbtp - CODER_HEADROOM_DB)
+        return ERR_OK;
+    struct loudness decoded;
+    bool changed = false;
+    const enum err e = music_encoder_trial(&decoded, &j->codec, j->music, &j->master.level);
+    return e ? e : master_correct(&j->master, j->music, &j->target, &decoded, &changed);
+}
+
+static enum err copy_film(struct job *j)
 {
     struct music_encoder *encoder;
     struct film_copy *copy = NULL;
-    enum err e = music_encoder_create(&encoder, codec, music);
+    enum err e = music_encoder_create(&encoder, &j->codec, j->music);
     if (e)
         return e;
-    const struct film_copy_options options = copy_options(film, d, encoder, path);
-    e = film_copy_open(&copy, &options);
+    const struct film_copy_options options = copy_options(j->film, j->d, encoder, j->temporary);
+    e = music_stream_start(j->music, &j->master.level);
     if (!e)
-        e = film_copy_run(copy, encoder, hooks);
+        e = film_copy_open(&copy, &options);
+    if (!e)
+        e = film_copy_run(copy, encoder, j->hooks);
     film_copy_close(&copy);
     music_encoder_destroy(&encoder);
     return e;
 }
 
-static enum err write_film(const struct film *film, const struct delivery *d,
-                           struct music_stream *music, const struct music_codec *codec,
-                           const struct master *master, const struct media_hooks *hooks,
-                           struct delivery_report *report)
+static enum err check_film(struct job *j)
 {
-    char *temporary = file_temporary_name(d->film);
-    if (!temporary) {
-        log_error("%s: out of memory", d->film);
-        return ERR_NOMEM;
+    const struct written_film written = {
+        .path = j->temporary,
+        .name = j->d->film,
+        .film = j->film,
+        .audio = j->d->audio,
+        .lead = j->codec.lead,
+        .samples = music_stream_samples(j->music),
+        .exact = !music_codec_is_lossy(j->codec.name),
+        .hooks = j->hooks,
+    };
+    struct written_music found;
+    const enum err e = written_check(&written, &found);
+    j->report->after = found.loudness;
+    j->report->track = found.track;
+    j->report->streams = found.streams;
+    return e;
+}
+
+// Write the film, and again under another level until what a player decodes is
+// right.
+static enum err write_film(struct job *j)
+{
+    bool again = true;
+    enum err e = expect_coder(j);
+    for (int attempt = 1; !e && again; attempt++) {
+        e = copy_film(j);
+        if (!e)
+            e = check_film(j);
+        again = music_codec_is_lossy(j->codec.name) && attempt < MAX_ATTEMPTS;
+        if (!e && again)
+            e = master_correct(&j->master, j->music, &j->target, &j->report->after, &again);
     }
-    enum err e = music_stream_start(music, &master->level);
-    if (!e)
-        e = copy_film(film, d, music, codec, temporary, hooks);
-    if (!e) {
-        const struct written_film written = {
-            .path = temporary,
-            .name = d->film,
-            .film = film,
-            .audio = d->audio,
-            .lead = codec->lead,
-            .samples = music_stream_samples(music),
-            .exact = !music_codec_is_lossy(codec->name),
-            .hooks = hooks,
-        };
-        struct written_music found;
-        e = written_check(&written, &found);
-        report->after = found.loudness;
-        report->track = found.track;
-        report->streams = found.streams;
-    }
-    if (!e)
-        e = file_publish(temporary, d->film);
-    else
-        unlink(temporary);
-    free(temporary);
     return e;
 }
 
@@ -287,54 +306,50 @@ static void tell_level(const struct delivery_report *r, const struct master_targ
                  r->after.true_peak_dbtp, target->ceiling_dbtp);
 }
 
-static struct master_target target_of(const struct delivery *d)
+static void fill_report(struct job *j)
 {
-    return (struct master_target){
-        .keep_loudness = d->keep_loudness,
-        .lufs = d->target_lufs != 0 ? d->target_lufs : DELIVERY_DEFAULT_LUFS,
-        .ceiling_dbtp = d->ceiling_dbtp != 0 ? d->ceiling_dbtp : DELIVERY_DEFAULT_DBTP,
-    };
-}
-
-static void fill_report(struct delivery_report *r, const struct delivery *d,
-                        const struct music_stream *music, const struct music_codec *codec,
-                        const struct master *m)
-{
+    struct delivery_report *r = j->report;
+    const struct master *m = &j->master;
+    const bool in_film = j->d->film != NULL;
     r->before = m->before;
     r->gain_db = m->level.gain_db;
     r->limiter_db = m->reduction_db;
-    r->ceiling_dbtp = m->level.limited ? m->level.ceiling_dbtp : target_of(d).ceiling_dbtp;
-    r->samples = music_stream_samples(music);
-    av_strlcpy(r->codec, d->film ? codec->name : "pcm_s24le", sizeof(r->codec));
-    av_strlcpy(r->container, d->film ? find_container(d->film)->muxer : "wav",
+    r->ceiling_dbtp = m->level.limited ? m->level.ceiling_dbtp : j->target.ceiling_dbtp;
+    r->samples = music_stream_samples(j->music);
+    av_strlcpy(r->codec, in_film ? j->codec.name : "pcm_s24le", sizeof(r->codec));
+    av_strlcpy(r->container, in_film ? find_container(j->d->film)->muxer : "wav",
                sizeof(r->container));
 }
 
-static enum err deliver(const struct film *film, const struct delivery *d,
-                        struct music_stream *music, const struct media_hooks *hooks,
-                        struct delivery_report *report)
+// Both files or neither.
+static enum err publish(struct job *j)
 {
-    const struct master_target target = target_of(d);
-    struct music_codec codec = codec_of(d);
-    struct master master;
-    enum err e = d->film ? film_copy_lead(film, &codec.lead) : ERR_OK;
+    struct loudness *measured = j->d->film ? &(struct loudness){ 0 } : &j->report->after;
+    enum err e = ERR_OK;
+    if (j->d->wav)
+        e = wav_write(j->d->wav, j->music, &j->master.level, measured);
+    if (e || !j->d->film)
+        return e;
+    e = file_publish(j->temporary, j->d->film);
+    if (e && j->d->wav)
+        unlink(j->d->wav);
+    return e;
+}
+
+static enum err deliver(struct job *j)
+{
+    enum err e = master_find(&j->master, j->music, &j->target);
+    if (!e && j->d->film)
+        e = film_copy_lead(j->film, &j->codec.lead);
+    if (!e && j->d->film)
+        e = write_film(j);
     if (!e)
-        e = master_find(&master, music, &target);
-    if (!e && d->film)
-        e = settle_level(&master, music, &codec, &target);
+        e = publish(j);
     if (e)
         return e;
-    fill_report(report, d, music, &codec, &master);
-    if (d->wav)
-        e = wav_write(d->wav, music, &master.level, &report->after);
-    if (!e && d->film) {
-        e = write_film(film, d, music, &codec, &master, hooks, report);
-        if (e && d->wav)
-            unlink(d->wav); // both or neither
-    }
-    if (!e)
-        tell_level(report, &target);
-    return e;
+    fill_report(j);
+    tell_level(j->report, &j->target);
+    return ERR_OK;
 }
 
 enum err track_writer_run(const struct film *film, const struct delivery *d,
@@ -345,11 +360,25 @@ enum err track_writer_run(const struct film *film, const struct delivery *d,
     enum err e = track_writer_check(film, d);
     if (e)
         return e;
-    struct music_stream *stream;
-    e = music_stream_create(&stream, music, film_samples(film, DELIVERY_SAMPLE_RATE), hooks);
-    if (e)
-        return e;
-    e = deliver(film, d, stream, hooks, report);
-    music_stream_destroy(&stream);
+    struct job j = {
+        .film = film,
+        .d = d,
+        .hooks = hooks,
+        .codec = codec_of(d),
+        .target = target_of(d),
+        .temporary = file_temporary_name(d->film ? d->film : d->wav),
+        .report = report,
+    };
+    if (!j.temporary) {
+        log_error("%s: out of memory", film->path);
+        return ERR_NOMEM;
+    }
+    e = music_stream_create(&j.music, music, film_samples(film, DELIVERY_SAMPLE_RATE), hooks);
+    if (!e)
+        e = deliver(&j);
+    if (e && d->film)
+        unlink(j.temporary);
+    music_stream_destroy(&j.music);
+    free(j.temporary);
     return e;
 }
