@@ -4,12 +4,15 @@
 
 #include "common/base/log.h"
 #include "shaders/nearest_code.h"
-#include "nearest_code.spv.h"
+#include "nearest_code_any.spv.h"
+#include "nearest_code_images.spv.h"
 
-static const struct kernel nearest_kernel = {
-    .name = "nearest_code", .code = nearest_code_spv, .code_bytes = sizeof(nearest_code_spv),
-    .bindings = 4, .push_bytes = sizeof(struct nearest_code_push), .full_subgroups = true,
-};
+#define KERNEL(variant, image_bindings) { \
+    .name = "nearest_code_" #variant, .code = nearest_code_##variant##_spv, \
+    .code_bytes = sizeof(nearest_code_##variant##_spv), .bindings = 4, .images = (image_bindings), \
+    .push_bytes = sizeof(struct nearest_code_push), .full_subgroups = true }
+
+static const struct kernel any = KERNEL(any, 0), images = KERNEL(images, 3);
 
 static uint32_t quads(uint32_t n)
 {
@@ -34,7 +37,7 @@ enum err codes_load(struct codes *out, struct device *d, struct arena *a, const 
     for (size_t c = 0; c < bins; c++)
         for (size_t i = 0; i < width; i++)
             across[i * stride + c] = embed[c * width + i];
-    enum err e = arena_alloc(a, codes_bytes(bins, width), &out->span);
+    enum err e = arena_alloc_texels(a, codes_bytes(bins, width), &out->span);
     if (!e)
         e = span_upload(d, out->span, 0, across, codes_bytes(bins, width));
     free(across);
@@ -54,7 +57,10 @@ static uint32_t quads_at_once(uint32_t width, uint32_t lanes)
 
 void op_nearest_code(struct stream *s, const struct nearest_code *n)
 {
-    const uint32_t lanes = device_facts(stream_device(s))->subgroup;
+    const struct device_facts *facts = device_facts(stream_device(s));
+    const bool texels = n->x.view && n->codes->span.view && n->codes->width % 4 == 0;
+    const struct kernel *k = facts->kind == DEVICE_CPU && texels ? &images : &any;
+    const uint32_t lanes = facts->subgroup;
     const uint32_t end = quads(n->codes->bins);
     const uint32_t step = quads_at_once(n->codes->width, lanes);
     for (uint32_t first = 0; first < end; first += step) {
@@ -68,7 +74,7 @@ void op_nearest_code(struct stream *s, const struct nearest_code *n)
             .first_row = n->first_row,
             .flags = (first ? NEAREST_CODE_GO_ON : 0u) | (last ? NEAREST_CODE_LAST : 0u),
         };
-        stream_dispatch(s, &nearest_kernel, &(struct dispatch){
+        stream_dispatch(s, k, &(struct dispatch){
             .bind = { n->x, n->codes->span, n->best, n->y },
             .push = &push,
             .constants = { lanes },

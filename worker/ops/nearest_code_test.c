@@ -5,6 +5,7 @@
 
 struct search {
     uint32_t rows, width, bins;
+    bool views; // or storage buffers alone
     float *x, *embed;
     struct nearest *found;
     float *left;
@@ -16,6 +17,8 @@ static void run(struct ops_fixture *f, struct search *h)
     const uint32_t first_row = 2;
     struct codes codes;
     assert_int_equal(codes_load(&codes, f->device, f->arena, h->embed, h->bins, h->width), ERR_OK);
+    if (!h->views)
+        codes.span.view = NULL;
     const struct span y = span_of_floats(f, NULL, n);
     const struct span best = span_with(f, NULL, (h->rows + first_row) * sizeof(*h->found));
     op_nearest_code(f->stream, &(struct nearest_code){
@@ -45,9 +48,10 @@ static double square_distance(const struct search *h, uint32_t row, uint32_t cod
     return sum;
 }
 
-static void check(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t bins)
+static void check_with(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t bins,
+                       bool views)
 {
-    struct search h = { .rows = rows, .width = width, .bins = bins,
+    struct search h = { .rows = rows, .width = width, .bins = bins, .views = views,
                         .x = noise_array(f, (size_t) rows * width, 1),
                         .embed = noise_array(f, (size_t) bins * width, 1) };
     run(f, &h);
@@ -65,6 +69,12 @@ static void check(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t
     release(&h);
 }
 
+static void check(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t bins)
+{
+    check_with(f, rows, width, bins, true);
+    check_with(f, rows, width, bins, false);
+}
+
 static void finds_the_nearest_at_awkward_sizes(void **state)
 {
     check(*state, 1, 1, 2);
@@ -72,11 +82,13 @@ static void finds_the_nearest_at_awkward_sizes(void **state)
     check(*state, 3, 33, 31);
     check(*state, 5, 128, 2048);
     check(*state, 2, 7, 1031);
+    check(*state, 3, 4, 1031);
 }
 
 static void searches_more_codes_than_one_dispatch_can(void **state)
 {
     check(*state, 2, 4099, 523);
+    check(*state, 2, 4100, 523);
     check(*state, 1, 2, 65535);
 }
 
