@@ -128,6 +128,15 @@ class Score(e2e.Case):
         self.score(film, "blink-scored.mp4")
         self.assertLessEqual(abs(e2e.samples(self.path("blink-scored.mp4")) - 5760), 1024)
 
+    def test_under_validation(self):
+        """Every stage, several segments, continued and side by side: not one message."""
+        film = e2e.make_film(self.path("valid.mp4"), seconds=6)
+        done = self.score(film, "valid-scored.mp4", *SHORT, "--validate")
+        self.assertNotIn("validation", done.stderr.lower())
+        plain = self.score(film, "plain-scored.mp4", *SHORT)
+        self.assertNotIn("validation", plain.stderr.lower())
+        self.assertEqual(e2e.sha256(self.path("valid-scored.mp4")), e2e.sha256(self.path("plain-scored.mp4")))
+
     def test_json(self):
         film = e2e.make_film(self.path("json.mp4"), seconds=3)
         done = self.score(film, "json-scored.mp4", *SHORT, "--json", "--quiet")
