@@ -48,7 +48,7 @@ enum err finish_check(const struct delivery_options *options, const struct film 
         e = check_output(d.film, film, options->overwrite);
     if (!e)
         e = check_output(d.wav, film, options->overwrite);
-    if (!e && options->report && strcmp(options->report, "-"))
+    if (!e && options->report && strcmp(options->report, "-") != 0)
         e = check_output(options->report, film, options->overwrite);
     if (!e)
         e = track_writer_check(film, &d);

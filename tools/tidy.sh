@@ -3,7 +3,7 @@
 # compiles. Every finding is an error.
 #
 # Tests go without the analyzer, which takes a failed assertion for a path that
-# goes on, and may multiply their small sizes as they like.
+# goes on, may multiply their small sizes as they like, and may call a shell.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ tidy() { # PATTERN [OPTIONS]
 
 log=build/clang/tidy.log
 findings=build/clang/tidy.txt
-for_tests='-clang-analyzer-*,-bugprone-implicit-widening-of-multiplication-result'
+for_tests='-clang-analyzer-*,-bugprone-implicit-widening-of-multiplication-result,-cert-env33-c'
 {
     tidy '.*(?<!_test|_fuzz)\.c$'
     tidy '.*(_test|_fuzz)\.c$' "-checks=$for_tests"
@@ -23,7 +23,8 @@ for_tests='-clang-analyzer-*,-bugprone-implicit-widening-of-multiplication-resul
 grep -E '(error|warning): ' "$log" | sort -u > "$findings"
 cat "$findings"
 
-sources=$(grep -c '"file":' build/clang/compile_commands.json)
-checked=$(grep -c '^clang-tidy' "$log")
+# A pattern that matches nothing must not look like clean code.
+sources=$(grep '"file":' build/clang/compile_commands.json | sort -u | wc -l)
+checked=$(grep '^clang-tidy' "$log" | sed 's/.* //' | sort -u | wc -l)
 echo "$checked of $sources sources checked, $(wc -l < "$findings") findings"
 [ "$checked" -eq "$sources" ] && [ ! -s "$findings" ]

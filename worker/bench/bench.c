@@ -108,7 +108,8 @@ static enum err measure_operations(struct run *b)
 // Multiply-adds of the visual encoder for one frame, counted as two each.
 static double frame_flops(const struct model_config *c)
 {
-    const double n = (double) (c->vit.image / c->vit.patch) * (c->vit.image / c->vit.patch) + 1;
+    const uint32_t side = c->vit.image / c->vit.patch;
+    const double n = (double) side * side + 1;
     const double w = c->vit.width, q = c->qformer.queries;
     double sum = n * 3.0 * c->vit.patch * c->vit.patch * w;
     sum += c->vit.layers * (n * w * (4 * w + 2.0 * c->vit.hidden) + 2 * n * n * w);

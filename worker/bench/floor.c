@@ -135,7 +135,7 @@ static void measure_threads(struct bench *b, double *out)
         }
         for (size_t i = 0; i < started; i++)
             pthread_join(threads[i], NULL);
-        const double rate = (double) (READ_BYTES / n * started) / (clock_seconds() - start);
+        const double rate = (double) READ_BYTES / (double) n * (double) started / (clock_seconds() - start);
         if (rate > *out)
             *out = rate;
     }

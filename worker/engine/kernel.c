@@ -167,7 +167,7 @@ static VkResult make_pipeline(struct device *d, struct pipeline *p)
     const VkSpecializationInfo constants = {
         .mapEntryCount = p->constant_count,
         .pMapEntries = entries,
-        .dataSize = 4 * p->constant_count,
+        .dataSize = sizeof(uint32_t) * p->constant_count,
         .pData = p->constants,
     };
     const bool full = p->kernel->full_subgroups && d->facts.subgroup_control;
@@ -195,7 +195,7 @@ static VkResult make_pipeline(struct device *d, struct pipeline *p)
 
 static bool same(const struct pipeline *p, const struct kernel *k, const uint32_t *constants, uint32_t n)
 {
-    return p->kernel == k && p->constant_count == n && !memcmp(p->constants, constants, n * 4);
+    return p->kernel == k && p->constant_count == n && !memcmp(p->constants, constants, n * sizeof(*constants));
 }
 
 static enum err make_room(struct device *d)
@@ -226,7 +226,7 @@ enum err pipeline_get(struct device *d, const struct kernel *k, const uint32_t *
         return e;
     struct pipeline p = { .kernel = k, .constant_count = constant_count };
     if (constant_count)
-        memcpy(p.constants, constants, constant_count * 4);
+        memcpy(p.constants, constants, constant_count * sizeof(*constants));
     VkResult r = make_layouts(d, &p);
     if (!r)
         r = make_pipeline(d, &p);

@@ -65,7 +65,7 @@ static bool cache_look(struct cache *c)
     assert_non_null(d);
     uint32_t n = 0;
     for (struct dirent *e; (e = readdir(d));)
-        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) {
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
             snprintf(c->file, sizeof(c->file), "%s/%s", c->directory, e->d_name);
             n++;
         }

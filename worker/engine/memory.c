@@ -274,7 +274,7 @@ struct span span_slice(struct span s, uint64_t offset, uint64_t bytes)
 
 static enum err staging_ready(struct device *d)
 {
-    if (d->staging.buffer)
+    if (d->staging.host)
         return ERR_OK;
     enum err e = ERR_OK;
     if (!d->staging_arena)
@@ -283,6 +283,8 @@ static enum err staging_ready(struct device *d)
         e = stream_create(&d->transfer, d);
     if (!e)
         e = arena_alloc(d->staging_arena, SPAN_WRITE_MOST, &d->staging);
+    if (!e && !d->staging.host)
+        e = ERR_BUG; // MEMORY_SHARED is always mapped
     if (!e)
         stream_label(d->transfer, "transfer");
     return e;
@@ -316,9 +318,10 @@ enum err span_write_begin(struct device *d, struct span to, uint64_t offset, uin
     enum err e = staging_ready(d);
     if (!e && bytes > d->staging.bytes - d->staged)
         e = staging_flush(d);
-    if (!e)
-        *out = d->staging.host + d->staged;
-    return e;
+    if (e)
+        return e;
+    *out = d->staging.host + d->staged;
+    return ERR_OK;
 }
 
 enum err span_write_end(struct device *d)
@@ -353,11 +356,10 @@ enum err span_upload(struct device *d, struct span to, uint64_t offset, const vo
 
 static enum err download_piece(struct device *d, struct span from, void *to)
 {
-    const struct span landing = span_slice(d->staging, 0, from.bytes);
-    stream_copy(d->transfer, from, landing);
+    stream_copy(d->transfer, from, span_slice(d->staging, 0, from.bytes));
     const enum err e = stream_run(d->transfer);
     if (!e)
-        memcpy(to, landing.host, from.bytes);
+        memcpy(to, d->staging.host, from.bytes);
     return e;
 }
 

@@ -109,7 +109,7 @@ static enum err collect_logits(struct trace *t, const struct decoder_pass *p)
         const uint32_t branch = (p->first_row + r) / t->steps, step = (p->first_row + r) % t->steps;
         for (uint32_t k = 0; k < c->codebooks; k++)
             memcpy(t->scores + (((uint64_t) branch * c->codebooks + k) * t->steps + step) * c->card,
-                   t->raw + (uint64_t) r * shape->logit_stride + k * shape->codebook_stride,
+                   t->raw + (uint64_t) r * shape->logit_stride + (uint64_t) k * shape->codebook_stride,
                    c->card * sizeof(float));
     }
     return e;

@@ -60,7 +60,7 @@ static struct matrix load_in_proj(struct decoder_loader *d, const char *name, ui
         return load_rows(&d->l, &(struct matrix_rows){ name, NULL, 3 * dim, first * dim, parts * dim, dim });
     float *all = load_floats(&d->l, name, 2, (const uint64_t[]){ 3ull * dim, dim });
     float *padded = take_zeros(d, (uint64_t) parts * d->shape.inner * dim);
-    for (uint64_t h = 0; padded && h < parts * heads; h++)
+    for (uint64_t h = 0; padded && h < (uint64_t) parts * heads; h++)
         memcpy(padded + h * d->shape.width * dim, all + ((uint64_t) first * dim + h * bare) * dim,
                (uint64_t) bare * dim * sizeof(*all));
     const struct matrix m = upload_floats(d, padded, parts * d->shape.inner, dim);
@@ -250,7 +250,7 @@ uint64_t decoder_weights_bytes(const struct lm_config *c, bool f16, uint32_t pos
                            matrix_bytes(2 * s.inner, c->dim, f16, false) +
                            2 * matrix_bytes(c->dim, s.inner, f16, false) +
                            matrix_bytes(c->hidden, c->dim, f16, false) +
-                           matrix_bytes(c->dim, c->hidden, f16, false) + 6 * c->dim * 4ull;
+                           matrix_bytes(c->dim, c->hidden, f16, false) + 24ull * c->dim;
     return layer * c->layers + matrix_bytes(s.logit_stride, c->dim, f16, false) +
            table_bytes(c, f16) * c->codebooks + (positions + 2ull) * c->dim * 4;
 }

@@ -22,7 +22,7 @@ static uint32_t token_count(const struct vit_config *c)
 // rows start at whole texels, of halves too.
 static uint32_t patch_stride(const struct vit_config *c)
 {
-    return (uint32_t) round_up(3 * c->patch * c->patch, 8);
+    return (uint32_t) round_up((uint64_t) 3 * c->patch * c->patch, 8);
 }
 
 static uint32_t hidden_stride(const struct vit_config *c)

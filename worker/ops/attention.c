@@ -52,7 +52,7 @@ static struct layout lay_out(const struct device *d, const struct attention *a)
     l.v_blocks = (blocks + l.v_lanes - 1) / l.v_lanes;
     l.qk_blocks = (uint32_t) round_up(blocks, l.lanes > l.rows ? l.lanes / l.rows : 1);
     l.query_padded = (uint32_t) round_up(a->queries, l.rows);
-    l.key_padded = (uint32_t) round_up(a->keys, round_up(l.lanes * l.keys, ATTENTION_TILE));
+    l.key_padded = (uint32_t) round_up(a->keys, round_up((uint64_t) l.lanes * l.keys, ATTENTION_TILE));
     const uint64_t heads = (uint64_t) a->batches * a->heads;
     l.k_from = heads * l.query_padded * l.qk_blocks;
     l.v_from = l.k_from + heads * l.key_padded * l.qk_blocks;

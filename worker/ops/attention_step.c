@@ -22,7 +22,7 @@ static uint32_t subgroups(const struct device_facts *f, uint32_t width, uint32_t
 {
     uint32_t n = wanted ? wanted : f->kind == DEVICE_CPU ? 1 : 8;
     while (n > 1 && (n * f->subgroup > f->max_group_invocations ||
-                     n * (width + 2) * sizeof(float) > f->max_shared))
+                     (uint64_t) n * (width + 2) * sizeof(float) > f->max_shared))
         n /= 2;
     return n;
 }
