@@ -33,7 +33,9 @@ static enum err find(struct tensor_source *self, const char *name, struct tensor
 
 static struct altered altered(const struct golden *g, enum pad_mode pad, bool f16)
 {
-    struct altered a = { .tensors = { .find = find }, .from = model_import_tensors(g->model), .f16 = f16 };
+    struct altered a = { .from = model_import_tensors(g->model), .f16 = f16 };
+    a.tensors = *a.from;
+    a.tensors.find = find;
     a.config = *a.from->config;
     a.config.codec.pad = pad;
     return a;

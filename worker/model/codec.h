@@ -34,8 +34,8 @@ struct codec_params {
     uint32_t chunk_columns; // time worked on at once; 0: CODEC_CHUNK_FLOATS decides
 };
 
-// What the largest activation of a chunk may hold: 16 MiB. Scratch is at most
-// four times that (a single column of a model may be larger; then it is that).
+// What the largest activation of a chunk may hold: 16 MiB. The scratch of a half
+// is at most five times that (unless a single column of a model is larger).
 #define CODEC_CHUNK_FLOATS (4u << 20)
 
 // Matrices keep the precision that the source has them in. ERR_INPUT when a

@@ -359,10 +359,73 @@ static void matches_the_formulas_at_odd_sizes(void **state)
         }
 }
 
+// A tensor source that has forgotten one name.
+struct forgetful {
+    struct tensor_source tensors; // first: find() gets a pointer to it
+    struct tensor_source *from;
+    const char *name;
+};
+
+static enum err find_most(struct tensor_source *self, const char *name, struct tensor_view *out)
+{
+    const struct forgetful *f = (struct forgetful *) self;
+    return strcmp(name, f->name) ? f->from->find(f->from, name, out) : ERR_MISSING;
+}
+
+static void does_not_open_without_all_its_tensors(void **state)
+{
+    static const char *const names[] = {
+        "codec.decoder.model.0.conv.bias",          "codec.decoder.model.1.lstm.weight_hh_l1",
+        "codec.decoder.model.4.block.3.conv.weight", "codec.decoder.model.12.convtr.weight",
+        "codec.encoder.model.15.conv.weight",       "codec.quantizer.3.embed",
+    };
+    struct ops_fixture *f = *state;
+    struct model_config m;
+    assert_int_equal(model_config_preset(&m, "tiny"), ERR_OK);
+    struct random_source *random;
+    assert_int_equal(random_source_create(&random, &m, 5, DTYPE_F32), ERR_OK);
+    struct tensor_source *source = random_source_tensors(random);
+    const uint64_t before = device_memory_used(f->device);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        struct forgetful part = { .tensors = *source, .from = source, .name = names[i] };
+        part.tensors.find = find_most;
+        const struct codec_params params = { .device = f->device, .source = &part.tensors,
+                                             .decode = true, .encode = true };
+        struct codec *c;
+        assert_int_equal(codec_open(&c, &params), ERR_INPUT);
+        assert_null(c);
+        assert_int_equal(device_memory_used(f->device), before);
+    }
+    random_source_destroy(&random);
+}
+
+static void does_not_open_without_room(void **state)
+{
+    (void) state;
+    struct model_config m;
+    assert_int_equal(model_config_preset(&m, "tiny"), ERR_OK);
+    struct random_source *random;
+    assert_int_equal(random_source_create(&random, &m, 5, DTYPE_F32), ERR_OK);
+    struct tensor_source *source = random_source_tensors(random);
+    for (uint64_t limit = 1 << 20; limit <= 16 << 20; limit *= 2) {
+        struct device *device;
+        const struct device_params tight = { .memory_limit = limit };
+        assert_int_equal(device_open(&device, &tight), ERR_OK);
+        struct codec *c;
+        const struct codec_params params = { .device = device, .source = source, .decode = true };
+        assert_int_equal(codec_open(&c, &params), ERR_DEVICE_MEM);
+        assert_null(c);
+        device_close(&device);
+    }
+    random_source_destroy(&random);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_the_formulas_at_odd_sizes),
+        cmocka_unit_test(does_not_open_without_all_its_tensors),
+        cmocka_unit_test(does_not_open_without_room),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }
