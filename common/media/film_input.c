@@ -15,7 +15,7 @@
 static const char allowed_formats[] =
     "mov,matroska,webm,mpegts,mpegtsraw,mpeg,mpegvideo,avi,flv,live_flv,kux,asf,asf_o,ogg,mxf,nut,"
     "gxf,wtv,rm,ivf,m4v,h264,hevc,obu,av1,dv,dirac,vc1,cavsvideo,yuv4mpegpipe,roq,bink,smk,nsv,"
-    "swf,lxf,mlv,nuv,pva,ty,r3d,gif,apng,fli";
+    "swf,lxf,mlv,nuv,pva,ty,r3d,fli";
 
 #define MAX_PIXELS ((int64_t) 16384 * 16384)
 

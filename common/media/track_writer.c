@@ -265,6 +265,7 @@ static enum err check_film(struct job *j)
         .lead = j->codec.lead,
         .samples = music_stream_samples(j->music),
         .exact = !music_codec_is_lossy(j->codec.name),
+        .language = j->d->language,
         .hooks = j->hooks,
     };
     struct written_music found;

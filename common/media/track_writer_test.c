@@ -386,22 +386,14 @@ static void wav_alone(void **state)
                        "cmp w.md5 f.md5");
 }
 
-// Copy a film and say in its container how it was mastered.
-static void add_mastering(const char *from, const char *to)
+// A picture's master display, as an HDR film's container tells it.
+static void add_mastering(AVStream *s)
 {
-    AVFormatContext *in = NULL, *out = NULL;
-    assert_int_equal(avformat_open_input(&in, fixture_path(from), NULL, NULL), 0);
-    assert_true(avformat_find_stream_info(in, NULL) >= 0);
-    avformat_alloc_output_context2(&out, NULL, NULL, fixture_path(to));
-    AVStream *s = avformat_new_stream(out, NULL);
-    avcodec_parameters_copy(s->codecpar, in->streams[0]->codecpar);
-    s->time_base = in->streams[0]->time_base;
     size_t bytes;
     AVMasteringDisplayMetadata *m = av_mastering_display_metadata_alloc();
-    m->has_luminance = 1;
+    m->has_luminance = m->has_primaries = 1;
     m->min_luminance = (AVRational){ 5, 10000 };
     m->max_luminance = (AVRational){ 1000, 1 };
-    m->has_primaries = 1;
     for (int i = 0; i < 3; i++)
         m->display_primaries[i][0] = m->display_primaries[i][1] = (AVRational){ i + 1, 10 };
     m->white_point[0] = m->white_point[1] = (AVRational){ 1, 3 };
@@ -411,18 +403,67 @@ static void add_mastering(const char *from, const char *to)
     l->MaxCLL = 1000;
     l->MaxFALL = 400;
     av_stream_add_side_data(s, AV_PKT_DATA_CONTENT_LIGHT_LEVEL, (uint8_t *) l, bytes);
+}
+
+// Ten bytes that nobody will decode, as a subtitle of bitmaps.
+static void write_bitmap(AVFormatContext *out, const AVStream *s, int64_t pts)
+{
+    AVPacket *p = av_packet_alloc();
+    assert_int_equal(av_new_packet(p, 10), 0);
+    memset(p->data, 0, 10);
+    p->stream_index = s->index;
+    p->pts = p->dts = pts;
+    p->duration = 500;
+    assert_int_equal(av_interleaved_write_frame(out, p), 0);
+    av_packet_free(&p);
+}
+
+// Copy a film's picture into a Matroska file, telling how it was mastered, with
+// bitmap subtitles beside it.
+static void make_disc(const char *from, const char *to)
+{
+    AVFormatContext *in = NULL, *out = NULL;
+    assert_int_equal(avformat_open_input(&in, fixture_path(from), NULL, NULL), 0);
+    assert_true(avformat_find_stream_info(in, NULL) >= 0);
+    avformat_alloc_output_context2(&out, NULL, "matroska", NULL);
+    AVStream *s = avformat_new_stream(out, NULL), *text = avformat_new_stream(out, NULL);
+    avcodec_parameters_copy(s->codecpar, in->streams[0]->codecpar);
+    s->codecpar->codec_tag = 0;
+    text->codecpar->codec_type = AVMEDIA_TYPE_SUBTITLE;
+    text->codecpar->codec_id = AV_CODEC_ID_HDMV_PGS_SUBTITLE;
+    add_mastering(s);
     assert_true(avio_open(&out->pb, fixture_path(to), AVIO_FLAG_WRITE) >= 0);
     assert_true(avformat_write_header(out, NULL) >= 0);
     AVPacket *p = av_packet_alloc();
+    write_bitmap(out, text, 100);
     while (av_read_frame(in, p) >= 0) {
         av_packet_rescale_ts(p, in->streams[0]->time_base, s->time_base);
         assert_int_equal(av_interleaved_write_frame(out, p), 0);
     }
+    write_bitmap(out, text, 2000);
     assert_int_equal(av_write_trailer(out), 0);
     av_packet_free(&p);
     avio_closep(&out->pb);
     avformat_free_context(out);
     avformat_close_input(&in);
+}
+
+static void discs(void **state)
+{
+    (void) state;
+    make_disc("plain.mp4", "disc.mkv");
+    static const char *const names[] = { "disc-out.mp4", "disc-out.mov", "disc-out.mkv" };
+    for (int i = 0; i < 3; i++) {
+        struct delivery_report report;
+        const struct delivery d = { .film = fixture_path(names[i]) };
+        write_film("disc.mkv", &d, chord, &report);
+        fixture_run(
+            "ffprobe -v error -show_streams %s > disc.txt && grep -q max_content=1000 disc.txt "
+            "&& grep -q max_luminance=1000 disc.txt && "
+            "test $(grep -c hdmv_pgs disc.txt) = %d", // only Matroska holds them
+            names[i], i == 2);
+    }
+    same_packets("disc.mkv", "s:0", "disc-out.mkv", "s:0");
 }
 
 static void kept_side_data(void **state)
@@ -434,18 +475,6 @@ static void kept_side_data(void **state)
     write_film("turned.mp4", &d, chord, &report); // written_check sees to the rotation
     const struct delivery mkv = { .film = fixture_path("turned-out.mkv") };
     assert_int_equal(try_film("turned.mp4", &mkv), ERR_INPUT);
-
-    fixture_run(FFMPEG "-i plain.mp4 -c copy hdr-in.mkv");
-    add_mastering("hdr-in.mkv", "hdr.mkv");
-    static const char *const names[] = { "hdr-out.mp4", "hdr-out.mov", "hdr-out.mkv" };
-    for (int i = 0; i < 3; i++) {
-        const struct delivery hdr = { .film = fixture_path(names[i]) };
-        write_film("hdr.mkv", &hdr, chord, &report);
-        fixture_run(
-            "ffprobe -v error -show_streams %s > hdr.txt && grep -q max_content=1000 hdr.txt "
-            "&& grep -q max_luminance=1000 hdr.txt",
-            names[i]);
-    }
 }
 
 static void covers_and_attachments(void **state)
@@ -582,6 +611,7 @@ int main(void)
         cmocka_unit_test(same_film_twice),
         cmocka_unit_test(wav_alone),
         cmocka_unit_test(kept_side_data),
+        cmocka_unit_test(discs),
         cmocka_unit_test(covers_and_attachments),
         cmocka_unit_test(awkward_films),
         cmocka_unit_test(refusals),

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/log.h"
 #include "common/media/decoded_music.h"
@@ -15,9 +16,10 @@
 static enum err differs(const struct written_film *w, const char *what, int64_t is,
                         int64_t should)
 {
-    log_error("%s: written wrongly: %s is %" PRId64 ", not %" PRId64 "; the file is not kept",
+    log_error("%s: not kept, it came out wrong: %s is %" PRId64 ", not %" PRId64
+              "; the film cannot be copied as it is, convert it first: ffmpeg -i FILM NEW.mkv",
               w->name, what, is, should);
-    return ERR_IO;
+    return ERR_INPUT;
 }
 
 static enum err check_film(const struct written_film *w, const struct film *is)
@@ -92,6 +94,15 @@ static void find_music(const struct film_input *in, struct written_music *music)
             music->track = i;
 }
 
+// MOV has its own list of languages.
+static void tell_lost_language(const struct written_film *w, const AVStream *music)
+{
+    const AVDictionaryEntry *e = av_dict_get(music->metadata, "language", NULL, 0);
+    if (w->language && strcmp(w->language, "und") != 0 &&
+        (!e || strcmp(e->value, w->language) != 0))
+        log_warn("%s: this container cannot say the language '%s'", w->name, w->language);
+}
+
 enum err written_check(const struct written_film *w, struct written_music *music)
 {
     *music = (struct written_music){ 0 };
@@ -106,6 +117,7 @@ enum err written_check(const struct written_film *w, struct written_music *music
         e = film_input_open(&in, w->path);
     if (!e) {
         find_music(&in, music);
+        tell_lost_language(w, in.demuxer->streams[music->track]);
         e = check_track(w, &in, music);
     }
     film_input_close(&in);

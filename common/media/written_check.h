@@ -18,6 +18,7 @@ struct written_film {
     enum film_audio audio;
     uint64_t lead, samples; // silence before the music, and the music
     bool exact;             // decoding gives just so many; lossy coders pad
+    const char *language;   // asked for; NULL: any
     const struct media_hooks *hooks;
 };
 
@@ -26,5 +27,6 @@ struct written_music {
     uint32_t track, streams; // as a reader counts them: covers and chapters may stand elsewhere
 };
 
-// ERR_IO when anything is not as it should be; logs what.
+// ERR_INPUT when anything is not as it should be: a film that cannot be copied as
+// it is; logs what.
 ERR_CHECKED enum err written_check(const struct written_film *w, struct written_music *music);
