@@ -11,17 +11,16 @@ static double sigmoid(double x)
 
 // One layer over `steps` moments of one sequence. w [4 H][H]; gates and y
 // [steps][..].
-static void reference(double *y, const float *w, const float *gates, uint32_t hidden,
-                      uint32_t steps)
+static void reference(double *y, const float *w, const float *gates, size_t hidden, size_t steps)
 {
     double *h = calloc(3 * hidden, sizeof(*h)), *next = h + hidden, *c = h + 2 * hidden;
-    for (uint32_t t = 0; t < steps; t++) {
-        for (uint32_t u = 0; u < hidden; u++) {
+    for (size_t t = 0; t < steps; t++) {
+        for (size_t u = 0; u < hidden; u++) {
             double g[4];
-            for (uint32_t i = 0; i < 4; i++) {
-                const size_t row = (size_t) i * hidden + u;
-                g[i] = (double) gates[t * 4 * hidden + row];
-                for (uint32_t k = 0; k < hidden; k++)
+            for (size_t i = 0; i < 4; i++) {
+                const size_t row = i * hidden + u;
+                g[i] = (double) gates[4 * t * hidden + row];
+                for (size_t k = 0; k < hidden; k++)
                     g[i] += (double) w[row * hidden + k] * h[k];
             }
             c[u] = sigmoid(g[1]) * c[u] + sigmoid(g[0]) * tanh(g[2]);
@@ -63,27 +62,26 @@ static void layer_init(struct ops_fixture *f, struct layer *l, uint32_t hidden, 
 // is added to where `add` says so.
 static void check(struct ops_fixture *f, const struct layer *l, uint32_t sequences, bool add)
 {
-    enum { LONGEST = 6 };
-    const size_t row = l->hidden, n = sequences * LONGEST * row;
+    const size_t longest = 6, row = l->hidden, n = sequences * longest * row;
     float *gates = noise_array(f, 4 * n, 3), *before = noise_array(f, n, 1);
     double *want = calloc(n, sizeof(*want));
     for (size_t i = 0; i < n; i++)
         want[i] = (double) before[i];
-    double *h = calloc(LONGEST * row, sizeof(*h));
+    double *h = calloc(longest * row, sizeof(*h));
     for (uint32_t b = 0; b < sequences; b++) {
-        const uint32_t steps = LONGEST - b;
-        reference(h, l->w, gates + b * LONGEST * 4 * row, l->hidden, steps);
+        const uint32_t steps = (uint32_t) longest - b;
+        reference(h, l->w, gates + b * longest * 4 * row, l->hidden, steps);
         for (size_t i = 0; i < steps * row; i++)
-            want[b * LONGEST * row + i] = h[i] + (add ? want[b * LONGEST * row + i] : 0);
+            want[b * longest * row + i] = h[i] + (add ? want[b * longest * row + i] : 0);
     }
     assert_int_equal(lstm_state_clear(f->device, &l->state), ERR_OK);
     const struct span g = span_of_floats(f, gates, 4 * n), y = span_of_floats(f, before, n);
-    for (uint32_t t = 0; t < LONGEST; t++) {
+    for (uint32_t t = 0; t < longest; t++) {
         struct lstm_step step = { .w = &l->weights, .state = &l->state, .gates = g, .y = y,
                                   .sequences = sequences, .turn = t, .add = add };
         for (uint32_t b = 0; b < sequences; b++) {
-            step.gates_row[b] = t < LONGEST - b ? b * LONGEST + t : LSTM_NO_ROW;
-            step.y_row[b] = b * LONGEST + t;
+            step.gates_row[b] = t < longest - b ? (uint32_t) (b * longest) + t : LSTM_NO_ROW;
+            step.y_row[b] = (uint32_t) (b * longest) + t;
         }
         op_lstm_step(f->stream, &step);
     }

@@ -96,8 +96,8 @@ static void of_equals_the_first(void **state)
 {
     struct ops_fixture *f = *state;
     struct search h = { .rows = 1, .width = 5, .bins = 300, .x = noise_array(f, 5, 1),
-                        .embed = noise_array(f, 300 * 5, 1) };
-    for (uint32_t c = 37; c < 300; c += 1 + c % 7) // in other lanes, and again in the same
+                        .embed = noise_array(f, (size_t) 300 * 5, 1) };
+    for (size_t c = 37; c < 300; c += 1 + c % 7) // in other lanes, and again in the same
         memcpy(h.embed + c * 5, h.x, 5 * sizeof(float));
     run(f, &h);
     assert_int_equal(h.found[0].code, 37);
