@@ -85,6 +85,7 @@ declare -A built=()
 # A small quarantine: with the usual one lavapipe's large command buffers cost
 # a fresh mapping each, and the suite four times as long.
 export ASAN_OPTIONS=strict_string_checks=1:quarantine_size_mb=8
+export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
 # Mesa and FFmpeg are not built with ThreadSanitizer: it cannot see their locks.
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:second_deadlock_stack=1
