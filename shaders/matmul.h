@@ -9,6 +9,7 @@ struct matmul_push {
     uint cols;            // N
     uint depth;           // K
     uint depth_blocks;    // 16-byte blocks of K in a packed row
+    uint tile_blocks;     // and with the padding after them: how far apart tiles are
     uint x_offset;        // in elements, likewise below
     uint x_stride;
     uint y_offset;
@@ -19,7 +20,7 @@ struct matmul_push {
     uint flags;           // MATMUL_*
     float scale;          // of the sums, where weights are f16
 };
-STATIC_SIZE(matmul_push, 52)
+STATIC_SIZE(matmul_push, 56)
 
 #define MATMUL_BIAS 1
 #define MATMUL_RESIDUAL 2

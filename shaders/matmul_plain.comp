@@ -38,7 +38,7 @@ void main()
     if (n >= p.cols || m >= p.rows)
         return;
     const uint row = p.x_offset + m * p.x_stride;
-    uint tile = (n / 8) * p.depth_blocks * 8 + n % 8;
+    uint tile = (n / 8) * p.tile_blocks * 8 + n % 8;
     float sum = 0.0;
     for (uint b = 0; b < p.depth_blocks; b++, tile += 8) {
         const uvec4 v = w[tile];

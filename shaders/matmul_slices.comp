@@ -67,7 +67,7 @@ void main()
     const uint first_row = gl_WorkGroupID.y * MR;
     const uint slice_blocks = matmul_slice_chunks(p.depth) * (MATMUL_DEPTH / E);
     const uint end = min((slice + 1) * slice_blocks, p.depth_blocks);
-    const uint tile = gl_WorkGroupID.x * p.depth_blocks;
+    const uint tile = gl_WorkGroupID.x * p.tile_blocks;
 
     float sums[MR];
     uint rows[MR];

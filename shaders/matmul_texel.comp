@@ -205,7 +205,7 @@ void main()
         x_at[m] = (p.x_offset + min(first_row + m, p.rows - 1) * p.x_stride) / 4 + lane % 4;
     [[unroll]] for (uint n = 0; n < NR; n++) {
         const uint col = min(first_col + n * lanes + lane, (p.cols - 1) | 7);
-        w_at[n] = col / 8 * p.depth_blocks * 8 + col % 8;
+        w_at[n] = col / 8 * p.tile_blocks * 8 + col % 8;
     }
     [[unroll]] for (uint i = 0; i < MR * NR; i++)
         sums[i] = 0.0;

@@ -66,7 +66,7 @@ void load_w(uint first_col, uint chunk)
         const uint c = i / (TILE * CHUNK_BLOCKS) * TILE + i % TILE;
         const uint b = i / TILE % CHUNK_BLOCKS;
         const uint tile = min((first_col + c) / TILE, tiles - 1);
-        const uvec4 v = w[(tile * p.depth_blocks + chunk * CHUNK_BLOCKS + b) * TILE + c % TILE];
+        const uvec4 v = w[(tile * p.tile_blocks + chunk * CHUNK_BLOCKS + b) * TILE + c % TILE];
         [[unroll]] for (uint j = 0; j < 4; j++) {
 #ifdef VARIANT_f16
             const vec2 h = unpackHalf2x16(v[j]);

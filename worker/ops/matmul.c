@@ -31,6 +31,8 @@ static const struct kernel texel_kernels[2][2] = { // [loose][f16]
     { KERNEL(matmul_texel_f32_loose, 7, true), KERNEL(matmul_texel_f16_loose, 7, true) },
 };
 
+const char *const matmul_cols_choice[2] = { "matmul-cols-f32", "matmul-cols-f16" };
+
 static uint32_t groups_of(uint32_t n, uint32_t size)
 {
     return (n + size - 1) / size;
@@ -46,6 +48,7 @@ static struct matmul_push push_for(const struct matmul *m)
         .cols = w->rows,
         .depth = w->cols,
         .depth_blocks = matrix_depth_blocks(w->cols, w->f16),
+        .tile_blocks = matrix_tile_blocks(w->cols, w->f16),
         .x_offset = m->x_offset,
         .x_stride = m->x_stride ? m->x_stride : w->cols,
         .y_offset = m->y_offset,
@@ -95,18 +98,35 @@ static uint32_t cheapest(uint32_t n, const uint32_t *sizes, const double *cost, 
     return best;
 }
 
+// The most columns for a lane: a processor with few registers may do better with
+// fewer. The sums' bits are the same whatever is chosen.
+static uint32_t most_cols(struct stream *s, bool f16)
+{
+    uint32_t most;
+    return device_choice(stream_device(s), matmul_cols_choice[f16], &most) ? most : MATMUL_FEW_COLS;
+}
+
+static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t rows)
+{
+    static const uint32_t sizes[] = { 8, 6, 4, 3, 2, 1 };
+    static const double costs[2][6] = { // [f16]: what unpacks wants more to do with it
+        { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
+    };
+    const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
+    const uint32_t most = most_cols(s, m->w->f16);
+    size_t first = 0;
+    while (sizes[first] > most)
+        first++;
+    // Fewer rows leave room for a full set of columns.
+    return cheapest(groups, sizes + first, costs[m->w->f16 || rows < 8] + first, 6 - first);
+}
+
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
     static const uint32_t row_sizes[] = { 8, 4, 2, 1 };
     static const double row_costs[] = { 1.0, 1.15, 1.7, 2.6 };
-    static const uint32_t col_sizes[] = { 4, 3, 2, 1 };
-    static const double col_costs[2][4] = { // [f16]: what unpacks wants more to do with it
-        { 1.12, 1.0, 1.15, 1.6 }, { 1.0, 1.03, 1.2, 1.75 },
-    };
-    const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
     uint32_t rows = cheapest(m->rows, row_sizes, row_costs, 4);
-    // Fewer rows leave room for a full set of columns.
-    const uint32_t cols = rows < 8 && groups >= 4 ? 4 : cheapest(groups, col_sizes, col_costs[m->w->f16], 4);
+    const uint32_t cols = choose_cols(s, m, rows);
     while (rows * cols % 4) // the shader turns its sums by fours
         rows *= 2;
     return (struct matmul_choice){ MATMUL_TEXEL, rows, cols };

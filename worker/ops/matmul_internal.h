@@ -17,8 +17,17 @@ struct matmul_choice {
     uint32_t rows, cols; // MR and NR, or TM and TN, of the shader; 0 where it has none
 };
 
+// What MATMUL_TEXEL's most columns for a lane are remembered as, [f16]; while
+// nobody has measured, it is the smaller number.
+extern const char *const matmul_cols_choice[2];
+#define MATMUL_FEW_COLS 4
+#define MATMUL_MANY_COLS(f16) ((f16) ? 8u : 6u)
+
 // 16-byte blocks of K in a packed row.
 uint32_t matrix_depth_blocks(uint32_t cols, bool f16);
+
+// And with the padding after them.
+uint32_t matrix_tile_blocks(uint32_t cols, bool f16);
 
 // Does MATMUL_TEXEL take this one? Every other form takes anything.
 bool matmul_fits_texel(struct stream *s, const struct matmul *m);

@@ -23,9 +23,16 @@ uint32_t matrix_depth_blocks(uint32_t cols, bool f16)
     return (uint32_t) round_up(cols, MATMUL_DEPTH) / block_elements(f16);
 }
 
+// Odd, so that neighbouring tiles, which are read side by side, do not all fall
+// into the same few sets of a cache.
+uint32_t matrix_tile_blocks(uint32_t cols, bool f16)
+{
+    return matrix_depth_blocks(cols, f16) | 1;
+}
+
 static uint64_t packed_bytes(uint32_t rows, uint32_t cols, bool f16)
 {
-    return round_up(rows, TILE_ROWS) * matrix_depth_blocks(cols, f16) * 16;
+    return round_up(rows, TILE_ROWS) * matrix_tile_blocks(cols, f16) * 16;
 }
 
 // A whole number of texels: the kernels read the bias four at a time.
@@ -174,7 +181,7 @@ static void pack_tile(uint8_t *to, const struct matrix_source *from, uint32_t ro
     for (uint32_t r = 0; r < rows; r++)
         sources[r] = source_row(from, row + r);
     if (rows < TILE_ROWS || m->cols % MATMUL_DEPTH)
-        memset(to, 0, (size_t) matrix_depth_blocks(m->cols, m->f16) * TILE_ROWS * 16);
+        memset(to, 0, (size_t) matrix_tile_blocks(m->cols, m->f16) * TILE_ROWS * 16);
     for (uint32_t k = 0; k < m->cols; k += elements) {
         const uint32_t n = m->cols - k < elements ? m->cols - k : elements;
         const size_t skip = (size_t) k * (from->f16 ? 2 : 4);
@@ -206,7 +213,7 @@ enum err matrix_load(struct matrix *out, struct device *d, struct arena *a,
     enum err e = arena_alloc_texels(a, packed_bytes(rows, cols, f16), &out->span);
     if (!e && from->bias)
         e = load_bias(out, d, a, from->bias);
-    const uint64_t tile = 16ull * TILE_ROWS * matrix_depth_blocks(cols, f16);
+    const uint64_t tile = 16ull * TILE_ROWS * matrix_tile_blocks(cols, f16);
     for (uint32_t row = 0; !e && row < rows; row += TILE_ROWS) {
         void *to;
         e = span_write_begin(d, out->span, row / TILE_ROWS * tile, tile, &to);

@@ -1,14 +1,18 @@
-// matmul_tune: a short race between the form for CPUs and those for GPUs.
+// matmul_tune: short races, between the form for CPUs and those for GPUs, then
+// between few and many columns for a lane of the former.
 #include <stdlib.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "worker/ops/matmul_internal.h"
 
-// A projection of the decoder at two rows: what most of the time goes to.
+// A projection of the decoder at two rows, what most of the time goes to, and
+// eight segments side by side.
 #define ROWS 2u
+#define MANY_ROWS 16u
 #define SIDE 1024u
 #define TRIES 5
+#define TURNS 4
 // The form that is not usual for the kind of device must win clearly, so that
 // two runs without a cache do not come to different choices.
 #define CLEARLY 2.0
@@ -27,7 +31,7 @@ static void race_finish(struct race *r)
     arena_destroy(&r->arena);
 }
 
-static enum err race_prepare(struct race *r)
+static enum err race_prepare(struct race *r, bool f16)
 {
     float *zeros = calloc((size_t) SIDE * SIDE, sizeof(*zeros));
     if (!zeros)
@@ -37,24 +41,28 @@ static enum err race_prepare(struct race *r)
         e = stream_create(&r->stream, r->device);
     if (!e)
         e = matrix_load(&r->w, r->device, r->arena,
-                        &(struct matrix_source){ .data = zeros, .row_stride = SIDE }, SIDE, SIDE, true);
+                        &(struct matrix_source){ .data = zeros, .row_stride = SIDE }, SIDE, SIDE, f16);
     if (!e)
-        e = arena_alloc_texels(r->arena, 4ull * ROWS * SIDE, &r->x);
+        e = arena_alloc_texels(r->arena, 4ull * MANY_ROWS * SIDE, &r->x);
     if (!e)
         e = span_zero(r->device, r->x);
     if (!e)
-        e = arena_alloc_texels(r->arena, 4ull * ROWS * SIDE, &r->y);
+        e = arena_alloc_texels(r->arena, 4ull * MANY_ROWS * SIDE, &r->y);
     free(zeros);
     return e;
 }
 
-// The shortest of a few runs, after one that warms up.
-static enum err seconds_of(struct race *r, struct matmul_choice c, double *out)
+static bool fits_texel(const struct race *r)
+{
+    return matmul_fits_texel(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = ROWS });
+}
+
+// The shortest of a few runs, after one that warms up; *out is lowered to it.
+static enum err seconds_of(struct race *r, struct matmul_choice c, uint32_t rows, double *out)
 {
     stream_reset(r->stream);
     stream_label(r->stream, "measuring matmul");
-    matmul_record(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = ROWS }, c);
-    *out = 1e30;
+    matmul_record(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = rows }, c);
     for (int i = 0; i <= TRIES; i++) {
         const double start = clock_seconds();
         enum err e = stream_submit(r->stream, 1);
@@ -69,15 +77,15 @@ static enum err seconds_of(struct race *r, struct matmul_choice c, double *out)
     return ERR_OK;
 }
 
-static enum err race_run(struct race *r)
+static enum err race_forms(struct race *r)
 {
     const bool cpu = device_facts(r->device)->kind == DEVICE_CPU;
-    double texel = 1e30, sliced;
+    double texel = 1e30, sliced = 1e30;
     enum err e = ERR_OK;
-    if (matmul_fits_texel(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = ROWS }))
-        e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, ROWS, 4 }, &texel);
+    if (fits_texel(r))
+        e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, ROWS, 4 }, ROWS, &texel);
     if (!e)
-        e = seconds_of(r, (struct matmul_choice){ MATMUL_SLICED, ROWS, 0 }, &sliced);
+        e = seconds_of(r, (struct matmul_choice){ MATMUL_SLICED, ROWS, 0 }, ROWS, &sliced);
     if (e)
         return e;
     const bool choose_texel = cpu ? texel < sliced * CLEARLY : texel * CLEARLY < sliced;
@@ -86,15 +94,43 @@ static enum err race_run(struct race *r)
     return ERR_OK;
 }
 
+static enum err race_cols(struct race *r)
+{
+    const bool f16 = r->w.f16;
+    const uint32_t few = MATMUL_FEW_COLS, many = MATMUL_MANY_COLS(f16);
+    double with_few = 1e30, with_many = 1e30;
+    enum err e = ERR_OK;
+    for (int turn = 0; !e && turn < TURNS; turn++) { // in turns: a clock that rises favours the last
+        e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, 8, few }, MANY_ROWS, &with_few);
+        if (!e)
+            e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, 8, many }, MANY_ROWS, &with_many);
+    }
+    if (e)
+        return e;
+    device_choose_form(r->device, matmul_cols_choice[f16], with_many < with_few ? many : few);
+    log_debug("matmul: %u columns %.0f us, %u columns %.0f us", few, with_few * 1e6, many, with_many * 1e6);
+    return ERR_OK;
+}
+
+static enum err tune(struct device *d, bool f16, enum err (*race)(struct race *r))
+{
+    struct race r = { .device = d };
+    enum err e = race_prepare(&r, f16);
+    if (!e)
+        e = race(&r);
+    race_finish(&r);
+    return e;
+}
+
 enum err matmul_tune(struct device *d)
 {
     uint32_t known;
-    if (device_choice(d, "matmul", &known))
-        return ERR_OK;
-    struct race r = { .device = d };
-    enum err e = race_prepare(&r);
-    if (!e)
-        e = race_run(&r);
-    race_finish(&r);
+    enum err e = ERR_OK;
+    if (!device_choice(d, "matmul", &known))
+        e = tune(d, true, race_forms);
+    const bool texel = device_choice(d, "matmul", &known) && known == MATMUL_TEXEL;
+    for (int f16 = 0; !e && texel && f16 < 2; f16++)
+        if (!device_choice(d, matmul_cols_choice[f16], &known))
+            e = tune(d, f16, race_cols);
     return e;
 }
