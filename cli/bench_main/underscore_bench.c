@@ -12,13 +12,14 @@
 
 static const char help[] =
     "usage: underscore-bench [--preset tiny|small|large] [--f32] [--device WHICH] [--memory MiB]\n"
-    "                        [--cache-dir DIR] [--quick] [--json] [--validate]\n\n"
+    "                        [--cache-dir DIR] [--quick] [--kernels] [--json] [--validate]\n\n"
     "Times every stage of a random model (small, f16) on a Vulkan device beside the floor\n"
-    "measured in the same run: bytes read and multiply-adds a second.\n";
+    "measured in the same run: bytes read and multiply-adds a second. --kernels lists what\n"
+    "each stage's kernels take; the stages are then slower than they are without.\n";
 
 struct settings {
     const char *preset;
-    bool f32, quick, json;
+    bool f32, quick, kernels, json;
     struct device_params device;
 };
 
@@ -33,6 +34,8 @@ static enum err parse(struct settings *s, int argc, char **argv)
             s->quick = true;
         } else if (!strcmp(argv[i], "--json")) {
             s->json = true;
+        } else if (!strcmp(argv[i], "--kernels")) {
+            s->kernels = true;
         } else if (!strcmp(argv[i], "--validate")) {
             s->device.validation = true;
         } else if (!strcmp(argv[i], "--preset") && value) {
@@ -71,7 +74,8 @@ static enum err run(const struct settings *s)
         e = device_open(&device, &s->device);
     if (!e)
         e = bench_run(&result, &(struct bench_params){
-            .device = device, .tensors = random_source_tensors(source), .quick = s->quick, .say = say });
+            .device = device, .tensors = random_source_tensors(source), .quick = s->quick,
+            .kernels = s->kernels, .say = say });
     if (!e) {
         char model[64];
         snprintf(model, sizeof(model), "%s, random, %s", s->preset, s->f32 ? "f32" : "f16");

@@ -18,7 +18,9 @@ struct bench_operation {
 struct bench_result {
     struct bench_floor floor;
     struct bench_operation matvec_f32, matvec_f16, gemm_f32, gemm_f16; // 4096x1024, batch 2; 577x1024x4096
-    double kernels_s; // from nothing to every stage's kernels compiled and weights loaded
+    // What the kernels of a guided segment add to the first run of each stage:
+    // compiled, or taken from the driver's cache. The choice between forms included.
+    double kernels_s;
     double visual_load_s, decoder_load_s, codec_load_s;
     double frame_s, frame_flops;            // visual encoder, one frame
     uint32_t rows[BENCH_BATCHES];           // rows of a decoder step: two for a guided segment
@@ -36,6 +38,7 @@ struct bench_params {
     struct device *device;
     struct tensor_source *tensors;
     bool quick;                          // batches of 2 and 16 rows only, fewer repetitions
+    bool kernels;                        // print each stage's kernels; the stages are slower for it
     void (*say)(void *user, const char *stage); // told what is measured next; may be NULL
     void *user;
 };

@@ -546,6 +546,7 @@ void device_close(struct device **dp)
         stream_destroy(&d->transfer);
         arena_destroy(&d->staging_arena);
         pipeline_cache_close(d);
+        profile_end(d);
         vkDestroyDevice(d->handle, NULL);
     }
     if (d->messenger) {

@@ -4,6 +4,7 @@
 #include <vulkan/vulkan.h>
 
 #include "worker/engine/choice.h"
+#include "worker/engine/profile.h"
 #include "worker/engine/stream.h"
 
 struct pipeline {
@@ -43,6 +44,8 @@ struct device {
     struct choice choices[CHOICE_MOST];
     uint32_t choice_count;
 
+    struct profile *profile; // NULL: dispatches are not timed
+
     // Staging: made at the first upload to memory that is not mapped. Uploads
     // wait in it, as copies recorded in `transfer`, until somebody could see
     // the difference: staging_flush().
@@ -76,3 +79,11 @@ void pipeline_cache_close(struct device *d);
 
 // Read what earlier runs chose.
 void choices_load(struct device *d);
+
+// A dispatch that stands between two timestamps, and one run of it.
+struct timed {
+    const struct kernel *kernel;
+    double flops;
+};
+void profile_add(struct device *d, const char *label, const struct timed *t, uint64_t from, uint64_t to);
+void profile_end(struct device *d);

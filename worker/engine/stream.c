@@ -18,6 +18,8 @@ static const double flops_per_submission[] = {
 };
 #define DISPATCHES_PER_SUBMISSION 4096
 
+#define TIMED_MOST 8192 // dispatches of a recording that are timed, when any are
+
 struct stream {
     struct device *device;
     const char *label;
@@ -34,6 +36,10 @@ struct stream {
     double flops;        // in the open buffer
     uint32_t dispatches; // likewise
     uint32_t length;
+    // Where the device keeps a profile: a pair of timestamps a dispatch.
+    VkQueryPool times;
+    struct timed *timed;
+    uint32_t timed_count;
 };
 
 enum err stream_create(struct stream **out, struct device *d)
@@ -69,8 +75,10 @@ void stream_destroy(struct stream **sp)
     vkDeviceWaitIdle(d);
     for (uint32_t i = 0; i < s->pool_count; i++)
         vkDestroyDescriptorPool(d, s->pools[i], NULL);
+    vkDestroyQueryPool(d, s->times, NULL);
     vkDestroyFence(d, s->fence, NULL);
     vkDestroyCommandPool(d, s->commands, NULL);
+    free(s->timed);
     free(s->pools);
     free(s->buffers);
     free(s);
@@ -88,6 +96,7 @@ void stream_reset(struct stream *s)
     s->pools_used = 0;
     s->sets_used = 0;
     s->length = 0;
+    s->timed_count = 0;
     s->open = s->together = s->barrier_due = false;
     s->failed = ERR_OK;
 }
@@ -315,6 +324,52 @@ static bool write_set(struct stream *s, VkDescriptorSet set, const struct kernel
     return true;
 }
 
+static bool make_times(struct stream *s)
+{
+    const VkQueryPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+        .queryType = VK_QUERY_TYPE_TIMESTAMP,
+        .queryCount = 2 * TIMED_MOST,
+    };
+    s->timed = calloc(TIMED_MOST, sizeof(*s->timed));
+    if (!s->timed) {
+        stream_fail(s, ERR_NOMEM);
+        return false;
+    }
+    const VkResult r = vkCreateQueryPool(s->device->handle, &info, NULL, &s->times);
+    if (r)
+        fail_vk(s, "vkCreateQueryPool", r);
+    return !r;
+}
+
+// Is the dispatch that comes next to be timed? Then its first timestamp is recorded.
+static bool time_from(struct stream *s, const struct kernel *k, double flops)
+{
+    if (!s->device->profile || s->timed_count == TIMED_MOST || (!s->times && !make_times(s)))
+        return false;
+    s->timed[s->timed_count] = (struct timed){ k, flops };
+    vkCmdResetQueryPool(current(s), s->times, 2 * s->timed_count, 2);
+    vkCmdWriteTimestamp(current(s), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->times, 2 * s->timed_count);
+    return true;
+}
+
+static void time_to(struct stream *s)
+{
+    vkCmdWriteTimestamp(current(s), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->times, 2 * s->timed_count + 1);
+    s->timed_count++;
+}
+
+static void add_times(struct stream *s)
+{
+    for (uint32_t i = 0; i < s->timed_count; i++) {
+        uint64_t at[2];
+        const VkResult r = vkGetQueryPoolResults(s->device->handle, s->times, 2 * i, 2, sizeof(at), at,
+                                                 sizeof(*at), VK_QUERY_RESULT_64_BIT);
+        if (!r)
+            profile_add(s->device, s->label, &s->timed[i], at[0], at[1]);
+    }
+}
+
 void stream_dispatch(struct stream *s, const struct kernel *k, const struct dispatch *d)
 {
     if (s->failed || !d->groups[0] || !d->groups[1] || !d->groups[2])
@@ -346,7 +401,10 @@ void stream_dispatch(struct stream *s, const struct kernel *k, const struct disp
     vkCmdBindDescriptorSets(c, VK_PIPELINE_BIND_POINT_COMPUTE, p->layout, 0, 1, &set, 0, NULL);
     if (k->push_bytes)
         vkCmdPushConstants(c, p->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, k->push_bytes, d->push);
+    const bool timed = time_from(s, k, d->flops);
     vkCmdDispatch(c, d->groups[0], d->groups[1], d->groups[2]);
+    if (timed)
+        time_to(s);
 }
 
 void stream_copy(struct stream *s, struct span from, struct span to)
@@ -408,6 +466,8 @@ enum err stream_wait(struct stream *s)
         r = vkResetFences(s->device->handle, 1, &s->fence);
     if (r)
         fail_vk(s, "waiting", r);
+    else
+        add_times(s);
     return s->failed;
 }
 
