@@ -189,11 +189,12 @@ enum err verb_score(int argc, char **argv)
     delivery_table(&v.delivery, delivery);
     const struct option_spec *const tables[] = { delivery, plan, model, own, talk };
     const struct verb_page page = {
-        .usage = "underscore score FILM -o OUT --model FILE [OPTIONS]",
+        .usage = "underscore score FILM -o OUT [OPTIONS]",
         .summary = "Watch a film, compose its music and deliver the film with the music as a further track.\n"
                    "The picture is not encoded again. The same film, model, settings, seed and device give\n"
                    "the same music.",
-        .examples = "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
+        .examples = "  underscore score film.mp4 -o scored.mp4\n"
+                    "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
                     "  underscore score film.mkv -o scored.mkv --seed 7 --loudness -23 --report report.json\n"
                     "  underscore score film.mov --wav music.wav --max-cue 1:30\n"
                     "  underscore score film.mp4 -o scored.mp4 --resume     after a Ctrl-C",
