@@ -383,3 +383,21 @@ enum err track_writer_run(const struct film *film, const struct delivery *d,
     free(j.temporary);
     return e;
 }
+
+enum err track_writer_listen(struct music_stream **out, const struct film *film,
+                             struct pcm_source *music, const struct delivery_report *report,
+                             const struct media_hooks *hooks)
+{
+    const struct music_level level = {
+        .gain_db = report->gain_db,
+        .limited = report->limiter_db > 0,
+        .ceiling_dbtp = report->ceiling_dbtp,
+    };
+    enum err e =
+        music_stream_create(out, music, film_samples(film, DELIVERY_SAMPLE_RATE), hooks);
+    if (!e)
+        e = music_stream_start(*out, &level);
+    if (e)
+        music_stream_destroy(out);
+    return e;
+}

@@ -78,3 +78,11 @@ ERR_CHECKED enum err track_writer_check(const struct film *film, const struct de
 ERR_CHECKED enum err track_writer_run(const struct film *film, const struct delivery *d,
                                       struct pcm_source *music, const struct media_hooks *hooks,
                                       struct delivery_report *report);
+
+// The music once more as `report` says that it was delivered, before any coding: *out is at
+// its first sample. `music` and `hooks` must outlive it. Errors as music_stream_start().
+struct music_stream;
+ERR_CHECKED enum err track_writer_listen(struct music_stream **out, const struct film *film,
+                                         struct pcm_source *music,
+                                         const struct delivery_report *report,
+                                         const struct media_hooks *hooks);
