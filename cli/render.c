@@ -87,7 +87,9 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
         work_dir_remove(parts);
     }
     if (!e)
-        e = report_write(report_make(p, &film, &model, NULL, NULL, &finished), &v->delivery, &v->talk);
+        e = report_write(&(struct job_story){ .plan = p, .film = &film, .model = &model,
+                                              .finished = &finished },
+                         &v->delivery, &v->talk);
     finish_result_release(&finished);
     free(plan_path);
     free(parts);

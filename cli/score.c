@@ -128,9 +128,16 @@ static void print_summary(const struct score *s)
 static enum err report(const struct score *s)
 {
     const struct score_verb *v = s->v;
-    const enum err e = report_write(
-        report_make(s->plan, &s->film, &s->model, &v->model, &s->composed, &s->finished), &v->delivery,
-        &v->talk);
+    const struct job_story story = {
+        .plan = s->plan,
+        .film = &s->film,
+        .model = &s->model,
+        .options = &v->model,
+        .composed = &s->composed,
+        .finished = &s->finished,
+        .took_s = s->composed.segments_there ? 0 : clock_seconds() - s->started,
+    };
+    const enum err e = report_write(&story, &v->delivery, &v->talk);
     if (!e && !v->talk.json && !v->talk.quiet)
         print_summary(s);
     return e;

@@ -117,6 +117,8 @@ void delivery_table(struct delivery_options *d, struct option_spec *specs)
           .help = "of the music track, ISO 639-2 (zxx: no words)" },
         { .name = "report", .kind = OPTION_STRING, .target = &d->report, .value = "FILE.json",
           .help = "all that is needed to make the same music again, and all that was measured" },
+        { .name = "report-html", .kind = OPTION_STRING, .target = &d->page, .value = "FILE.html",
+          .help = "a page to look at: the film with its music, the cues, what was measured" },
         { .name = "overwrite", .letter = 'y', .kind = OPTION_FLAG, .target = &d->overwrite,
           .help = "replace outputs that exist" },
     };

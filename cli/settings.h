@@ -37,7 +37,7 @@ struct model_options {
 
 // What is delivered.
 struct delivery_options {
-    const char *output, *wav, *report;
+    const char *output, *wav, *report, *page;
     const char *loudness; // "-14", "none"
     int audio;            // enum film_audio
     double ceiling;

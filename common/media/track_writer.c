@@ -317,6 +317,7 @@ static void fill_report(struct job *j)
     r->limiter_db = m->reduction_db;
     r->ceiling_dbtp = m->level.limited ? m->level.ceiling_dbtp : j->target.ceiling_dbtp;
     r->samples = music_stream_samples(j->music);
+    r->lead_s = (double) j->codec.lead / DELIVERY_SAMPLE_RATE;
     av_strlcpy(r->codec, in_film ? j->codec.name : "pcm_s24le", sizeof(r->codec));
     av_strlcpy(r->container, in_film ? find_container(j->d->film)->muxer : "wav",
                sizeof(r->container));

@@ -63,6 +63,7 @@ struct delivery_report {
     char container[DELIVERY_NAME_BYTES]; // "mp4", "mov", "matroska"; "wav" without a film
     uint32_t track;                      // stream index of the music in the film
     uint32_t streams;                    // in the film written
+    double lead_s;                       // of silence before the music, in the film
 };
 
 // Everything that can be refused before there is any music: the names, the
