@@ -99,11 +99,13 @@ static enum err write_film(const struct page *p)
 static void write_clip(const struct page *p)
 {
     const struct media_bytes *clip = &p->story->finished->clip;
-    fputs("<audio id=\"music\" controls src=\"data:" MUSIC_CLIP_TYPE ";base64,", p->out);
+    fputs("<audio id=\"music\" controls aria-label=\"The music by itself\" src=\"data:" MUSIC_CLIP_TYPE ";base64,", p->out);
     html_base64(p->out, clip->data, clip->count);
     fputs("\"></audio>\n", p->out);
     if (!p->options->output)
         return;
+    fputs("<noscript><p class=\"note\">This is the music by itself; the film plays its own "
+          "sound.</p></noscript>\n", p->out);
     fputs("<p class=\"mixer\" id=\"mixer\" hidden>", p->out);
     if (has_own_sound(p->story->film, p->options))
         fputs("<label>Film <input id=\"film-level\" type=\"range\" min=\"0\" max=\"1\" "
