@@ -55,7 +55,6 @@ void html_text(FILE *f, const char *text)
 
 void html_path(FILE *f, const char *path)
 {
-    fputs("./", f);
     for (const unsigned char *p = (const unsigned char *) path; *p; p++)
         if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
             strchr("-._~/", *p))
@@ -78,14 +77,14 @@ void html_number(FILE *f, double v, int digits)
 
 void html_base64(FILE *f, const uint8_t *bytes, size_t count)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = // the last one fills up
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     for (size_t i = 0; i < count; i += 3) {
         const size_t n = count - i < 3 ? count - i : 3;
         const uint32_t v = (uint32_t) bytes[i] << 16 | (n > 1 ? (uint32_t) bytes[i + 1] << 8 : 0) |
                            (n > 2 ? bytes[i + 2] : 0);
         const char four[4] = { digits[v >> 18], digits[v >> 12 & 63],
-                               n > 1 ? digits[v >> 6 & 63] : '=', n > 2 ? digits[v & 63] : '=' };
+                               digits[n > 1 ? v >> 6 & 63 : 64], digits[n > 2 ? v & 63 : 64] };
         fwrite(four, 1, sizeof(four), f);
     }
 }

@@ -12,8 +12,8 @@
 // bytes that are not UTF-8 and control characters (but for newlines) as U+FFFD.
 void html_text(FILE *f, const char *text);
 
-// A relative path for an href or src: all but letters, digits and "-._~/" as %XX, "./"
-// before it, so that nothing in it can be taken for a scheme.
+// A path, or a part of one, for an href or src: all but letters, digits and "-._~/" as %XX.
+// Nothing in it can then be taken for a scheme.
 void html_path(FILE *f, const char *path);
 
 // A number with `digits` after the point and a proper minus sign; "silent" for what is not

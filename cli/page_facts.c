@@ -216,7 +216,7 @@ static void write_choice_facts(const struct page *p)
     begin_fact(p, "Seed");
     fprintf(p->out, "%llu", (unsigned long long) s->seed);
     end_fact(p);
-    if (o) {
+    if (o && p->story->model) {
         begin_fact(p, "Drawn with");
         fprintf(p->out, "temperature %g, ", o->temperature);
         if (o->top_p > 0)

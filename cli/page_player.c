@@ -52,28 +52,33 @@ static size_t shared_folders(const char *a, const char *b)
     return shared;
 }
 
-// From where the page is to where the file is: both exist, or will under that name.
+// The folder that a file is in, with a slash at its end and no links on the way.
+static bool folder_of(char out[PATH_MAX + 1], const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t) (slash - path) + 1) : strdup(".");
+    const bool found = folder && realpath(folder, out);
+    free(folder);
+    const size_t n = found ? strlen(out) : 0;
+    if (found && out[n - 1] != '/')
+        snprintf(out + n, PATH_MAX + 1 - n, "/");
+    return found;
+}
+
+// From where the page will be to where the file is.
 static enum err write_link(const struct page *p, const char *to)
 {
-    char from[PATH_MAX], target[PATH_MAX], link[PATH_MAX] = "";
-    const char *slash = strrchr(p->options->page, '/');
-    char *folder = slash ? strndup(p->options->page, (size_t) (slash - p->options->page) + 1)
-                         : strdup(".");
-    const bool found = folder && realpath(folder, from) && realpath(to, target);
-    free(folder);
-    if (!found || strlen(from) + 2 > PATH_MAX) {
+    char from[PATH_MAX + 1], target[PATH_MAX];
+    if (!folder_of(from, p->options->page) || !realpath(to, target)) {
         log_error("%s: is gone before the page could name it", to);
         return ERR_MISSING;
     }
-    if (strcmp(from, "/") != 0)
-        strcat(from, "/");
     const size_t shared = shared_folders(from, target);
-    size_t used = 0;
+    fputs("./", p->out);
     for (const char *c = from + shared; *c; c++)
-        if (*c == '/' && used + 3 < sizeof(link))
-            used += (size_t) snprintf(link + used, sizeof(link) - used, "../");
-    snprintf(link + used, sizeof(link) - used, "%s", target + shared);
-    html_path(p->out, link);
+        if (*c == '/')
+            fputs("../", p->out);
+    html_path(p->out, target + shared);
     return ERR_OK;
 }
 

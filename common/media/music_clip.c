@@ -70,13 +70,12 @@ static enum err take_buffer(struct media_bytes *out, AVFormatContext *m, enum er
     uint8_t *data = NULL;
     const int n = m->pb ? avio_close_dyn_buf(m->pb, &data) : 0;
     m->pb = NULL;
-    if (!e && n > 0) {
-        out->data = malloc((size_t) n);
-        e = out->data ? ERR_OK : ERR_NOMEM;
-    }
+    out->data = !e && data ? malloc((size_t) n) : NULL;
     if (out->data) {
         memcpy(out->data, data, (size_t) n);
         out->count = (size_t) n;
+    } else {
+        e = e ? e : ERR_NOMEM;
     }
     av_free(data);
     return e;
