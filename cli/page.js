@@ -14,10 +14,17 @@
     const t = Math.min(Math.max(now(), 0), seconds);
     head.hidden = false;
     head.style.left = 100 * t / seconds + "%";
+    if (!clock.paused) keepInView(head.offsetLeft);
     for (const row of rows)
       row.classList.toggle("now", t >= Number(row.dataset.from) && t < Number(row.dataset.to));
     if (clock === film && music && !film.paused && Math.abs(music.currentTime - t) > 0.08) follow();
     if (!clock.paused) requestAnimationFrame(draw);
+  }
+
+  // A long film's score is wider than the window: it turns the page when it must.
+  function keepInView(x) {
+    const view = roll.parentElement;
+    if (x < view.scrollLeft || x > view.scrollLeft + view.clientWidth) view.scrollLeft = x - 40;
   }
 
   function follow() {

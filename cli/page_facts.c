@@ -60,7 +60,7 @@ static void write_cue_row(const struct page *p, uint32_t i)
 
 void page_cues(const struct page *p)
 {
-    fputs("<section>\n<h2>Cues</h2>\n<div class=\"scroll\"><table id=\"cues\">\n<thead><tr><th>Cue</th>"
+    fputs("<section>\n<h2>Cues</h2>\n<div class=\"list\"><table id=\"cues\">\n<thead><tr><th>Cue</th>"
           "<th>From</th><th>Length</th><th class=\"text\">Opened by</th><th>Segments</th><th>LUFS</th>"
           "<th class=\"text\">Seam before it</th></tr></thead>\n<tbody>\n", p->out);
     for (uint32_t i = 0; i < p->story->plan->cue_count; i++)

@@ -125,7 +125,7 @@ static void write_cue_label(const struct page *p, uint32_t i)
     const struct loudness *l = &p->story->finished->sound.parts[i];
     fputs("<span style=\"", p->out);
     write_place(p, cue_of(p, i)->cut_ms, cue_of(p, i)->next_cut_ms);
-    fprintf(p->out, "\"><b>%u</b> ", i);
+    fprintf(p->out, "\"><b>%u</b><br>", i);
     html_number(p->out, l->integrated_lufs, 1);
     fputs("</span>\n", p->out);
 }
