@@ -173,7 +173,7 @@ static void write_film_facts(const struct page *p)
     html_text(p->out, page_name(to));
     fprintf(p->out, ", the music as %s at %d Hz", d->codec, DELIVERY_SAMPLE_RATE);
     if (p->options->output) {
-        fprintf(p->out, ", track %u of %u", d->track, d->streams);
+        fprintf(p->out, ", track %u of %u", d->track + 1, d->streams);
         if (p->options->title) {
             fputs(", \u201c", p->out);
             html_text(p->out, p->options->title);

@@ -139,7 +139,7 @@ static enum err write_notes(const struct page *p)
                         "browser plays only the first sound of a film. ");
         if (o->output)
             fprintf(p->out, "A video player lets you choose the music: it is track %u.",
-                    p->story->finished->delivery.track);
+                    p->story->finished->delivery.track + 1);
         fputs("</p>\n", p->out);
     }
     fputs("<p class=\"note\" id=\"broken\" hidden>This browser cannot play the film, only its "

@@ -255,7 +255,8 @@ static void write_ruler(const struct page *p)
         fprintf(p->out, "<line x1=\"%.2f\" x2=\"%.2f\" y1=\"0\" y2=\"1\"/>\n", x, x);
     }
     fputs("</svg>\n", p->out);
-    for (int64_t ms = 0; ms < plan->film.duration_ms; ms += step) {
+    const int64_t room = plan->film.duration_ms - step / 3; // for the last label
+    for (int64_t ms = 0; ms < room; ms += step) {
         char at[CLOCK_TEXT_BYTES];
         char *point = strrchr(clock_text(at, ms), '.');
         if (point && step % 1000 == 0)
