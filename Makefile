@@ -3,7 +3,7 @@
 .PHONY: help demo test build install-deps asan tsan clang tidy fuzz format package clean
 
 help:
-	@echo "make demo      make a small film and score it with a random tiny model: out/"
+	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
 	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore_*.deb and a tarball"

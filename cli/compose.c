@@ -75,7 +75,7 @@ enum err verb_compose(int argc, char **argv)
     model_table(&v.model, model);
     const struct option_spec *const tables[] = { own, model, talk };
     const struct verb_page page = {
-        .usage = "underscore compose PLAN.json -o DIR --model FILE [--cues LIST] [OPTIONS]",
+        .usage = "underscore compose PLAN.json -o DIR [--cues LIST] [OPTIONS]",
         .summary = "Compose cues of a plan. Each segment becomes one file in DIR, written whole or not at\n"
                    "all, so that any number of these can run at once, on any machines, for a batch system.",
         .examples = "  underscore compose plan.json -o parts/ --cues $SLURM_ARRAY_TASK_ID",

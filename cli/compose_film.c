@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/interrupt.h"
+#include "cli/model_path.h"
 #include "cli/progress.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -13,12 +14,12 @@
 
 enum err job_model_open(struct job_model *out, const struct model_options *options)
 {
-    *out = (struct job_model){ .path = options->model };
-    enum err e = model_options_check(options);
+    *out = (struct job_model){ 0 };
+    enum err e = model_path_find(&out->path, options->model);
     if (!e)
-        e = model_file_open(&out->file, options->model);
+        e = model_file_open(&out->file, out->path);
     if (!e)
-        e = sha256_file(out->sha256, options->model);
+        e = sha256_file(out->sha256, out->path);
     if (e) {
         job_model_close(out);
         return e;
@@ -31,6 +32,7 @@ enum err job_model_open(struct job_model *out, const struct model_options *optio
 void job_model_close(struct job_model *m)
 {
     model_file_close(&m->file);
+    free(m->path);
     *m = (struct job_model){ 0 };
 }
 

@@ -10,13 +10,14 @@
 
 // A model opened for a job, with what a report says of it.
 struct job_model {
-    const char *path;
+    char *path;
     struct model_file *file;
     const struct model_config *config;
     char sha256[65];
     double guidance; // asked for, or the checkpoint's own
 };
 
+// The model that the options name, else the one of model_path_find().
 ERR_CHECKED enum err job_model_open(struct job_model *out, const struct model_options *options);
 void job_model_close(struct job_model *m); // a zeroed one is fine
 

@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include "cli/interrupt.h"
+#include "cli/page.h"
 #include "cli/progress.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/media/music_clip.h"
 #include "common/timeline/plan_json.h"
 #include "common/timeline/stitch.h"
 
@@ -40,6 +42,19 @@ static enum err check_output(const char *path, const struct film *film, bool ove
     return e;
 }
 
+// Two outputs of one name: the second would take the place of the first.
+static enum err check_distinct(const struct delivery_options *o)
+{
+    const char *const names[] = { o->output, o->wav, o->report, o->page };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        for (size_t k = 0; k < i; k++)
+            if (names[i] && names[k] && strcmp(names[i], "-") != 0 && !strcmp(names[i], names[k])) {
+                log_error("%s: is named for two outputs; give each its own", names[i]);
+                return ERR_USAGE;
+            }
+    return ERR_OK;
+}
+
 enum err finish_check(const struct delivery_options *options, const struct film *film)
 {
     struct delivery d;
@@ -50,6 +65,10 @@ enum err finish_check(const struct delivery_options *options, const struct film 
         e = check_output(d.wav, film, options->overwrite);
     if (!e && options->report && strcmp(options->report, "-") != 0)
         e = check_output(options->report, film, options->overwrite);
+    if (!e)
+        e = check_output(options->page, film, options->overwrite);
+    if (!e)
+        e = check_distinct(options);
     if (!e)
         e = track_writer_check(film, &d);
     return e;
@@ -83,6 +102,74 @@ static void on_progress(void *user, int64_t done_ms, int64_t total_ms)
     progress_update(user, (double) done_ms / 1000, (double) total_ms / 1000);
 }
 
+// Enough to look at on any screen; more where a long film is scrolled through.
+static uint32_t picture_columns(const struct plan *p)
+{
+    const uint32_t n = 48 * p->cue_count;
+    return n < 1200 ? 1200 : n > 4800 ? 4800 : n;
+}
+
+// One part for each cue, from cut to cut.
+static uint64_t *cue_bounds(const struct plan *p, uint64_t samples)
+{
+    uint64_t *bounds = calloc((size_t) p->cue_count + 1, sizeof(*bounds));
+    for (uint32_t i = 0; bounds && i < p->cue_count; i++) {
+        const uint64_t at = (uint64_t) p->cues[i].cut_ms * DELIVERY_SAMPLE_RATE / 1000;
+        bounds[i] = at < samples ? at : samples;
+    }
+    if (bounds)
+        bounds[p->cue_count] = samples;
+    return bounds;
+}
+
+static enum err look(const struct plan *p, struct music_stream *music, struct finish_result *out)
+{
+    uint64_t *bounds = cue_bounds(p, music_stream_samples(music));
+    const enum err e = bounds ? sound_picture_take(&out->sound, music,
+                                                   &(struct sound_picture_options){
+                                                       .columns = picture_columns(p),
+                                                       .bands = 96,
+                                                       .parts = bounds,
+                                                       .part_count = p->cue_count })
+                              : ERR_NOMEM;
+    free(bounds);
+    return e;
+}
+
+// What was delivered, looked at, and kept for the page where that must play it.
+static enum err listen(const struct plan *p, const struct film *film, struct pcm_source *source,
+                       const struct delivery_options *options, const struct media_hooks *hooks,
+                       struct finish_result *out)
+{
+    struct music_stream *music;
+    enum err e = track_writer_listen(&music, film, source, &out->delivery, hooks);
+    if (!e)
+        e = look(p, music, out);
+    music_stream_destroy(&music);
+    if (e || !options->page || !page_wants_clip(film, options) ||
+        music_clip_bytes(out->delivery.samples) > PAGE_MAX_BYTES)
+        return e;
+    e = track_writer_listen(&music, film, source, &out->delivery, hooks);
+    if (!e)
+        e = music_clip_make(&out->clip, music);
+    music_stream_destroy(&music);
+    return e;
+}
+
+static enum err keep_seams(const struct stitch *s, struct finish_result *out)
+{
+    const struct stitch_seam *seams = stitch_seams(s, &out->seam_count);
+    const size_t bytes = out->seam_count * sizeof(*seams);
+    stitch_steps(s, &out->usual_step, &out->largest_step);
+    out->seams = stitch_seams_to_json(s);
+    out->seam_list = malloc(bytes ? bytes : 1);
+    if (!out->seams || !out->seam_list)
+        return ERR_NOMEM;
+    if (bytes)
+        memcpy(out->seam_list, seams, bytes);
+    return ERR_OK;
+}
+
 enum err finish_film(const struct plan *p, const char *directory, const struct film *film,
                      const struct delivery_options *options, bool quiet, struct finish_result *out)
 {
@@ -95,30 +182,33 @@ enum err finish_film(const struct plan *p, const char *directory, const struct f
         .source = { stitched_read, stitched_rewind, (uint64_t) plan_total_samples(p),
                     p->settings.model.sample_rate },
     };
+    struct progress bar = { 0 };
+    const struct media_hooks hooks = { cancelled, on_progress, &bar };
     enum err e = delivery_from(&delivery, options);
     if (!e)
         e = stitch_open(&music.stitch, &(struct stitch_params){
             .plan = p, .source = { &loader, part_loader_load, part_loader_release } });
     if (!e) {
-        struct progress bar = { 0 };
-        const struct media_hooks hooks = { cancelled, on_progress, &bar };
         progress_begin(&bar, "delivering", 0, quiet);
         e = track_writer_run(film, &delivery, &music.source, &hooks, &out->delivery);
         progress_end(&bar);
     }
-    if (!e) {
-        out->seams = stitch_seams_to_json(music.stitch);
-        e = out->seams ? ERR_OK : ERR_NOMEM;
-    }
+    out->stitch_s = clock_seconds() - start;
+    if (!e)
+        e = keep_seams(music.stitch, out);
+    if (!e)
+        e = listen(p, film, &music.source, options, &hooks, out);
     stitch_close(&music.stitch);
     part_loader_finish(&loader);
-    out->stitch_s = clock_seconds() - start;
     return e;
 }
 
 void finish_result_release(struct finish_result *r)
 {
     json_decref(r->seams);
+    free(r->seam_list);
+    sound_picture_release(&r->sound);
+    media_bytes_release(&r->clip);
     *r = (struct finish_result){ 0 };
 }
 
@@ -180,23 +270,32 @@ static json_t *composed_json(const struct compose_result *c)
                      "frames", (json_int_t) t->frames, "columns", (json_int_t) t->columns);
 }
 
-json_t *report_make(const struct plan *p, const struct film *film, const struct job_model *model,
-                    const struct model_options *options, const struct compose_result *composed,
-                    const struct finish_result *finished)
+static json_t *cue_loudness_json(const struct finish_result *f)
 {
-    json_t *r = json_pack("{s:i, s:s, s:{s:s, s:I, s:s, s:i, s:i, s:f}, s:o, s:o, s:O, s:f}",
+    json_t *list = json_array();
+    for (uint32_t i = 0; list && i < f->sound.part_count; i++)
+        json_array_append_new(list, loudness_json(&f->sound.parts[i]));
+    return list;
+}
+
+// A new reference; NULL when out of memory.
+static json_t *report_make(const struct job_story *s)
+{
+    const struct film *film = s->film;
+    json_t *r = json_pack("{s:i, s:s, s:{s:s, s:I, s:s, s:i, s:i, s:f}, s:o, s:o, s:o, s:O, s:f}",
                           "version", 1, "software", "underscore " UNDERSCORE_VERSION,
                           "film", "path", film->path, "duration_ms", (json_int_t) film->duration_ms,
                           "codec", film->picture_codec, "width", (int) film->width, "height",
                           (int) film->height, "frames_per_s", film->frames_per_s,
-                          "plan", plan_to_json(p), "delivery", delivery_json(finished),
-                          "stitch", finished->seams, "deliver_s", finished->stitch_s);
-    if (r && model)
-        json_object_set_new(r, "model", model_json(model));
-    if (r && model && options)
-        json_object_set_new(r, "sampling", sampling_json(model, options));
-    if (r && composed)
-        json_object_set_new(r, "composed", composed_json(composed));
+                          "plan", plan_to_json(s->plan), "delivery", delivery_json(s->finished),
+                          "cue_loudness", cue_loudness_json(s->finished),
+                          "stitch", s->finished->seams, "deliver_s", s->finished->stitch_s);
+    if (r && s->model)
+        json_object_set_new(r, "model", model_json(s->model));
+    if (r && s->model && s->options)
+        json_object_set_new(r, "sampling", sampling_json(s->model, s->options));
+    if (r && s->composed)
+        json_object_set_new(r, "composed", composed_json(s->composed));
     return r;
 }
 
@@ -217,12 +316,15 @@ static enum err json_write(const json_t *j, const char *path)
     return out_file_commit(&f);
 }
 
-enum err report_write(json_t *report, const struct delivery_options *options,
+enum err report_write(const struct job_story *story, const struct delivery_options *options,
                       const struct talk_settings *talk)
 {
+    json_t *report = report_make(story);
     enum err e = report ? ERR_OK : ERR_NOMEM;
     if (!e && options->report)
         e = json_write(report, options->report);
+    if (!e && options->page)
+        e = page_write(story, options);
     if (!e && talk->json)
         e = json_write(report, "-");
     json_decref(report);

@@ -6,11 +6,31 @@
 
 #include "cli/compose_film.h"
 #include "cli/settings.h"
+#include "common/media/picture_file.h"
+#include "common/media/sound_picture.h"
+#include "common/timeline/stitch.h"
 
 struct finish_result {
     struct delivery_report delivery;
     json_t *seams; // stitch_seams_to_json(); the caller's
+    struct stitch_seam *seam_list; // [seam_count], the same
+    uint32_t seam_count;
+    double usual_step, largest_step; // stitch_steps()
+    struct sound_picture sound; // of the music as delivered; part i is cue i
+    struct media_bytes clip;    // the music by itself, where a page wants it and can take it
     double stitch_s;
+};
+
+// All that is told of a job. `model`, `options` and `composed` are NULL where nobody knows
+// them: stitch alone does not.
+struct job_story {
+    const struct plan *plan;
+    const struct film *film;
+    const struct job_model *model;
+    const struct model_options *options;
+    const struct compose_result *composed;
+    const struct finish_result *finished;
+    double took_s; // from the film to its music; 0: not all of it was done now
 };
 
 // Outputs that may not be written are refused before any work: one that exists
@@ -18,20 +38,16 @@ struct finish_result {
 // does not work. Logs.
 ERR_CHECKED enum err finish_check(const struct delivery_options *options, const struct film *film);
 
-// Stitch the parts in `directory` and deliver. Shows progress; ERR_STOP on Ctrl-C.
+// Stitch the parts in `directory`, deliver, and look at what was delivered. Shows progress;
+// ERR_STOP on Ctrl-C.
 ERR_CHECKED enum err finish_film(const struct plan *p, const char *directory,
                                  const struct film *film, const struct delivery_options *options,
                                  bool quiet, struct finish_result *out);
 void finish_result_release(struct finish_result *r); // a zeroed one is fine
 
-// Everything about the job, enough to make the same music again. `model`,
-// `options` and `composed` may be NULL (stitch alone does not know them). A new
-// reference; NULL when out of memory.
-json_t *report_make(const struct plan *p, const struct film *film, const struct job_model *model,
-                    const struct model_options *options, const struct compose_result *composed,
-                    const struct finish_result *finished);
-
-// Where the options want the report: in a file (whole or not at all), on standard
-// output, both or neither. Takes over the reference; NULL is ERR_NOMEM.
-ERR_CHECKED enum err report_write(json_t *report, const struct delivery_options *options,
+// Tell it where the options want it told: the report, enough to make the same music again,
+// in a file, on standard output, both or neither; and the page. Files are written whole or
+// not at all. Logs.
+ERR_CHECKED enum err report_write(const struct job_story *story,
+                                  const struct delivery_options *options,
                                   const struct talk_settings *talk);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/verb.h"
 #include "worker/weights/config_json.h"
@@ -25,13 +26,13 @@ static enum err parse(struct settings *s, struct verb_arguments *a, int argc, ch
     };
     const struct option_spec *const tables[] = { specs };
     const struct verb_page page = {
-        .usage = "underscore inspect MODEL.safetensors [--json] [-v]",
+        .usage = "underscore inspect [MODEL.safetensors] [--json] [-v]",
         .summary =
             "Prints what a model is: its sizes, the parameters and bytes of each part, how\n"
-            "it samples by default, and its licence. Any other safetensors file is listed.",
+            "it samples by default, and its licence. Any other safetensors file is listed.\n"
+            "Without a file: the model that the other verbs would use.",
         .tables = tables,
         .table_count = 1,
-        .min_arguments = 1,
         .max_arguments = 1,
     };
     *s = (struct settings){ 0 };
@@ -224,11 +225,15 @@ enum err verb_inspect(int argc, char **argv)
     if (e || a.help_shown)
         return e;
     struct report r = { 0 };
-    e = gather(&r, a.values[0]);
+    char *path;
+    e = model_path_find(&path, a.count > 0 ? a.values[0] : NULL);
+    if (!e)
+        e = gather(&r, path);
     if (!e && s.json)
         e = print_json(&r, s.verbose);
     else if (!e)
         print_report(&r, s.verbose);
     release(&r);
+    free(path);
     return e;
 }

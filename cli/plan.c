@@ -5,6 +5,7 @@
 
 #include "cli/film_plan.h"
 #include "cli/interrupt.h"
+#include "cli/model_path.h"
 #include "cli/verb.h"
 #include "common/timeline/plan_json.h"
 #include "worker/weights/model_file.h"
@@ -15,17 +16,19 @@ struct plan_verb {
     const char *model, *output;
 };
 
-// The facts of the model named, or of the published one.
-static enum err model_facts(const char *path, struct plan_model *out)
+// The facts of the model that would compose, or of the published one where there is none.
+static enum err model_facts(const char *named, struct plan_model *out)
 {
+    struct model_file *m = NULL;
+    char *path;
+    enum err e = model_path_find_any(&path, named);
     *out = plan_model_published();
-    if (!path)
-        return ERR_OK;
-    struct model_file *m;
-    const enum err e = model_file_open(&m, path);
-    if (!e)
+    if (!e && path)
+        e = model_file_open(&m, path);
+    if (!e && m)
         *out = plan_model_of(model_file_config(m));
     model_file_close(&m);
+    free(path);
     return e;
 }
 
@@ -45,14 +48,14 @@ static enum err print_plan(const struct plan *p, const struct plan_verb *v)
 
 enum err verb_plan(int argc, char **argv)
 {
-    struct plan_verb v = { .model = getenv("UNDERSCORE_MODEL") };
+    struct plan_verb v = { 0 };
     struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Plan", .kind = OPTION_HEADING },
         { .name = "output", .letter = 'o', .kind = OPTION_STRING, .target = &v.output, .value = "PLAN.json",
           .help = "keep the plan, for `compose` and `stitch`; - is standard output" },
         { .name = "model", .letter = 'm', .kind = OPTION_STRING, .target = &v.model, .value = "FILE",
-          .help = "the model that will compose (one like the published)" },
+          .help = "the model that will compose (as for `compose`)" },
         { 0 },
     };
     talk_table(&v.talk, talk);

@@ -87,7 +87,9 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
         work_dir_remove(parts);
     }
     if (!e)
-        e = report_write(report_make(p, &film, &model, NULL, NULL, &finished), &v->delivery, &v->talk);
+        e = report_write(&(struct job_story){ .plan = p, .film = &film, .model = &model,
+                                              .finished = &finished },
+                         &v->delivery, &v->talk);
     finish_result_release(&finished);
     free(plan_path);
     free(parts);
@@ -112,7 +114,7 @@ enum err verb_render(int argc, char **argv)
     delivery_table(&v.delivery, delivery);
     const struct option_spec *const tables[] = { own, delivery, model, talk };
     const struct verb_page page = {
-        .usage = "underscore render TOKENS-DIR -o OUT --model FILE [OPTIONS]",
+        .usage = "underscore render TOKENS-DIR -o OUT [OPTIONS]",
         .summary = "Make a new delivery of tokens that `score --keep-tokens` kept: another container, loudness\n"
                    "or codec. The music is the same; the decoder does not run.",
         .examples = "  underscore render tokens/ -o film-r128.mkv --loudness -23 --model gvmgen.safetensors",

@@ -6,6 +6,7 @@
 #include "cli/film_plan.h"
 #include "cli/finish_film.h"
 #include "cli/interrupt.h"
+#include "cli/summary.h"
 #include "cli/tokens.h"
 #include "cli/verb.h"
 #include "cli/work_dir.h"
@@ -95,44 +96,21 @@ static enum err compose(struct score *s)
     }, &s->composed);
 }
 
-static void format_at(char *out, size_t n, int64_t ms)
-{
-    snprintf(out, n, "%lld:%02lld.%lld", (long long) (ms / 60000), (long long) (ms / 1000 % 60),
-             (long long) (ms / 100 % 10));
-}
-
-static void print_summary(const struct score *s)
-{
-    const struct plan *p = s->plan;
-    const struct delivery_report *d = &s->finished.delivery;
-    printf("%s: %u cue%s, %u segment%s\n", s->film.path, p->cue_count, p->cue_count == 1 ? "" : "s",
-           p->segment_count, p->segment_count == 1 ? "" : "s");
-    for (uint32_t i = 0; i < p->cue_count; i++) {
-        char from[24], to[24];
-        format_at(from, sizeof(from), p->cues[i].cut_ms);
-        format_at(to, sizeof(to), p->cues[i].next_cut_ms);
-        printf("  cue %-3u %9s - %-9s %u segment%s\n", i, from, to, p->cues[i].segments,
-               p->cues[i].segments == 1 ? "" : "s");
-    }
-    printf("loudness %.1f LUFS, true peak %.1f dBTP, %s\n", d->after.integrated_lufs,
-           d->after.true_peak_dbtp, d->codec);
-    const double took = clock_seconds() - s->started;
-    const double length = (double) s->film.duration_ms / 1000;
-    printf("%.1f s of music in %.1f s (%.2fx real time)\n", length, took, length / took);
-    if (s->v->delivery.output)
-        printf("%s\n", s->v->delivery.output);
-    if (s->v->delivery.wav)
-        printf("%s\n", s->v->delivery.wav);
-}
-
 static enum err report(const struct score *s)
 {
     const struct score_verb *v = s->v;
-    const enum err e = report_write(
-        report_make(s->plan, &s->film, &s->model, &v->model, &s->composed, &s->finished), &v->delivery,
-        &v->talk);
+    const struct job_story story = {
+        .plan = s->plan,
+        .film = &s->film,
+        .model = &s->model,
+        .options = &v->model,
+        .composed = &s->composed,
+        .finished = &s->finished,
+        .took_s = s->composed.segments_there ? 0 : clock_seconds() - s->started,
+    };
+    const enum err e = report_write(&story, &v->delivery, &v->talk);
     if (!e && !v->talk.json && !v->talk.quiet)
-        print_summary(s);
+        summary_print(&story, &v->delivery);
     return e;
 }
 
@@ -189,11 +167,12 @@ enum err verb_score(int argc, char **argv)
     delivery_table(&v.delivery, delivery);
     const struct option_spec *const tables[] = { delivery, plan, model, own, talk };
     const struct verb_page page = {
-        .usage = "underscore score FILM -o OUT --model FILE [OPTIONS]",
+        .usage = "underscore score FILM -o OUT [OPTIONS]",
         .summary = "Watch a film, compose its music and deliver the film with the music as a further track.\n"
                    "The picture is not encoded again. The same film, model, settings, seed and device give\n"
                    "the same music.",
-        .examples = "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
+        .examples = "  underscore score film.mp4 -o scored.mp4\n"
+                    "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
                     "  underscore score film.mkv -o scored.mkv --seed 7 --loudness -23 --report report.json\n"
                     "  underscore score film.mov --wav music.wav --max-cue 1:30\n"
                     "  underscore score film.mp4 -o scored.mp4 --resume     after a Ctrl-C",

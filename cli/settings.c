@@ -63,12 +63,12 @@ void plan_table(struct plan_options *p, struct option_spec *specs)
 void model_table(struct model_options *m, struct option_spec *specs)
 {
     *m = (struct model_options){
-        .model = getenv("UNDERSCORE_MODEL"), .temperature = 1.0, .top_k = 250, .guidance = -1.0,
+        .temperature = 1.0, .top_k = 250, .guidance = -1.0,
     };
     const struct option_spec table[] = {
         { .name = "Model and device", .kind = OPTION_HEADING },
         { .name = "model", .letter = 'm', .kind = OPTION_STRING, .target = &m->model, .value = "FILE",
-          .help = "as `import` or `init-model` writes it; $UNDERSCORE_MODEL where not given" },
+          .help = "as `import` writes it ($UNDERSCORE_MODEL, else the built-in one)" },
         { .name = "device", .letter = 'd', .kind = OPTION_STRING, .target = &m->device, .value = "WHICH",
           .help = "index, name or UUID, as `underscore devices` lists them (the best)" },
         { .name = "memory", .kind = OPTION_BYTES, .target = &m->memory, .value = "SIZE",
@@ -117,6 +117,8 @@ void delivery_table(struct delivery_options *d, struct option_spec *specs)
           .help = "of the music track, ISO 639-2 (zxx: no words)" },
         { .name = "report", .kind = OPTION_STRING, .target = &d->report, .value = "FILE.json",
           .help = "all that is needed to make the same music again, and all that was measured" },
+        { .name = "report-html", .kind = OPTION_STRING, .target = &d->page, .value = "FILE.html",
+          .help = "a page to look at: the film with its music, the cues, what was measured" },
         { .name = "overwrite", .letter = 'y', .kind = OPTION_FLAG, .target = &d->overwrite,
           .help = "replace outputs that exist" },
     };
@@ -178,15 +180,6 @@ enum err delivery_from(struct delivery *out, const struct delivery_options *d)
         return ERR_USAGE;
     }
     return ERR_OK;
-}
-
-enum err model_options_check(const struct model_options *m)
-{
-    if (m->model)
-        return ERR_OK;
-    log_error("no model: name one with --model FILE or $UNDERSCORE_MODEL; `underscore import` makes one "
-              "of published weights, `underscore init-model` a random one");
-    return ERR_USAGE;
 }
 
 static char *default_cache_dir(void)

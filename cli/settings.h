@@ -24,7 +24,7 @@ struct plan_options {
 
 // Which model, where, and how it draws.
 struct model_options {
-    const char *model;
+    const char *model; // NULL: as model_path.h says
     const char *device;
     uint64_t memory;
     int64_t batch;
@@ -37,7 +37,7 @@ struct model_options {
 
 // What is delivered.
 struct delivery_options {
-    const char *output, *wav, *report;
+    const char *output, *wav, *report, *page;
     const char *loudness; // "-14", "none"
     int audio;            // enum film_audio
     double ceiling;
@@ -62,9 +62,6 @@ struct plan_model plan_model_of(const struct model_config *c);
 
 // ERR_USAGE logs.
 ERR_CHECKED enum err delivery_from(struct delivery *out, const struct delivery_options *d);
-
-// ERR_USAGE when no model is named: logs how to get one.
-ERR_CHECKED enum err model_options_check(const struct model_options *m);
 
 // Opens the device the options name. The cache directory is
 // $XDG_CACHE_HOME/underscore or ~/.cache/underscore unless told otherwise.

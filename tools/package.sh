@@ -34,6 +34,10 @@ for prefix in "$root/deb/usr" "$root/tar" "$root/install"; do
     "$prefix/bin/underscore" devices > /dev/null
     "$prefix/bin/underscore" init-model --preset tiny -o "$root/model.safetensors"
     "$prefix/bin/underscore" inspect "$root/model.safetensors" > /dev/null
+    # The built-in model goes along and is found.
+    [ ! -s models/demo.safetensors ] ||
+        (unset UNDERSCORE_MODEL && "$prefix/bin/underscore" inspect | grep -q "^$(realpath "$prefix")/share/") ||
+        wrong "$prefix: the built-in model is not found"
 done
 
 page=$root/deb/usr/share/man/man1/underscore.1

@@ -20,6 +20,12 @@ static void copy_name(char out[FILM_NAME_BYTES], const char *name)
     av_strlcpy(out, name ? name : "", FILM_NAME_BYTES);
 }
 
+static void read_title(struct film *f, const AVDictionary *tags)
+{
+    const AVDictionaryEntry *title = av_dict_get(tags, "title", NULL, 0);
+    av_strlcpy(f->title, title ? title->value : "", sizeof(f->title));
+}
+
 static void count_streams(struct film *f, const struct film_input *in)
 {
     for (unsigned i = 0; i < in->demuxer->nb_streams; i++) {
@@ -273,6 +279,7 @@ static enum err look(struct film *f, struct film_input *in, AVPacket *packet, AV
     f->tick_num = in->picture->time_base.num;
     f->tick_den = in->picture->time_base.den;
     count_streams(f, in);
+    read_title(f, in->demuxer->metadata);
     read_frame_rate(f, in->picture);
     e = film_input_decode(in, 1);
     if (!e) {

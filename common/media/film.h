@@ -17,6 +17,7 @@
 #include "common/base/err.h"
 
 #define FILM_NAME_BYTES 48
+#define FILM_TITLE_BYTES 256
 
 struct film {
     char *path;
@@ -24,6 +25,7 @@ struct film {
     char picture_codec[FILM_NAME_BYTES]; // "h264"
     char audio_codec[FILM_NAME_BYTES];   // of the first audio track, "" without one
     char pixel_format[FILM_NAME_BYTES];  // "yuv420p10le"
+    char title[FILM_TITLE_BYTES];        // as its tags have it, cut to fit; "" without one
     int64_t duration_ms;                 // rounded to the nearest, at least 1
     double frames_per_s;                 // on average
     uint32_t width, height;              // as displayed: rotated, square pixels

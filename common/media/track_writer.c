@@ -317,6 +317,7 @@ static void fill_report(struct job *j)
     r->limiter_db = m->reduction_db;
     r->ceiling_dbtp = m->level.limited ? m->level.ceiling_dbtp : j->target.ceiling_dbtp;
     r->samples = music_stream_samples(j->music);
+    r->lead_s = (double) j->codec.lead / DELIVERY_SAMPLE_RATE;
     av_strlcpy(r->codec, in_film ? j->codec.name : "pcm_s24le", sizeof(r->codec));
     av_strlcpy(r->container, in_film ? find_container(j->d->film)->muxer : "wav",
                sizeof(r->container));
@@ -381,5 +382,23 @@ enum err track_writer_run(const struct film *film, const struct delivery *d,
         unlink(j.temporary);
     music_stream_destroy(&j.music);
     free(j.temporary);
+    return e;
+}
+
+enum err track_writer_listen(struct music_stream **out, const struct film *film,
+                             struct pcm_source *music, const struct delivery_report *report,
+                             const struct media_hooks *hooks)
+{
+    const struct music_level level = {
+        .gain_db = report->gain_db,
+        .limited = report->limiter_db > 0,
+        .ceiling_dbtp = report->ceiling_dbtp,
+    };
+    enum err e =
+        music_stream_create(out, music, film_samples(film, DELIVERY_SAMPLE_RATE), hooks);
+    if (!e)
+        e = music_stream_start(*out, &level);
+    if (e)
+        music_stream_destroy(out);
     return e;
 }

@@ -63,6 +63,7 @@ struct delivery_report {
     char container[DELIVERY_NAME_BYTES]; // "mp4", "mov", "matroska"; "wav" without a film
     uint32_t track;                      // stream index of the music in the film
     uint32_t streams;                    // in the film written
+    double lead_s;                       // of silence before the music, in the film
 };
 
 // Everything that can be refused before there is any music: the names, the
@@ -78,3 +79,11 @@ ERR_CHECKED enum err track_writer_check(const struct film *film, const struct de
 ERR_CHECKED enum err track_writer_run(const struct film *film, const struct delivery *d,
                                       struct pcm_source *music, const struct media_hooks *hooks,
                                       struct delivery_report *report);
+
+// The music once more as `report` says that it was delivered, before any coding: *out is at
+// its first sample. `music` and `hooks` must outlive it. Errors as music_stream_start().
+struct music_stream;
+ERR_CHECKED enum err track_writer_listen(struct music_stream **out, const struct film *film,
+                                         struct pcm_source *music,
+                                         const struct delivery_report *report,
+                                         const struct media_hooks *hooks);

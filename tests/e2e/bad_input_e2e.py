@@ -181,8 +181,8 @@ class BadModel(e2e.Case):
         return struct.pack("<Q", len(text)) + text + body
 
     def test_none(self):
-        environment = {k: v for k, v in os.environ.items() if k != "UNDERSCORE_MODEL"}
-        self.bad(USAGE, "score", self.film, "-o", self.path("out.mp4"), says="--model", env=environment)
+        alone = e2e.copy_of_program(self.path("alone/bin"))
+        self.bad(USAGE, "score", self.film, "-o", self.path("out.mp4"), says="--model", program=alone)
 
     def test_missing(self):
         self.refused(NO_INPUT, self.path("absent.safetensors"), "absent.safetensors")

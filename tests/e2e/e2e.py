@@ -20,14 +20,25 @@ REAL_FILM = os.path.abspath("build/films/cityCC0.mpg")
 SHORT = ["--min-cue", "2", "--max-cue", "4", "--segment", "2", "--overlap", "0.5", "--crossfade", "0.4"]
 
 
-def command(*args):
-    return [str(a) for a in (PROGRAM, *args)]
+# No test depends on a model that somebody set.
+os.environ.pop("UNDERSCORE_MODEL", None)
 
 
-def run(*args, **options):
+def command(*args, program=PROGRAM):
+    return [str(a) for a in (program, *args)]
+
+
+def run(*args, program=PROGRAM, **options):
     """underscore with args; never raises. stdout and stderr are text."""
-    return subprocess.run(command(*args), stdin=subprocess.DEVNULL, capture_output=True,
+    return subprocess.run(command(*args, program=program), stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, errors="replace", timeout=900, **options)
+
+
+def copy_of_program(folder):
+    """underscore, as if it were installed in `folder`: away from its build tree and from
+    the built-in model."""
+    os.makedirs(folder, exist_ok=True)
+    return shutil.copy(PROGRAM, os.path.join(folder, "underscore"))
 
 
 def ffmpeg(*args):
