@@ -4,9 +4,9 @@
 
 #include "cli/options.h"
 #include "cli/verb.h"
+#include "common/safetensors/safetensors.h"
 #include "worker/weights/config_json.h"
 #include "worker/weights/model_file.h"
-#include "worker/weights/safetensors.h"
 
 struct settings {
     bool json, verbose;

@@ -1,0 +1,17 @@
+// deliver: parts on disk, stitched and written as a film's music.
+#pragma once
+
+#include <jansson.h>
+
+#include "common/media/film.h"
+#include "common/media/media_hooks.h"
+#include "common/media/track_writer.h"
+#include "common/timeline/plan.h"
+
+// Stitch the parts in `directory` and deliver. ERR_STOP when cancelled, otherwise
+// what the parts, the stitch or the track writer say; logged. On success the
+// caller owns *seams, stitch_seams_to_json(), when `seams` is not NULL.
+ERR_CHECKED enum err deliver_parts(const struct plan *p, const char *directory,
+                                   const struct film *film, const struct delivery *delivery,
+                                   const struct media_hooks *hooks, struct delivery_report *report,
+                                   json_t **seams);
