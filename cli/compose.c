@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "cli/compose_film.h"
-#include "cli/film_plan.h"
 #include "cli/interrupt.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
+#include "common/media/film_plan.h"
 
 struct compose_verb {
     struct talk_settings talk;

@@ -2,9 +2,9 @@
 // composer. What is there already and made of the same inputs stays.
 #pragma once
 
-#include "cli/parts.h"
 #include "cli/settings.h"
 #include "common/media/film.h"
+#include "common/parts/parts.h"
 #include "worker/composer/composer.h"
 #include "worker/weights/model_file.h"
 

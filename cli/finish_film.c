@@ -13,8 +13,8 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/media/music_clip.h"
+#include "common/parts/deliver.h"
 #include "common/timeline/plan_json.h"
-#include "common/timeline/stitch.h"
 
 static bool same_file(const char *a, const char *b)
 {
@@ -72,23 +72,6 @@ enum err finish_check(const struct delivery_options *options, const struct film 
     if (!e)
         e = track_writer_check(film, &d);
     return e;
-}
-
-// The stitch as the track writer wants to read it.
-struct stitched {
-    struct pcm_source source; // first: cast back from it
-    struct stitch *stitch;
-};
-
-static enum err stitched_read(struct pcm_source *self, float *out, size_t capacity, size_t *got)
-{
-    return stitch_read(((struct stitched *) self)->stitch, out, capacity, got);
-}
-
-static enum err stitched_rewind(struct pcm_source *self)
-{
-    stitch_rewind(((struct stitched *) self)->stitch);
-    return ERR_OK;
 }
 
 static bool cancelled(void *user)
@@ -176,30 +159,23 @@ enum err finish_film(const struct plan *p, const char *directory, const struct f
     *out = (struct finish_result){ 0 };
     const double start = clock_seconds();
     struct delivery delivery;
-    struct part_loader loader;
-    part_loader_init(&loader, directory, p);
-    struct stitched music = {
-        .source = { stitched_read, stitched_rewind, (uint64_t) plan_total_samples(p),
-                    p->settings.model.sample_rate },
-    };
+    struct parts_music music;
     struct progress bar = { 0 };
     const struct media_hooks hooks = { cancelled, on_progress, &bar };
     enum err e = delivery_from(&delivery, options);
     if (!e)
-        e = stitch_open(&music.stitch, &(struct stitch_params){
-            .plan = p, .source = { &loader, part_loader_load, part_loader_release } });
-    if (!e) {
-        progress_begin(&bar, "delivering", 0, quiet);
-        e = track_writer_run(film, &delivery, &music.source, &hooks, &out->delivery);
-        progress_end(&bar);
-    }
+        e = parts_music_open(&music, p, directory);
+    if (e)
+        return e;
+    progress_begin(&bar, "delivering", 0, quiet);
+    e = track_writer_run(film, &delivery, &music.source, &hooks, &out->delivery);
+    progress_end(&bar);
     out->stitch_s = clock_seconds() - start;
     if (!e)
         e = keep_seams(music.stitch, out);
     if (!e)
         e = listen(p, film, &music.source, options, &hooks, out);
-    stitch_close(&music.stitch);
-    part_loader_finish(&loader);
+    parts_music_close(&music);
     return e;
 }
 

@@ -5,9 +5,9 @@
 #include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/verb.h"
+#include "common/safetensors/safetensors.h"
 #include "worker/weights/config_json.h"
 #include "worker/weights/model_file.h"
-#include "worker/weights/safetensors.h"
 
 struct settings {
     bool json, verbose;

@@ -40,7 +40,7 @@ static void write_head(const struct page *p)
     fputs("<title>", p->out);
     html_text(p->out, title_of(p));
     fputs(" \u2013 Underscore</title>\n<style>\n", p->out);
-    fwrite(page_css, 1, sizeof(page_css), p->out);
+    fputs(page_css, p->out);
     fputs("</style>\n</head>\n<body>\n", p->out);
 }
 
@@ -77,7 +77,7 @@ static enum err write_body(const struct page *p)
     page_measures(p);
     page_making(p);
     fputs("</main>\n<script>\n", p->out);
-    fwrite(page_js, 1, sizeof(page_js), p->out);
+    fputs(page_js, p->out);
     fputs("</script>\n</body>\n</html>\n", p->out);
     return ERR_OK;
 }

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/film_plan.h"
 #include "cli/interrupt.h"
 #include "cli/model_path.h"
+#include "cli/plan_film.h"
 #include "cli/verb.h"
 #include "common/timeline/plan_json.h"
 #include "worker/weights/model_file.h"
@@ -83,7 +83,7 @@ enum err verb_plan(int argc, char **argv)
     if (!e)
         e = film_probe(&film, arguments.values[0]);
     if (!e)
-        e = film_plan_make(&p, &film, &v.plan, &model, v.talk.quiet);
+        e = plan_film(&p, &film, &v.plan, &model, v.talk.quiet);
     if (!e)
         e = print_plan(p, &v);
     plan_destroy(&p);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/film_plan.h"
 #include "cli/finish_film.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
@@ -11,6 +10,7 @@
 #include "cli/verb.h"
 #include "cli/work_dir.h"
 #include "common/base/log.h"
+#include "common/media/film_plan.h"
 
 struct render_verb {
     struct talk_settings talk;

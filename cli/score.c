@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/film_plan.h"
 #include "cli/finish_film.h"
 #include "cli/interrupt.h"
+#include "cli/plan_film.h"
 #include "cli/summary.h"
 #include "cli/tokens.h"
 #include "cli/verb.h"
@@ -76,7 +76,7 @@ static enum err make_plan(struct score *s)
     char *kept = NULL;
     if (asprintf(&kept, "%s/plan.json", s->work) < 0)
         return ERR_NOMEM;
-    enum err e = film_plan_make(&s->plan, &s->film, &s->v->plan, &model, s->v->talk.quiet);
+    enum err e = plan_film(&s->plan, &s->film, &s->v->plan, &model, s->v->talk.quiet);
     if (!e)
         e = film_plan_write(s->plan, kept);
     free(kept);

@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/film_plan.h"
 #include "cli/finish_film.h"
 #include "cli/interrupt.h"
-#include "cli/parts.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
+#include "common/media/film_plan.h"
+#include "common/parts/parts.h"
 
 struct stitch_verb {
     struct talk_settings talk;

@@ -5,7 +5,7 @@
 
 #include "cli/interrupt.h"
 #include "common/base/log.h"
-#include "worker/weights/safetensors.h"
+#include "common/safetensors/safetensors.h"
 
 static enum err no_memory(const char *name)
 {

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/film_plan.h"
-#include "cli/parts.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/media/film_plan.h"
+#include "common/parts/parts.h"
 
 static enum err keep_one(const struct plan *p, const char *parts, const char *directory, uint32_t segment)
 {

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "cli/tensor_dump.h"
+#include "common/safetensors/safetensors.h"
 #include "worker/engine/device.h"
 #include "worker/weights/model_file.h"
-#include "worker/weights/safetensors.h"
 
 struct trace {
     struct device *device;

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/safetensors/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 #include "worker/weights/config_json.h"
-#include "worker/weights/safetensors.h"
 
 static volatile float element; // that reading is not optimised away
 

@@ -18,10 +18,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "common/safetensors/safetensors.h"
 #include "worker/engine/device.h"
 #include "worker/model/probe.h"
 #include "worker/weights/import.h"
-#include "worker/weights/safetensors.h"
 
 #define GOLDEN "tests/golden/tiny-a/"
 

@@ -23,6 +23,7 @@ struct entry {
     int32_t *tokens;  // [K][columns], once finished
     uint32_t frames, columns, prompt_columns;
     uint64_t seed;
+    struct composer_sampling sampling;
     uint32_t slot, columns_seen;
 };
 
@@ -266,6 +267,9 @@ static enum err accept(struct composer *c, const struct composer_hooks *h,
         .prompt_columns = s->prompt_columns,
         .columns_seen = s->prompt_columns,
         .seed = s->seed,
+        .sampling = s->sampling ? *s->sampling
+                                : (struct composer_sampling){ c->p.temperature, c->p.top_k, c->p.top_p,
+                                                              c->p.guidance },
         .condition = calloc((size_t) s->frame_count * lm->dim, sizeof(float)),
         .prompt = calloc((size_t) s->prompt_columns * lm->codebooks + 1, sizeof(int32_t)),
     };
@@ -316,8 +320,8 @@ static enum err join(struct composer *c)
             .prompt_columns = n->prompt_columns,
             .columns = n->columns,
             .seed = n->seed,
-            .guidance = (float) c->p.guidance,
-            .sampling = { (float) c->p.temperature, c->p.top_k, (float) c->p.top_p },
+            .guidance = (float) n->sampling.guidance,
+            .sampling = { (float) n->sampling.temperature, n->sampling.top_k, (float) n->sampling.top_p },
         }, &n->slot);
         if (e)
             return e;

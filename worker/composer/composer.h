@@ -38,6 +38,14 @@ struct composer_params {
     uint32_t max_frames;          // likewise
 };
 
+// How tokens are drawn.
+struct composer_sampling {
+    double temperature; // <= 0: the most likely token always
+    uint32_t top_k;     // 0: all
+    double top_p;       // > 0: wins over top_k
+    double guidance;
+};
+
 // One segment to compose. Pointers stay valid until the next call of take().
 struct composer_segment {
     uint64_t id;           // the caller's own
@@ -47,6 +55,7 @@ struct composer_segment {
     uint32_t prompt_columns;
     const int32_t *prompt; // [K][prompt_columns]
     uint64_t seed;
+    const struct composer_sampling *sampling; // NULL: the composer's own
 };
 
 // One segment composed. Pointers stay valid during deliver() only.

@@ -5,7 +5,7 @@
 
 #include "common/base/file.h"
 #include "common/base/log.h"
-#include "worker/weights/safetensors.h"
+#include "common/safetensors/safetensors.h"
 #include "worker/weights/torch_file.h"
 
 struct named_tensor {

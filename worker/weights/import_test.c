@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "common/base/bytes.h"
+#include "common/safetensors/safetensors.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/config_json.h"
 #include "worker/weights/import.h"
-#include "worker/weights/safetensors.h"
 #include "worker/weights/weights_fixture.h"
 
 #define TINY "tests/golden/tiny-a/"

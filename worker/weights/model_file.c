@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "common/safetensors/safetensors.h"
 #include "worker/weights/config_json.h"
-#include "worker/weights/safetensors.h"
 
 #define FORMAT "1"
 

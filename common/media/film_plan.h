@@ -1,14 +1,15 @@
 // film_plan: a film to its plan, and plans in files.
 #pragma once
 
-#include "cli/settings.h"
 #include "common/media/film.h"
+#include "common/media/media_hooks.h"
+#include "common/timeline/plan.h"
 
-// Find the scene changes (unless the options say not to cut) and plan. Shows
-// progress; ERR_STOP on Ctrl-C. The caller owns *out.
+// Find the scene changes (unless the settings say not to cut) and plan.
+// `scene_threshold` as scenes.h has it. ERR_STOP when cancelled. The caller owns *out.
 ERR_CHECKED enum err film_plan_make(struct plan **out, const struct film *film,
-                                    const struct plan_options *options,
-                                    const struct plan_model *model, bool quiet);
+                                    const struct plan_settings *settings, double scene_threshold,
+                                    const struct media_hooks *hooks);
 
 // ERR_MISSING, ERR_INPUT; logs.
 ERR_CHECKED enum err film_plan_read(struct plan **out, const char *path);

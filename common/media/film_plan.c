@@ -1,37 +1,20 @@
-#include "cli/film_plan.h"
+#include "common/media/film_plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli/interrupt.h"
-#include "cli/progress.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/media/scenes.h"
 #include "common/timeline/plan_json.h"
 
-static bool cancelled(void *user)
-{
-    (void) user;
-    return interrupt_asked();
-}
-
-static void on_progress(void *user, int64_t done_ms, int64_t total_ms)
-{
-    progress_update(user, (double) done_ms / 1000, (double) total_ms / 1000);
-}
-
 static enum err find_scenes(struct plan_scene **out, size_t *count, const struct film *film,
-                            double threshold, bool quiet)
+                            double threshold, const struct media_hooks *hooks)
 {
-    struct progress bar = { 0 };
-    const struct media_hooks hooks = { .cancelled = cancelled, .progress = on_progress, .user = &bar };
     struct scene_cuts cuts = { 0 };
-    progress_begin(&bar, "scenes", 0, quiet);
-    enum err e = scenes_detect(&cuts, film, &(struct scene_options){ threshold, &hooks });
-    progress_end(&bar);
+    enum err e = scenes_detect(&cuts, film, &(struct scene_options){ threshold, hooks });
     if (e)
         return e;
     struct plan_scene *scenes = calloc(cuts.count ? cuts.count : 1, sizeof(*scenes));
@@ -45,16 +28,15 @@ static enum err find_scenes(struct plan_scene **out, size_t *count, const struct
     return e;
 }
 
-enum err film_plan_make(struct plan **out, const struct film *film, const struct plan_options *options,
-                        const struct plan_model *model, bool quiet)
+enum err film_plan_make(struct plan **out, const struct film *film, const struct plan_settings *settings,
+                        double scene_threshold, const struct media_hooks *hooks)
 {
-    const struct plan_settings settings = plan_settings_from(options, model);
     struct plan_scene *scenes = NULL;
     size_t count = 0;
     *out = NULL;
-    enum err e = plan_settings_check(&settings);
-    if (!e && settings.cut == PLAN_CUT_SCENE)
-        e = find_scenes(&scenes, &count, film, options->scene_threshold, quiet);
+    enum err e = plan_settings_check(settings);
+    if (!e && settings->cut == PLAN_CUT_SCENE)
+        e = find_scenes(&scenes, &count, film, scene_threshold, hooks);
     if (!e) {
         struct stat st;
         const struct plan_film described = {
@@ -62,7 +44,7 @@ enum err film_plan_make(struct plan **out, const struct film *film, const struct
             .duration_ms = film->duration_ms,
             .bytes = stat(film->path, &st) == 0 ? (uint64_t) st.st_size : 0,
         };
-        e = plan_build(out, &described, scenes, count, &settings);
+        e = plan_build(out, &described, scenes, count, settings);
     }
     free(scenes);
     return e;

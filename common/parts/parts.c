@@ -1,4 +1,4 @@
-#include "cli/parts.h"
+#include "common/parts/parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,9 +81,27 @@ static bool fits(const struct part *part, const struct plan *p, uint32_t segment
 {
     const struct plan_segment *s = &p->segments[segment];
     return part->tokens.dtype == DTYPE_I32 && part->tokens.rank == 2 &&
-           part->tokens.shape[0] >= 1 && part->tokens.shape[0] <= MODEL_MAX_CODEBOOKS &&
+           part->tokens.shape[0] >= 1 && part->tokens.shape[0] <= PART_MAX_CODEBOOKS &&
            part->tokens.shape[1] == s->columns && part->pcm.dtype == DTYPE_F32 &&
            part->pcm.rank == 1 && part->pcm.shape[0] == (uint64_t) plan_segment_samples(p, segment);
+}
+
+enum err part_file_open(struct part *out, const char *path, const struct plan *p, uint32_t segment)
+{
+    *out = (struct part){ 0 };
+    enum err e = safetensors_open(&out->file, path);
+    if (e)
+        return e;
+    const char *key = safetensors_metadata(out->file, KEY_NAME);
+    if (!key || !safetensors_find(out->file, "tokens", &out->tokens) ||
+        !safetensors_find(out->file, "pcm", &out->pcm) || !fits(out, p, segment)) {
+        log_error("%s: not the part that this plan asks for; compose it again", path);
+        part_close(out);
+        return ERR_INPUT;
+    }
+    snprintf(out->key, sizeof(out->key), "%s", key);
+    out->codebooks = (uint32_t) out->tokens.shape[0];
+    return ERR_OK;
 }
 
 enum err part_open(struct part *out, const char *directory, const struct plan *p, uint32_t segment)
@@ -92,21 +110,8 @@ enum err part_open(struct part *out, const char *directory, const struct plan *p
     char *path = part_path(directory, p, segment);
     if (!path)
         return ERR_NOMEM;
-    enum err e = safetensors_open(&out->file, path);
-    if (!e) {
-        const char *key = safetensors_metadata(out->file, KEY_NAME);
-        if (!key || !safetensors_find(out->file, "tokens", &out->tokens) ||
-            !safetensors_find(out->file, "pcm", &out->pcm) || !fits(out, p, segment)) {
-            log_error("%s: not the part that this plan asks for; compose it again", path);
-            e = ERR_INPUT;
-        } else {
-            snprintf(out->key, sizeof(out->key), "%s", key);
-            out->codebooks = (uint32_t) out->tokens.shape[0];
-        }
-    }
+    const enum err e = part_file_open(out, path, p, segment);
     free(path);
-    if (e)
-        part_close(out);
     return e;
 }
 
@@ -134,24 +139,35 @@ bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segme
     return same;
 }
 
+enum err part_file_write(const char *path, const struct part_content *c)
+{
+    const struct safetensors_item items[] = {
+        { .name = "tokens", .dtype = DTYPE_I32, .rank = 2, .shape = { c->codebooks, c->columns },
+          .data = c->tokens },
+        { .name = "pcm", .dtype = DTYPE_F32, .rank = 1, .shape = { c->samples }, .data = c->pcm },
+    };
+    const struct safetensors_string strings[] = {
+        { KEY_NAME, c->key },
+        { "underscore.software", UNDERSCORE_VERSION },
+    };
+    return safetensors_write(path, &(struct safetensors_write_params){
+        .items = items, .item_count = 2, .metadata = strings, .metadata_count = 2,
+    });
+}
+
 enum err part_write(const char *directory, const struct plan *p, uint32_t segment, const char *key,
                     uint32_t codebooks, const int32_t *tokens, const float *pcm)
 {
     char *path = part_path(directory, p, segment);
     if (!path)
         return ERR_NOMEM;
-    const struct safetensors_item items[] = {
-        { .name = "tokens", .dtype = DTYPE_I32, .rank = 2,
-          .shape = { codebooks, p->segments[segment].columns }, .data = tokens },
-        { .name = "pcm", .dtype = DTYPE_F32, .rank = 1,
-          .shape = { (uint64_t) plan_segment_samples(p, segment) }, .data = pcm },
-    };
-    const struct safetensors_string strings[] = {
-        { KEY_NAME, key },
-        { "underscore.software", UNDERSCORE_VERSION },
-    };
-    const enum err e = safetensors_write(path, &(struct safetensors_write_params){
-        .items = items, .item_count = 2, .metadata = strings, .metadata_count = 2,
+    const enum err e = part_file_write(path, &(struct part_content){
+        .key = key,
+        .codebooks = codebooks,
+        .columns = p->segments[segment].columns,
+        .tokens = tokens,
+        .samples = (uint64_t) plan_segment_samples(p, segment),
+        .pcm = pcm,
     });
     free(path);
     return e;

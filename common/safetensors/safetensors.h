@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
-#include "worker/model/tensors.h"
+#include "common/base/tensor_view.h"
 
 struct safetensors;
 

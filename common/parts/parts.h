@@ -6,8 +6,10 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/safetensors/safetensors.h"
 #include "common/timeline/plan.h"
-#include "worker/weights/safetensors.h"
+
+#define PART_MAX_CODEBOOKS 16
 
 // Everything a segment's music depends on beside the plan. Strings outlive it.
 struct part_inputs {
@@ -46,6 +48,10 @@ ERR_CHECKED enum err part_open(struct part *out, const char *directory, const st
                                uint32_t segment);
 void part_close(struct part *p); // a zeroed one is fine
 
+// The same of a file under any name.
+ERR_CHECKED enum err part_file_open(struct part *out, const char *path, const struct plan *p,
+                                    uint32_t segment);
+
 // Is there a file for the segment? And one made of just these inputs? Neither
 // logs.
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment);
@@ -54,6 +60,16 @@ bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segme
 ERR_CHECKED enum err part_write(const char *directory, const struct plan *p, uint32_t segment,
                                 const char *key, uint32_t codebooks, const int32_t *tokens,
                                 const float *pcm);
+
+// The same for who has no plan.
+struct part_content {
+    const char *key;
+    uint32_t codebooks, columns;
+    const int32_t *tokens; // [codebooks][columns]
+    uint64_t samples;
+    const float *pcm;
+};
+ERR_CHECKED enum err part_file_write(const char *path, const struct part_content *c);
 
 // A loader for stitch over a directory of parts: `user` is a struct part_loader.
 struct part_loader {

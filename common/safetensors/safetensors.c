@@ -1,4 +1,4 @@
-#include "worker/weights/safetensors.h"
+#include "common/safetensors/safetensors.h"
 
 #include <jansson.h>
 #include <stdlib.h>

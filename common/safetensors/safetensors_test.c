@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "common/base/bytes.h"
-#include "worker/weights/safetensors.h"
-#include "worker/weights/weights_fixture.h"
+#include "common/base/files_fixture.h"
+#include "common/safetensors/safetensors.h"
 
 static const char path[] = "/tmp/underscore-safetensors-test.safetensors";
 

@@ -6,7 +6,7 @@
 #include "common/base/bytes.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
-#include "worker/weights/safetensors.h"
+#include "common/safetensors/safetensors.h"
 
 #define ALIGNMENT 64
 #define CHUNK 16384 // elements converted at a time

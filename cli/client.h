@@ -1,0 +1,32 @@
+// client: a farm verb's connection to the coordinator: questions and their answers.
+// One thread; blocks until an answer is here or CLIENT_PATIENCE_S are over.
+#pragma once
+
+#include "cli/options.h"
+#include "common/wire/wire.h"
+
+#define CLIENT_PATIENCE_S 10
+#define CLIENT_FARM "tcp://127.0.0.1:7480"
+
+// Where the coordinator is: the table of the option, with its default filled in.
+struct farm_settings {
+    const char *address;
+};
+void farm_table(struct farm_settings *f, struct option_spec *specs);
+
+struct client;
+
+// ERR_USAGE logs: no address that ZeroMQ can use. Whether anybody is there shows later.
+ERR_CHECKED enum err client_open(struct client **out, const struct farm_settings *f);
+void client_close(struct client **c); // NULL inside is fine
+
+// A message to fill in, zeroed, and then to be sent with client_ask().
+struct wire_message *client_question(struct client *c, enum wire_type type);
+
+// Send it and wait for an answer, which is the client's until the next call. ERR_UNAVAILABLE:
+// there is no coordinator, or not any more. ERR_INPUT: it says no, and why. ERR_STOP on
+// Ctrl-C. All but the last logged.
+ERR_CHECKED enum err client_ask(struct client *c, const struct wire_message **answer);
+
+// The next message of an answer that has several.
+ERR_CHECKED enum err client_next(struct client *c, const struct wire_message **answer);

@@ -1,0 +1,41 @@
+#include "common/wire/crc32c.h"
+
+#include <pthread.h>
+
+#include "common/base/bytes.h"
+
+#define POLYNOMIAL 0x82f63b78u // reflected
+
+// table[k][b]: what byte b does to the checksum with k more bytes behind it, so
+// that eight bytes are worked off in one step.
+static uint32_t table[8][256];
+static pthread_once_t table_made = PTHREAD_ONCE_INIT;
+
+static void make_table(void)
+{
+    for (uint32_t b = 0; b < 256; b++) {
+        uint32_t c = b;
+        for (int bit = 0; bit < 8; bit++)
+            c = c & 1 ? c >> 1 ^ POLYNOMIAL : c >> 1;
+        table[0][b] = c;
+    }
+    for (uint32_t b = 0; b < 256; b++)
+        for (int k = 1; k < 8; k++)
+            table[k][b] = table[k - 1][b] >> 8 ^ table[0][table[k - 1][b] & 255];
+}
+
+uint32_t crc32c(uint32_t crc, const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+    pthread_once(&table_made, make_table);
+    crc = ~crc;
+    for (; bytes >= 8; p += 8, bytes -= 8) {
+        const uint32_t low = crc ^ read_le32(p), high = read_le32(p + 4);
+        crc = table[7][low & 255] ^ table[6][low >> 8 & 255] ^ table[5][low >> 16 & 255] ^
+              table[4][low >> 24] ^ table[3][high & 255] ^ table[2][high >> 8 & 255] ^
+              table[1][high >> 16 & 255] ^ table[0][high >> 24];
+    }
+    for (; bytes; p++, bytes--)
+        crc = crc >> 8 ^ table[0][(crc ^ *p) & 255];
+    return ~crc;
+}

@@ -1,0 +1,227 @@
+// wire: what coordinator, workers and clients say to each other: every message as
+// a C struct, to bytes and back.
+//
+// A message is one msgpack map: the envelope {v, type, seq, incarnation, epoch} and
+// the fields of its type, each exactly once, and nothing else. Whatever does not
+// fit (an unknown type or field, one missing or doubled, of another type, out of its
+// range, a byte too many or too few) is ERR_INPUT: nobody guesses. Two ports carry
+// them, so that a heartbeat never queues behind sound:
+//
+//   control, at most WIRE_CONTROL_BYTES a message
+//     worker       HELLO -> WELCOME | REJECT          who it is, what it can
+//                  PULL -> LEASE..., LEASE_ACK        how many segments it has room for
+//                  BEAT -> BEAT_ACK                   alive and getting on; what to drop
+//                  <- CANCEL, CANCELLED ->            one segment is not wanted any more
+//                  FAILED, GOODBYE
+//     client       SUBMIT -> SUBMITTED | REJECT
+//                  LIST -> JOB..., LISTED             a page of jobs
+//                  SHOW -> JOB | REJECT
+//                  NODES -> NODE..., LISTED
+//                  EXPLAIN -> LINE..., LISTED         why what waits is not running
+//                  ORDER -> OBEYED | REJECT           cancel, pause, resume, retry, priority
+//   bulk, at most WIRE_BULK_BYTES a message
+//     inputs       FETCH -> CHUNK | STALE             a worker asks piece by piece, at most
+//                                                     WIRE_CREDIT pieces ahead
+//     results      OPEN -> CREDIT | STALE | DUP | NOSPACE
+//                  CHUNK -> CREDIT | CORRUPT          as many as there is credit for
+//                  COMMIT -> ACCEPTED | STALE | DUP | CORRUPT | NOSPACE
+//
+// Pure; any thread.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+#define WIRE_VERSION 1
+#define WIRE_CONTROL_BYTES (64u << 10)
+#define WIRE_CHUNK_BYTES (256u << 10)
+#define WIRE_BULK_BYTES (WIRE_CHUNK_BYTES + 1024u)
+#define WIRE_CREDIT 10
+
+#define WIRE_NAME_BYTES 128 // closing zeros included
+#define WIRE_PATH_BYTES 4096
+#define WIRE_TEXT_BYTES 2048
+#define WIRE_KEY_BYTES 512
+#define WIRE_SHA256_BYTES 65
+#define WIRE_MAX_IDS 512
+#define WIRE_MAX_WANT 256
+
+enum wire_type {
+    WIRE_HELLO, WIRE_WELCOME, WIRE_REJECT,
+    WIRE_PULL, WIRE_LEASE, WIRE_LEASE_ACK,
+    WIRE_BEAT, WIRE_BEAT_ACK,
+    WIRE_CANCEL, WIRE_CANCELLED,
+    WIRE_FAILED, WIRE_GOODBYE,
+    WIRE_SUBMIT, WIRE_SUBMITTED,
+    WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
+    WIRE_ORDER, WIRE_OBEYED,
+    WIRE_FETCH,
+    WIRE_OPEN, WIRE_CREDITS, WIRE_CHUNK, WIRE_COMMIT,
+    WIRE_ACCEPTED, WIRE_STALE, WIRE_DUP, WIRE_CORRUPT, WIRE_NOSPACE,
+    WIRE_TYPES,
+};
+
+// Why a segment failed, in the only terms the coordinator acts on.
+enum wire_failure {
+    WIRE_FAIL_INPUT,       // the segment itself: it fails everywhere
+    WIRE_FAIL_OOM,         // the GPU's memory
+    WIRE_FAIL_DEVICE_LOST, // the GPU
+    WIRE_FAIL_LOST,        // the worker came to nothing
+    WIRE_FAIL_SHUTDOWN,    // the worker was told to leave
+    WIRE_FAILURES,
+};
+
+enum wire_beat_order { WIRE_RUN, WIRE_QUIET, WIRE_TERMINATE, WIRE_BEAT_ORDERS };
+enum wire_job_order { WIRE_JOB_CANCEL, WIRE_JOB_PAUSE, WIRE_JOB_RESUME, WIRE_JOB_RETRY, WIRE_JOB_PRIORITY, WIRE_JOB_ORDERS };
+enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_WHATS };
+
+struct wire_ids {
+    uint32_t count;
+    uint64_t id[WIRE_MAX_IDS];
+};
+
+// Bytes of the message that was decoded, or the sender's own.
+struct wire_bytes {
+    const uint8_t *data;
+    uint32_t bytes;
+};
+
+// The facts of a model that a plan and its inputs rest on.
+struct wire_model {
+    char sha256[WIRE_SHA256_BYTES]; // of the model file
+    uint32_t sample_rate, hop;
+    uint32_t max_duration_ms;
+    double frames_per_s;
+    uint32_t image;     // pixels along a side
+    uint32_t codebooks;
+    double guidance;    // the checkpoint's own
+};
+
+struct wire_hello {
+    char name[WIRE_NAME_BYTES]; // node and GPU: the same after a restart
+    char device[WIRE_NAME_BYTES], vendor[WIRE_NAME_BYTES], driver[WIRE_NAME_BYTES];
+    uint64_t memory; // bytes the device has
+    char software[WIRE_NAME_BYTES];
+    struct wire_model model;
+    uint32_t slots;       // segments it composes side by side
+    double rate;          // seconds of music a second, as measured; 0: not yet
+    struct wire_ids held; // attempts it is still at, or has the result of
+};
+
+struct wire_lease {
+    uint64_t attempt, fence;
+    uint64_t job;
+    uint32_t segment;
+    uint32_t columns, prompt_columns; // the prompt's are among the columns
+    uint32_t frame_count;
+    uint32_t lease_ms; // from receipt; every renewal starts it anew
+    uint64_t seed;
+    double temperature, top_p, guidance;
+    uint32_t top_k;
+    char key[WIRE_KEY_BYTES]; // what the part must say it was made of
+};
+
+// What a client wants of a film. Times in ms, -1: the default for the model.
+struct wire_submit {
+    char film[WIRE_PATH_BYTES], output[WIRE_PATH_BYTES]; // absolute
+    char owner[WIRE_NAME_BYTES];
+    int64_t priority;
+    char model[WIRE_SHA256_BYTES]; // "": the only one the farm has
+    bool force;                    // even if there is such a job
+    int64_t segment_ms, overlap_ms, crossfade_ms, min_cue_ms, max_cue_ms;
+    bool cut; // at scene changes
+    uint64_t seed;
+    double scene_threshold;
+    double temperature, top_p, guidance; // guidance < 0: the checkpoint's own
+    uint32_t top_k;
+    bool replace_audio, keep_loudness, overwrite;
+    double target_lufs, ceiling_dbtp;
+    uint32_t bitrate;
+    char codec[WIRE_NAME_BYTES], title[WIRE_NAME_BYTES], language[WIRE_NAME_BYTES]; // "": the default
+};
+
+struct wire_job {
+    uint64_t job;
+    char state[WIRE_NAME_BYTES];
+    char film[WIRE_PATH_BYTES], output[WIRE_PATH_BYTES];
+    char owner[WIRE_NAME_BYTES];
+    int64_t priority;
+    uint32_t segments, done, running, cues;
+    int64_t submitted_ms, ended_ms; // Unix time; ended 0: not yet
+    int64_t duration_ms;            // of the film; 0: not known yet
+    bool over;                      // DONE, FAILED or CANCELLED
+    bool failed;
+    char reason[WIRE_TEXT_BYTES];
+};
+
+struct wire_node {
+    char name[WIRE_NAME_BYTES], device[WIRE_NAME_BYTES], state[WIRE_NAME_BYTES];
+    uint32_t slots, held;
+    double rate;
+    uint64_t done, failed;
+};
+
+struct wire_message {
+    enum wire_type type;
+    uint64_t seq;         // the sender's count
+    uint64_t incarnation; // the sender's start, at random
+    uint64_t epoch;       // the coordinator's start, counted
+    union {
+        struct wire_hello hello;
+        struct { uint32_t beat_ms, lease_ms; } welcome;
+        struct { char reason[WIRE_TEXT_BYTES]; } reject;
+        struct { uint32_t want; } pull;
+        struct wire_lease lease;
+        struct { uint64_t attempt; } lease_ack;
+        struct { uint64_t progress; double rate; struct wire_ids held; } beat;
+        struct { uint32_t order; struct wire_ids cancel, renewed; bool rehello; } beat_ack;
+        struct { uint64_t attempt; } cancel, cancelled;
+        struct { uint64_t attempt, fence; uint32_t failure; char log_tail[WIRE_TEXT_BYTES]; } failed;
+        struct { char reason[WIRE_TEXT_BYTES]; } goodbye;
+        struct wire_submit submit;
+        struct { uint64_t job; bool existed; } submitted;
+        struct { uint64_t after; uint32_t most; } list;
+        struct { uint64_t job; } show, explain, obeyed;
+        struct wire_job job;
+        struct wire_node node;
+        struct { char text[WIRE_TEXT_BYTES]; } line;
+        struct { bool more; } listed;
+        struct { uint64_t job; uint32_t what; int64_t value; } order;
+        struct { uint64_t attempt; uint32_t what; uint64_t off; } fetch;
+        struct { uint64_t attempt, fence, bytes; } open;
+        struct { uint64_t attempt; uint32_t chunks; } credits;
+        struct {
+            uint64_t attempt;
+            uint32_t what;
+            uint64_t off;
+            uint32_t crc32c; // of the data
+            struct wire_bytes data;
+        } chunk;
+        struct { uint64_t attempt, fence, bytes; uint32_t crc32c; } commit; // of the whole
+        struct { uint64_t attempt; } accepted, stale, dup;
+        struct { uint64_t attempt, from; } corrupt; // send again from there
+        struct { uint64_t attempt; uint32_t retry_after_ms; } nospace;
+    };
+};
+
+// "HELLO".
+const char *wire_type_name(enum wire_type t);
+const char *wire_failure_name(enum wire_failure f);
+
+// Which port a message belongs to, and the most bytes it may have there.
+bool wire_is_bulk(enum wire_type t);
+size_t wire_most_bytes(enum wire_type t);
+
+// A message to bytes the caller frees. ERR_BUG: something of ours is out of range,
+// logged. ERR_NOMEM.
+ERR_CHECKED enum err wire_encode(uint8_t **out, size_t *bytes, const struct wire_message *m);
+
+// ERR_INPUT, without logging, unless all of it is in order: `*why` is then a
+// short static text. Texts are copied, bytes stay where they are in `data`.
+// A message of another version is "another version", and nothing of it is looked at.
+ERR_CHECKED enum err wire_decode(struct wire_message *out, const void *data, size_t bytes,
+                                 const char **why);
+#define WIRE_OTHER_VERSION "another version of the protocol"

@@ -1,0 +1,175 @@
+#include "coordinator/fleet/fleet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUSPECT_BEATS 3
+
+const char *worker_state_name(enum worker_state s)
+{
+    static const char *const names[WORKER_STATES] = {
+        [WORKER_JOINING] = "JOINING", [WORKER_READY] = "READY", [WORKER_QUIET] = "QUIET",
+        [WORKER_SUSPECT] = "SUSPECT", [WORKER_LOST] = "LOST", [WORKER_OFFLINE] = "OFFLINE",
+    };
+    return names[s];
+}
+
+void fleet_init(struct fleet *f, double beat_s, double lease_s)
+{
+    *f = (struct fleet){ .beat_s = beat_s, .lease_s = lease_s };
+}
+
+void fleet_finish(struct fleet *f)
+{
+    free(f->workers);
+    *f = (struct fleet){ 0 };
+}
+
+static bool is_gone(const struct fleet_worker *w)
+{
+    return w->state == WORKER_LOST || w->state == WORKER_OFFLINE;
+}
+
+int64_t fleet_find(const struct fleet *f, uint64_t incarnation)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (f->workers[i].incarnation == incarnation && !is_gone(&f->workers[i]))
+            return (int64_t) i;
+    return -1;
+}
+
+int64_t fleet_find_name(const struct fleet *f, const char *name)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (!strcmp(f->workers[i].name, name))
+            return (int64_t) i;
+    return -1;
+}
+
+static enum err make_place(struct fleet *f, const char *name, size_t *place)
+{
+    if (f->count == f->room) {
+        const size_t room = f->room ? 2 * f->room : 16;
+        struct fleet_worker *more = realloc(f->workers, room * sizeof(*more));
+        if (!more)
+            return ERR_NOMEM;
+        f->workers = more;
+        f->room = room;
+    }
+    *place = f->count++;
+    f->workers[*place] = (struct fleet_worker){ .state = WORKER_OFFLINE };
+    snprintf(f->workers[*place].name, FLEET_NAME_BYTES, "%s", name);
+    return ERR_OK;
+}
+
+enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place, bool *restarted)
+{
+    const int64_t known = fleet_find_name(f, h->name);
+    *restarted = false;
+    if (known >= 0) {
+        *place = (size_t) known;
+    } else {
+        const enum err e = make_place(f, h->name, place);
+        if (e)
+            return e;
+    }
+    struct fleet_worker *w = &f->workers[*place];
+    *restarted = w->incarnation != h->incarnation && !is_gone(w);
+    const bool was_quiet = w->state == WORKER_QUIET && w->incarnation == h->incarnation;
+    w->incarnation = h->incarnation;
+    w->state = was_quiet ? WORKER_QUIET : WORKER_JOINING;
+    w->slots = h->slots;
+    w->memory = h->memory;
+    w->rate = h->rate;
+    w->heard_s = now;
+    w->want = 0;
+    w->progress = 0;
+    snprintf(w->device, sizeof(w->device), "%s", h->device);
+    snprintf(w->vendor, sizeof(w->vendor), "%s", h->vendor);
+    snprintf(w->model, sizeof(w->model), "%s", h->model);
+    return ERR_OK;
+}
+
+static void heard(struct fleet_worker *w, double now)
+{
+    w->heard_s = now;
+    if (w->state == WORKER_SUSPECT || w->state == WORKER_JOINING)
+        w->state = WORKER_READY;
+}
+
+bool fleet_beat(struct fleet *f, size_t place, uint64_t progress, double rate, double now)
+{
+    struct fleet_worker *w = &f->workers[place];
+    const bool moved = progress > w->progress;
+    heard(w, now);
+    w->progress = progress;
+    if (rate > 0)
+        w->rate = rate;
+    return moved;
+}
+
+void fleet_pull(struct fleet *f, size_t place, uint32_t want, double now)
+{
+    heard(&f->workers[place], now);
+    f->workers[place].want = want;
+}
+
+void fleet_goodbye(struct fleet *f, size_t place)
+{
+    f->workers[place].state = WORKER_OFFLINE;
+    f->workers[place].want = 0;
+}
+
+int64_t fleet_tick(struct fleet *f, double now)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        struct fleet_worker *w = &f->workers[i];
+        const double silent = now - w->heard_s;
+        if (is_gone(w))
+            continue;
+        if (silent > f->lease_s) {
+            w->state = WORKER_LOST;
+            w->want = 0;
+            return (int64_t) i;
+        }
+        if (silent > SUSPECT_BEATS * f->beat_s && w->state == WORKER_READY)
+            w->state = WORKER_SUSPECT;
+    }
+    return -1;
+}
+
+bool fleet_trouble(struct fleet *f, size_t place)
+{
+    struct fleet_worker *w = &f->workers[place];
+    w->failed++;
+    w->troubles++;
+    if (w->quarantined || w->troubles < FLEET_MOST_TROUBLES)
+        return false;
+    w->quarantined = true;
+    return true;
+}
+
+void fleet_success(struct fleet *f, size_t place)
+{
+    f->workers[place].troubles = 0;
+    f->workers[place].done++;
+}
+
+void fleet_drain(struct fleet *f, size_t place, bool drain)
+{
+    struct fleet_worker *w = &f->workers[place];
+    if (!is_gone(w))
+        w->state = drain ? WORKER_QUIET : WORKER_READY;
+}
+
+void fleet_quarantine(struct fleet *f, size_t place, bool quarantined)
+{
+    f->workers[place].quarantined = quarantined;
+    f->workers[place].troubles = 0;
+}
+
+bool fleet_may_work(const struct fleet_worker *w)
+{
+    return w->state == WORKER_READY && !w->quarantined;
+}

@@ -1,0 +1,136 @@
+// Tests of the fleet on a clock of their own.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "coordinator/fleet/fleet.h"
+
+static size_t joined(struct fleet *f, const char *name, uint64_t incarnation, double now)
+{
+    size_t place;
+    bool restarted;
+    const struct fleet_hello h = { .name = name, .device = "gpu", .vendor = "v", .model = "m",
+                                   .incarnation = incarnation, .slots = 4 };
+    assert_int_equal(fleet_join(f, &h, now, &place, &restarted), ERR_OK);
+    return place;
+}
+
+static void a_worker_comes_and_goes(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 7, 0);
+    assert_int_equal(f.workers[a].state, WORKER_JOINING);
+    assert_false(fleet_may_work(&f.workers[a]));
+    fleet_pull(&f, a, 3, 0.1);
+    assert_true(fleet_may_work(&f.workers[a]));
+    assert_int_equal(fleet_find(&f, 7), a);
+    assert_int_equal(fleet_find(&f, 8), -1);
+    fleet_goodbye(&f, a);
+    assert_int_equal(f.workers[a].state, WORKER_OFFLINE);
+    assert_int_equal(fleet_find(&f, 7), -1);
+    assert_int_equal(fleet_tick(&f, 1000), -1); // who has said goodbye is not lost
+    assert_int_equal(joined(&f, "a", 8, 1000), a); // its place is kept
+    fleet_finish(&f);
+}
+
+static void who_is_silent_is_suspected_and_then_lost(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0), b = joined(&f, "b", 2, 0);
+    fleet_pull(&f, a, 1, 0), fleet_pull(&f, b, 1, 0);
+    assert_int_equal(fleet_tick(&f, 2.9), -1);
+    assert_int_equal(f.workers[a].state, WORKER_READY);
+    fleet_beat(&f, b, 1, 0, 3);
+    assert_int_equal(fleet_tick(&f, 3.1), -1);
+    assert_int_equal(f.workers[a].state, WORKER_SUSPECT);
+    assert_int_equal(f.workers[b].state, WORKER_READY);
+    assert_false(fleet_may_work(&f.workers[a]));
+    fleet_beat(&f, a, 1, 0, 29);
+    assert_int_equal(f.workers[a].state, WORKER_READY);
+    fleet_beat(&f, a, 2, 0, 40);
+    assert_int_equal(fleet_tick(&f, 40), b); // silent since 3
+    assert_int_equal(fleet_tick(&f, 40), -1); // said once
+    assert_int_equal(f.workers[b].state, WORKER_LOST);
+    assert_int_equal(joined(&f, "b", 3, 41), b);
+    assert_int_equal(f.workers[b].state, WORKER_JOINING);
+    fleet_finish(&f);
+}
+
+static void progress_is_not_liveness(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0);
+    assert_true(fleet_beat(&f, a, 5, 0, 1));
+    assert_false(fleet_beat(&f, a, 5, 0, 2)); // alive, but stuck
+    assert_true(fleet_beat(&f, a, 6, 2.5, 3));
+    assert_true(f.workers[a].rate == 2.5);
+    fleet_beat(&f, a, 7, 0, 4); // not measured again: what is known stays
+    assert_true(f.workers[a].rate == 2.5);
+    fleet_finish(&f);
+}
+
+static void three_failures_in_a_row_are_quarantine(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0);
+    fleet_pull(&f, a, 1, 0);
+    assert_false(fleet_trouble(&f, a));
+    assert_false(fleet_trouble(&f, a));
+    fleet_success(&f, a); // the row ends
+    assert_false(fleet_trouble(&f, a));
+    assert_false(fleet_trouble(&f, a));
+    assert_true(fleet_may_work(&f.workers[a]));
+    assert_true(fleet_trouble(&f, a));
+    assert_false(fleet_trouble(&f, a)); // said once
+    assert_false(fleet_may_work(&f.workers[a]));
+    joined(&f, "a", 2, 5); // starting anew does not help
+    fleet_pull(&f, a, 1, 5);
+    assert_false(fleet_may_work(&f.workers[a]));
+    fleet_quarantine(&f, a, false);
+    assert_true(fleet_may_work(&f.workers[a]));
+    fleet_finish(&f);
+}
+
+static void a_restart_is_noticed(void **state)
+{
+    (void) state;
+    struct fleet f;
+    size_t place;
+    bool restarted;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0);
+    struct fleet_hello h = { .name = "a", .device = "", .vendor = "", .model = "", .incarnation = 1, .slots = 1 };
+    assert_int_equal(fleet_join(&f, &h, 1, &place, &restarted), ERR_OK);
+    assert_false(restarted); // the same start says hello again
+    h.incarnation = 2;
+    assert_int_equal(fleet_join(&f, &h, 2, &place, &restarted), ERR_OK);
+    assert_true(restarted && place == a);
+    fleet_drain(&f, a, true);
+    assert_false(fleet_may_work(&f.workers[a]));
+    assert_int_equal(fleet_join(&f, &h, 3, &place, &restarted), ERR_OK);
+    assert_int_equal(f.workers[a].state, WORKER_QUIET); // a hello does not undo that
+    fleet_finish(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_worker_comes_and_goes),
+        cmocka_unit_test(who_is_silent_is_suspected_and_then_lost),
+        cmocka_unit_test(progress_is_not_liveness),
+        cmocka_unit_test(three_failures_in_a_row_are_quarantine),
+        cmocka_unit_test(a_restart_is_noticed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,284 @@
+#include "coordinator/hub/hub.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "coordinator/hub/hub_internal.h"
+
+#define TICK_MS 100
+#define PAUSE_MS 1000
+#define MESSAGES_A_TURN 256
+// More than the credit of all transfers that a peer may have under way.
+#define HIGH_WATER 2000
+#define LARGEST_MESSAGE (2 << 20)
+#define TCP_GIVE_UP_MS 20000
+
+enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes)
+{
+    if (count < *room)
+        return ERR_OK;
+    const size_t wanted = *room ? 2 * *room : 16;
+    void *more = realloc(*items, wanted * bytes);
+    if (!more)
+        return ERR_NOMEM;
+    *items = more;
+    *room = wanted;
+    return ERR_OK;
+}
+
+// This machine alone can reach it: no keys are needed there.
+static bool is_local(const char *address)
+{
+    static const char *const local[] = { "tcp://127.0.0.1:", "tcp://[::1]:", "tcp://localhost:", "ipc://", "inproc://" };
+    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+        if (!strncmp(address, local[i], strlen(local[i])))
+            return true;
+    return false;
+}
+
+static enum err listen_at(struct hub *h, void **socket, const char *address)
+{
+    const int mandatory = 1, linger = 0, high_water = HIGH_WATER, give_up = TCP_GIVE_UP_MS;
+    const int64_t largest = LARGEST_MESSAGE;
+    if (!is_local(address)) {
+        log_error("%s: others could reach it, and there are no keys; only loopback addresses can be listened at",
+                  address);
+        return ERR_CONFIG;
+    }
+    *socket = zmq_socket(h->zmq, ZMQ_ROUTER);
+    if (*socket) {
+        zmq_setsockopt(*socket, ZMQ_ROUTER_MANDATORY, &mandatory, sizeof(mandatory));
+        zmq_setsockopt(*socket, ZMQ_LINGER, &linger, sizeof(linger));
+        zmq_setsockopt(*socket, ZMQ_SNDHWM, &high_water, sizeof(high_water));
+        zmq_setsockopt(*socket, ZMQ_RCVHWM, &high_water, sizeof(high_water));
+        zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
+        zmq_setsockopt(*socket, ZMQ_TCP_MAXRT, &give_up, sizeof(give_up));
+        if (zmq_bind(*socket, address) == 0)
+            return ERR_OK;
+    }
+    log_error("%s: cannot listen: %s", address, zmq_strerror(zmq_errno()));
+    return ERR_UNAVAILABLE;
+}
+
+static enum err open_ledger(struct hub *h)
+{
+    char *path = NULL;
+    enum err e = file_make_directory(h->p.directory);
+    if (!e && asprintf(&path, "%s/ledger.db", h->p.directory) < 0)
+        e = ERR_NOMEM;
+    if (!e)
+        e = ledger_open(&h->ledger, path);
+    if (!e)
+        e = ledger_models(h->ledger, h->models, HUB_MODELS, &h->model_count);
+    if (h->model_count > HUB_MODELS)
+        h->model_count = HUB_MODELS;
+    free(path);
+    return e;
+}
+
+enum err hub_open(struct hub **out, const struct hub_params *p)
+{
+    *out = NULL;
+    struct hub *h = calloc(1, sizeof(*h));
+    if (!h)
+        return ERR_NOMEM;
+    h->p = *p;
+    h->children = (struct children){
+        .program = p->program,
+        .most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST,
+        .memory = p->child_memory,
+        .cpu_s = p->child_cpu_s,
+    };
+    fleet_init(&h->fleet, p->beat_s, p->lease_s);
+    schedule_init(&h->schedule, p->lease_s);
+    h->zmq = zmq_ctx_new();
+    enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
+    if (!e)
+        e = spool_open(&h->spool, p->directory);
+    if (!e)
+        e = hub_jobs_load(h, clock_seconds());
+    if (!e)
+        e = listen_at(h, &h->control, p->control);
+    if (!e)
+        e = listen_at(h, &h->bulk, p->bulk);
+    if (e) {
+        hub_close(&h);
+        return e;
+    }
+    *out = h;
+    return ERR_OK;
+}
+
+void hub_close(struct hub **hp)
+{
+    struct hub *h = *hp;
+    if (!h)
+        return;
+    children_kill(&h->children, 0);
+    hub_bulk_finish(h);
+    hub_jobs_finish(h);
+    schedule_finish(&h->schedule);
+    fleet_finish(&h->fleet);
+    free(h->routes);
+    spool_close(&h->spool);
+    ledger_close(&h->ledger);
+    if (h->control)
+        zmq_close(h->control);
+    if (h->bulk)
+        zmq_close(h->bulk);
+    if (h->zmq)
+        zmq_ctx_term(h->zmq);
+    free(h);
+    *hp = NULL;
+}
+
+struct wire_message *hub_answer(struct hub *h, enum wire_type type)
+{
+    h->out = (struct wire_message){ .type = type, .seq = ++h->seq, .epoch = ledger_epoch(h->ledger) };
+    return &h->out;
+}
+
+void hub_send(struct hub *h, const struct hub_route *to)
+{
+    uint8_t *bytes;
+    size_t n;
+    void *socket = wire_is_bulk(h->out.type) ? h->bulk : h->control;
+    if (to->bytes == 0 || wire_encode(&bytes, &n, &h->out))
+        return;
+    if (zmq_send(socket, to->id, to->bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
+        zmq_send(socket, bytes, n, ZMQ_DONTWAIT) < 0)
+        log_debug("a %s was not sent: %s", wire_type_name(h->out.type), zmq_strerror(zmq_errno()));
+    free(bytes);
+}
+
+// One whole message: the routing id and one part. *n < 0: there is none.
+static bool receive(void *socket, struct hub_route *from, zmq_msg_t *message, int *n)
+{
+    int more = 0;
+    size_t size = sizeof(more);
+    *n = zmq_recv(socket, from->id, sizeof(from->id), ZMQ_DONTWAIT);
+    if (*n < 0)
+        return false;
+    from->bytes = *n <= HUB_ROUTE_BYTES ? (size_t) *n : 0;
+    unsigned parts = 0;
+    for (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size); more; zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size)) {
+        if (zmq_msg_recv(message, socket, 0) < 0)
+            break;
+        parts++;
+    }
+    return parts == 1 && from->bytes > 0;
+}
+
+static void refuse(struct hub *h, const struct hub_route *from, bool bulk, const char *why)
+{
+    h->dropped++;
+    log_debug("a message dropped: %s (%llu so far)", why, (unsigned long long) h->dropped);
+    if (bulk)
+        return;
+    struct wire_message *m = hub_answer(h, WIRE_REJECT);
+    snprintf(m->reject.reason, sizeof(m->reject.reason), "%s; this is underscored %s, which speaks version %d", why,
+             UNDERSCORE_VERSION, WIRE_VERSION);
+    hub_send(h, from);
+}
+
+static bool is_from_worker(enum wire_type t)
+{
+    return t == WIRE_HELLO || t == WIRE_PULL || t == WIRE_LEASE_ACK || t == WIRE_BEAT || t == WIRE_CANCELLED ||
+           t == WIRE_FAILED || t == WIRE_GOODBYE;
+}
+
+static enum err take_in(struct hub *h, const struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
+{
+    const char *why;
+    if (wire_decode(&h->in, zmq_msg_data(message), zmq_msg_size(message), &why)) {
+        refuse(h, from, bulk, why);
+        return ERR_OK;
+    }
+    if (wire_is_bulk(h->in.type) != bulk) {
+        refuse(h, from, bulk, "a message on the wrong port");
+        return ERR_OK;
+    }
+    if (bulk)
+        return hub_bulk_message(h, from, now);
+    if (!is_from_worker(h->in.type))
+        return hub_client_message(h, from, now);
+    hub_worker_message(h, from, now);
+    return ERR_OK;
+}
+
+static enum err work_off(struct hub *h, void *socket, double now)
+{
+    enum err e = ERR_OK;
+    for (int i = 0; !e && i < MESSAGES_A_TURN; i++) {
+        struct hub_route from;
+        zmq_msg_t message;
+        int n;
+        zmq_msg_init(&message);
+        const bool whole = receive(socket, &from, &message, &n);
+        if (whole)
+            e = take_in(h, &from, socket == h->bulk, &message, now);
+        else if (n >= 0)
+            h->dropped++;
+        zmq_msg_close(&message);
+        if (n < 0)
+            break;
+    }
+    return e;
+}
+
+static void wait_for_something(struct hub *h)
+{
+    zmq_pollitem_t items[2 + CHILDREN_MOST] = {
+        { .socket = h->control, .events = ZMQ_POLLIN },
+        { .socket = h->bulk, .events = ZMQ_POLLIN },
+    };
+    int count = 2;
+    for (uint32_t i = 0; i < h->children.most; i++)
+        if (h->children.running[i].pid && h->children.running[i].said >= 0)
+            items[count++] = (zmq_pollitem_t){ .fd = h->children.running[i].said, .events = ZMQ_POLLIN };
+    zmq_poll(items, count, TICK_MS);
+}
+
+static enum err turn(struct hub *h)
+{
+    wait_for_something(h);
+    const double now = clock_seconds();
+    enum err e = work_off(h, h->control, now);
+    if (!e)
+        e = work_off(h, h->bulk, now);
+    if (!e)
+        e = hub_lapse(h, now);
+    if (!e)
+        e = hub_jobs_tick(h, now);
+    if (!e)
+        e = hub_dispatch(h, now);
+    hub_bulk_tick(h, now);
+    return e;
+}
+
+// A disk that is full or fails is a pause: nothing is promised meanwhile, and whatever
+// was not written down is done once more.
+enum err hub_run(struct hub *h)
+{
+    enum err e = ERR_OK;
+    bool paused = false;
+    while (!e && !atomic_load(h->p.stop)) {
+        e = turn(h);
+        if (e == ERR_IO && !paused)
+            log_warn("paused: the disk does not take what has to be kept; going on when it does");
+        else if (!e && paused)
+            log_info("going on");
+        paused = e == ERR_IO;
+        if (paused) {
+            zmq_poll(NULL, 0, PAUSE_MS);
+            e = ERR_OK;
+        }
+    }
+    return e;
+}

@@ -1,0 +1,351 @@
+// The hub and the clients: jobs handed in, asked about, ordered about.
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "coordinator/hub/hub_internal.h"
+
+#define FNV_START 0xcbf29ce484222325u
+#define FNV_OTHER 0x84222325cbf29ce4u
+#define FNV_PRIME 0x100000001b3u
+#define IDENTITY_BYTES 128
+
+__attribute__((format(printf, 3, 4))) static void reject(struct hub *h, const struct hub_route *to, const char *format,
+                                                         ...)
+{
+    struct wire_message *m = hub_answer(h, WIRE_REJECT);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->reject.reason, sizeof(m->reject.reason), format, args);
+    va_end(args);
+    hub_send(h, to);
+}
+
+// Submitting
+
+// Does a path, links followed, lie in one of the folders that films may lie in?
+static bool is_media(const struct hub *h, const char *path)
+{
+    char real[PATH_MAX], root[PATH_MAX];
+    if (path[0] != '/' || !realpath(path, real))
+        return false;
+    for (const char *const *m = h->p.media; *m; m++) {
+        const size_t n = realpath(*m, root) ? strlen(root) : 0;
+        if (n && !strncmp(real, root, n) && (n == 1 || real[n] == '/' || real[n] == 0))
+            return true;
+    }
+    return false;
+}
+
+// Its folder; the file itself need not be there yet.
+static bool lies_in_media(const struct hub *h, const char *path)
+{
+    char folder[WIRE_PATH_BYTES];
+    snprintf(folder, sizeof(folder), "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash || !slash[1])
+        return false;
+    slash[slash == folder] = 0;
+    return is_media(h, folder);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat sa, sb;
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+// What is wrong with a submission, said to the client; false then.
+static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
+{
+    size_t models = 0;
+    for (size_t i = 0; i < h->model_count; i++)
+        models += !strcmp(h->models[i].sha256, s->model);
+    if (!is_media(h, s->film))
+        reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
+    else if (!lies_in_media(h, s->output))
+        reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
+    else if (same_file(s->film, s->output))
+        reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
+    else if (*s->model && models == 0)
+        reject(h, from, "no worker has had the model %.64s", s->model);
+    else if (!*s->model && h->model_count > 1)
+        reject(h, from, "the workers have several models: say which with --model FILE");
+    else if (!*s->owner)
+        reject(h, from, "a job without an owner");
+    else
+        return true;
+    return false;
+}
+
+static uint64_t fnv(uint64_t x, const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+    for (size_t i = 0; i < bytes; i++)
+        x = (x ^ p[i]) * FNV_PRIME;
+    return x;
+}
+
+// The film as it is now, the settings and the output, in 128 bits. Who asks and how
+// urgently does not make it another job.
+static enum err identify(char out[IDENTITY_BYTES], const struct wire_submit *s)
+{
+    uint8_t *bytes;
+    size_t n;
+    struct stat st = { 0 };
+    struct wire_message *m = calloc(1, sizeof(*m));
+    if (!m)
+        return ERR_NOMEM;
+    m->type = WIRE_SUBMIT;
+    m->submit = *s;
+    m->submit.force = m->submit.overwrite = false;
+    m->submit.priority = 0;
+    m->submit.owner[0] = 0;
+    stat(s->film, &st);
+    const enum err e = wire_encode(&bytes, &n, m);
+    free(m);
+    if (e)
+        return e;
+    snprintf(out, IDENTITY_BYTES, "%016llx%016llx-%lld-%lld.%09ld", (unsigned long long) fnv(FNV_START, bytes, n),
+             (unsigned long long) fnv(FNV_OTHER, bytes, n), (long long) st.st_size, (long long) st.st_mtim.tv_sec,
+             st.st_mtim.tv_nsec);
+    free(bytes);
+    return ERR_OK;
+}
+
+static enum err keep(struct hub *h, const struct wire_submit *s, int64_t *job, bool *existed)
+{
+    char identity[IDENTITY_BYTES];
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    enum err e = identify(identity, s);
+    if (!e)
+        e = wire_encode(&bytes, &n, &h->in);
+    if (!e)
+        e = ledger_submit(h->ledger, &(struct ledger_submission){
+            .film = s->film, .output = s->output, .owner = s->owner, .model = s->model, .identity = identity,
+            .priority = s->priority, .request = bytes, .request_bytes = n, .force = s->force,
+        }, clock_unix_ms(), job, existed);
+    free(bytes);
+    return e;
+}
+
+static enum err on_submit(struct hub *h, const struct hub_route *from)
+{
+    const struct wire_submit *s = &h->in.submit;
+    int64_t job;
+    bool existed;
+    if (!is_acceptable(h, from, s))
+        return ERR_OK;
+    enum err e = keep(h, s, &job, &existed);
+    if (!e && !existed && !s->overwrite && access(s->output, F_OK) == 0) {
+        // Only now: the same film once more is its finished job, not a complaint.
+        reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+        return ledger_move_job(h->ledger, job, JOB_CANCELLED, "the output exists", clock_unix_ms());
+    }
+    if (!e && !existed)
+        e = hub_job_submitted(h, job);
+    if (e) {
+        reject(h, from, "the job could not be kept: %s", err_text(e));
+        return e;
+    }
+    if (!existed)
+        log_info("job %lld: %s for %s", (long long) job, s->film, s->owner);
+    struct wire_message *m = hub_answer(h, WIRE_SUBMITTED);
+    m->submitted.job = (uint64_t) job;
+    m->submitted.existed = existed;
+    hub_send(h, from);
+    return ERR_OK;
+}
+
+// Asking
+
+static uint32_t count_running(const struct hub *h, int64_t job)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < h->schedule.lease_count; i++)
+        n += h->schedule.leases[i].job == job;
+    return n;
+}
+
+static void send_job(struct hub *h, const struct hub_route *to, const struct ledger_job *j)
+{
+    struct wire_job *out = &hub_answer(h, WIRE_JOB)->job;
+    *out = (struct wire_job){
+        .job = (uint64_t) j->id, .priority = j->priority, .segments = j->segments, .done = j->done, .cues = j->cues,
+        .running = count_running(h, j->id), .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms,
+        .duration_ms = j->duration_ms, .over = job_state_is_over(j->state), .failed = j->state == JOB_FAILED,
+    };
+    snprintf(out->state, sizeof(out->state), "%s", job_state_name(j->state));
+    snprintf(out->film, sizeof(out->film), "%s", j->film);
+    snprintf(out->output, sizeof(out->output), "%s", j->output);
+    snprintf(out->owner, sizeof(out->owner), "%s", j->owner);
+    snprintf(out->reason, sizeof(out->reason), "%s", j->reason);
+    hub_send(h, to);
+}
+
+struct listing {
+    struct hub *h;
+    const struct hub_route *to;
+    uint32_t count;
+};
+
+static enum err list_job(void *user, const struct ledger_job *j)
+{
+    struct listing *l = user;
+    send_job(l->h, l->to, j);
+    l->count++;
+    return ERR_OK;
+}
+
+static void send_listed(struct hub *h, const struct hub_route *to, bool more)
+{
+    hub_answer(h, WIRE_LISTED)->listed.more = more;
+    hub_send(h, to);
+}
+
+static enum err on_list(struct hub *h, const struct hub_route *from)
+{
+    struct listing l = { h, from, 0 };
+    const uint32_t most = h->in.list.most;
+    const enum err e = ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, list_job, &l);
+    send_listed(h, from, l.count == most);
+    return e;
+}
+
+// The job of a question; NULL: there is none, or *e, and the client knows. The caller frees.
+static struct ledger_job *asked_job(struct hub *h, const struct hub_route *from, uint64_t job, enum err *e)
+{
+    struct ledger_job *j = malloc(sizeof(*j));
+    *e = j ? ledger_job(h->ledger, (int64_t) job, j) : ERR_NOMEM;
+    if (!*e)
+        return j;
+    if (*e == ERR_MISSING) {
+        reject(h, from, "there is no job %llu", (unsigned long long) job);
+        *e = ERR_OK;
+    }
+    free(j);
+    return NULL;
+}
+
+static enum err on_show(struct hub *h, const struct hub_route *from)
+{
+    enum err e;
+    struct ledger_job *j = asked_job(h, from, h->in.show.job, &e);
+    if (j)
+        send_job(h, from, j);
+    free(j);
+    return e;
+}
+
+static void on_nodes(struct hub *h, const struct hub_route *from)
+{
+    for (size_t i = 0; i < h->fleet.count; i++) {
+        const struct fleet_worker *w = &h->fleet.workers[i];
+        struct wire_node *n = &hub_answer(h, WIRE_NODE)->node;
+        n->slots = w->slots;
+        n->held = w->held;
+        n->rate = w->rate;
+        n->done = w->done;
+        n->failed = w->failed;
+        snprintf(n->name, sizeof(n->name), "%s", w->name);
+        snprintf(n->device, sizeof(n->device), "%s", w->device);
+        snprintf(n->state, sizeof(n->state), "%s%s", worker_state_name(w->state), w->quarantined ? ", QUARANTINED" : "");
+        hub_send(h, from);
+    }
+    send_listed(h, from, false);
+}
+
+static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t room, double now)
+{
+    switch (j->state) {
+    case JOB_SUBMITTED:
+        snprintf(out, room, h->model_count ? "it waits for its turn to be looked at"
+                                           : "no worker has been here yet, so no model is known");
+        break;
+    case JOB_PROBING: snprintf(out, room, "its scene changes are being looked for"); break;
+    case JOB_PLANNED:
+    case JOB_RUNNING:
+    case JOB_PAUSED: schedule_explain(&h->schedule, &h->fleet, j->id, now, out, room); break;
+    case JOB_ASSEMBLING: snprintf(out, room, "all is composed; the film is being written%s%.1000s",
+                                  *j->reason ? ": " : "", j->reason); break;
+    case JOB_HELD: snprintf(out, room, "it waits for somebody to see to this, and then for `retry`: %.1500s", j->reason);
+        break;
+    case JOB_DONE:
+    case JOB_FAILED:
+    case JOB_CANCELLED:
+    case JOB_STATES: snprintf(out, room, "it is over%s%.1500s", *j->reason ? ": " : "", j->reason); break;
+    }
+}
+
+static enum err on_explain(struct hub *h, const struct hub_route *from, double now)
+{
+    enum err e;
+    struct ledger_job *j = asked_job(h, from, h->in.explain.job, &e);
+    if (!j)
+        return e;
+    struct wire_message *m = hub_answer(h, WIRE_LINE);
+    explain(h, j, m->line.text, sizeof(m->line.text), now);
+    hub_send(h, from);
+    send_listed(h, from, false);
+    free(j);
+    return ERR_OK;
+}
+
+// Ordering
+
+static enum err obey(struct hub *h, const struct ledger_job *j, enum wire_job_order what, int64_t value)
+{
+    switch (what) {
+    case WIRE_JOB_CANCEL: return ledger_move_job(h->ledger, j->id, JOB_CANCELLED, "cancelled", clock_unix_ms());
+    case WIRE_JOB_PAUSE: return ledger_move_job(h->ledger, j->id, JOB_PAUSED, NULL, 0);
+    case WIRE_JOB_RESUME: return ledger_move_job(h->ledger, j->id, JOB_RUNNING, NULL, 0);
+    case WIRE_JOB_RETRY: return ledger_retry(h->ledger, j->id);
+    case WIRE_JOB_PRIORITY: return ledger_prioritise(h->ledger, j->id, value);
+    case WIRE_JOB_ORDERS: break;
+    }
+    return ERR_BUG;
+}
+
+static enum err on_order(struct hub *h, const struct hub_route *from, double now)
+{
+    static const char *const verbs[WIRE_JOB_ORDERS] = { "cancelled", "paused", "resumed", "tried again", "given a priority" };
+    enum err e;
+    const enum wire_job_order what = (enum wire_job_order) h->in.order.what;
+    struct ledger_job *j = asked_job(h, from, h->in.order.job, &e);
+    if (!j)
+        return e;
+    e = obey(h, j, what, h->in.order.value);
+    if (e == ERR_INPUT) {
+        reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);
+        e = ERR_OK;
+    } else if (!e) {
+        hub_answer(h, WIRE_OBEYED)->obeyed.job = (uint64_t) j->id;
+        hub_send(h, from);
+        e = hub_job_follow(h, j->id, now);
+    } else {
+        reject(h, from, "it could not be written down: %s", err_text(e));
+    }
+    free(j);
+    return e;
+}
+
+enum err hub_client_message(struct hub *h, const struct hub_route *from, double now)
+{
+    switch ((int) h->in.type) {
+    case WIRE_SUBMIT: return on_submit(h, from);
+    case WIRE_LIST: return on_list(h, from);
+    case WIRE_SHOW: return on_show(h, from);
+    case WIRE_NODES: on_nodes(h, from); return ERR_OK;
+    case WIRE_EXPLAIN: return on_explain(h, from, now);
+    case WIRE_ORDER: return on_order(h, from, now);
+    default: return ERR_OK; // what only a coordinator says
+    }
+}

@@ -1,0 +1,112 @@
+// hub_internal: what the files of the hub share.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/parts/parts.h"
+#include "common/timeline/plan.h"
+#include "common/wire/wire.h"
+#include "coordinator/children/children.h"
+#include "coordinator/fleet/fleet.h"
+#include "coordinator/hub/hub.h"
+#include "coordinator/ledger/ledger.h"
+#include "coordinator/schedule/schedule.h"
+#include "coordinator/spool/spool.h"
+
+#define HUB_ROUTE_BYTES 64
+#define HUB_MODELS 32
+
+// Where an answer goes: the routing id that ZeroMQ gave the peer.
+struct hub_route {
+    uint8_t id[HUB_ROUTE_BYTES];
+    size_t bytes; // 0: not known
+};
+
+// A job under way: what is needed to lease its segments and to look at their results.
+struct hub_job {
+    int64_t id;
+    struct plan *plan;
+    char identity[FILM_IDENTITY_BYTES];
+    struct ledger_model model;
+    struct part_inputs inputs; // pointing into this struct
+};
+
+// A job that waits for a child process.
+struct hub_errand {
+    int64_t job;
+    int what; // enum hub_child
+    double not_before_s;
+    uint32_t tries;
+    bool running;
+};
+
+enum hub_child { CHILD_PLAN, CHILD_FRAMES, CHILD_PUBLISH };
+
+// A result that is coming in.
+struct hub_reception {
+    int64_t attempt, fence, job;
+    uint32_t segment;
+    struct incoming in;
+    double heard_s;
+};
+
+struct hub {
+    struct hub_params p;
+    void *zmq, *control, *bulk;
+    struct ledger *ledger;
+    struct spool spool;
+    struct fleet fleet;
+    struct schedule schedule;
+    struct children children;
+    struct hub_route *routes; // of the fleet's workers, by place
+    size_t route_room;
+    struct hub_job **jobs; // by id
+    size_t job_count, job_room;
+    struct hub_errand *errands;
+    size_t errand_count, errand_room;
+    struct hub_reception *receptions;
+    size_t reception_count, reception_room;
+    struct ledger_model models[HUB_MODELS];
+    size_t model_count;
+    double frames_not_before_s;
+    uint64_t seq;
+    uint64_t dropped; // messages nobody could make sense of
+    struct wire_message in, out;
+};
+
+// hub.c
+// Sends h->out; nothing comes of it when the peer is gone or does not keep up: whoever
+// needs the answer asks again.
+void hub_send(struct hub *h, const struct hub_route *to);
+struct wire_message *hub_answer(struct hub *h, enum wire_type type); // h->out, zeroed
+ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes);
+
+// hub_workers.c
+void hub_worker_message(struct hub *h, const struct hub_route *from, double now);
+ERR_CHECKED enum err hub_dispatch(struct hub *h, double now);
+ERR_CHECKED enum err hub_lapse(struct hub *h, double now); // leases and workers that are over
+// Tells the workers of what else is at a segment that it is not wanted, and forgets those leases.
+void hub_call_off(struct hub *h, int64_t job, int64_t segment, double now); // segment -1: all
+ERR_CHECKED enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, const char *detail,
+                                        double now);
+
+// hub_bulk.c
+ERR_CHECKED enum err hub_bulk_message(struct hub *h, const struct hub_route *from, double now);
+void hub_bulk_tick(struct hub *h, double now); // receptions that nobody goes on with
+void hub_bulk_finish(struct hub *h);
+
+// hub_jobs.c
+ERR_CHECKED enum err hub_jobs_load(struct hub *h, double now);
+ERR_CHECKED enum err hub_jobs_tick(struct hub *h, double now);
+void hub_jobs_finish(struct hub *h);
+struct hub_job *hub_job_find(const struct hub *h, int64_t job); // NULL: not under way
+ERR_CHECKED enum err hub_job_submitted(struct hub *h, int64_t job);
+// Its last segment may be done: on to assembling.
+ERR_CHECKED enum err hub_job_advance(struct hub *h, int64_t job, double now);
+// It is over, or paused, or goes on: what is in memory follows what the ledger says.
+ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
+ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);
+
+// hub_clients.c
+ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

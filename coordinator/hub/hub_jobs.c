@@ -1,0 +1,676 @@
+// The hub and the jobs: from submitted to delivered, by way of child processes.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/media/film_plan.h"
+#include "common/media/frames.h"
+#include "coordinator/extract/extract.h"
+#include "coordinator/hub/hub_internal.h"
+
+#define FRAMES_AT_ONCE 8
+#define TRY_AGAIN_S 5.0
+#define MOST_TRIES 5
+// Segments whose pictures are ready beside what the workers have asked for.
+#define PICTURES_AHEAD 4
+
+// Errands: what waits for a child process
+
+static enum err add_errand(struct hub *h, int64_t job, enum hub_child what)
+{
+    const enum err e = hub_grow((void **) &h->errands, h->errand_count, &h->errand_room, sizeof(*h->errands));
+    if (!e)
+        h->errands[h->errand_count++] = (struct hub_errand){ .job = job, .what = (int) what };
+    return e;
+}
+
+static void drop_errand(struct hub *h, size_t i)
+{
+    memmove(&h->errands[i], &h->errands[i + 1], (--h->errand_count - i) * sizeof(*h->errands));
+}
+
+static int64_t find_errand(const struct hub *h, int64_t job, int what)
+{
+    for (size_t i = 0; i < h->errand_count; i++)
+        if (h->errands[i].job == job && h->errands[i].what == what)
+            return (int64_t) i;
+    return -1;
+}
+
+// Jobs under way
+
+struct hub_job *hub_job_find(const struct hub *h, int64_t job)
+{
+    for (size_t i = 0; i < h->job_count; i++)
+        if (h->jobs[i]->id == job)
+            return h->jobs[i];
+    return NULL;
+}
+
+static void free_job(struct hub_job *j)
+{
+    plan_destroy(&j->plan);
+    free(j);
+}
+
+static void forget_job(struct hub *h, int64_t job)
+{
+    for (size_t i = 0; i < h->job_count; i++)
+        if (h->jobs[i]->id == job) {
+            free_job(h->jobs[i]);
+            h->jobs[i] = h->jobs[--h->job_count];
+            return;
+        }
+}
+
+static const struct ledger_model *find_model(const struct hub *h, const char *sha256)
+{
+    for (size_t i = 0; i < h->model_count; i++)
+        if (!strcmp(h->models[i].sha256, sha256))
+            return &h->models[i];
+    return NULL;
+}
+
+static enum err read_identity(const struct hub *h, struct hub_job *j)
+{
+    struct file_map m = { 0 };
+    char *path = spool_path(&h->spool, j->id, "identity");
+    const enum err e = path ? file_map(&m, path) : ERR_NOMEM;
+    if (!e)
+        snprintf(j->identity, sizeof(j->identity), "%.*s", (int) (m.bytes < 63 ? m.bytes : 63),
+                 m.data ? (const char *) m.data : "");
+    file_unmap(&m);
+    free(path);
+    return e;
+}
+
+static enum err read_job(const struct hub *h, struct hub_job *j)
+{
+    char *folder = spool_path(&h->spool, j->id, NULL), *plan = spool_path(&h->spool, j->id, "plan.json");
+    struct wire_submit *r = malloc(sizeof(*r));
+    enum err e = folder && plan && r ? extract_request(r, folder) : ERR_NOMEM;
+    if (!e)
+        e = film_plan_read(&j->plan, plan);
+    if (!e)
+        e = read_identity(h, j);
+    if (!e)
+        j->inputs = (struct part_inputs){
+            .model_sha256 = j->model.sha256,
+            .film = j->identity,
+            .temperature = r->temperature,
+            .top_p = r->top_p,
+            .guidance = r->guidance >= 0 ? r->guidance : j->model.guidance,
+            .top_k = r->top_k,
+        };
+    free(folder), free(plan), free(r);
+    return e;
+}
+
+static enum err load_job(struct hub *h, const struct ledger_job *row, struct hub_job **out)
+{
+    *out = hub_job_find(h, row->id);
+    if (*out)
+        return ERR_OK;
+    const struct ledger_model *model = find_model(h, row->model);
+    struct hub_job *j = calloc(1, sizeof(*j));
+    enum err e = j ? hub_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
+    if (!e && !model) {
+        log_error("job %lld: its model is not known any more", (long long) row->id);
+        e = ERR_MISSING;
+    }
+    if (!e) {
+        j->id = row->id;
+        j->model = *model;
+        e = read_job(h, j);
+    }
+    if (e) {
+        if (j)
+            free_job(j);
+        return e;
+    }
+    h->jobs[h->job_count++] = *out = j;
+    return ERR_OK;
+}
+
+struct mirror {
+    struct work_segment *segments;
+    uint32_t count;
+};
+
+static enum err mirror_segment(void *user, const struct ledger_segment *s)
+{
+    static const enum work_state states[SEGMENT_STATES] = {
+        [SEGMENT_BLOCKED] = WORK_BLOCKED, [SEGMENT_READY] = WORK_READY, [SEGMENT_LEASED] = WORK_LEASED,
+        [SEGMENT_RETRY_WAIT] = WORK_RETRY_WAIT, [SEGMENT_DONE] = WORK_DONE,
+    };
+    struct mirror *m = user;
+    if (s->segment >= m->count)
+        return ERR_CONFIG;
+    m->segments[s->segment] = (struct work_segment){
+        .cue = s->cue,
+        .place = s->place,
+        .audio_s = (double) s->audio_ms / 1000,
+        .remaining_s = (double) s->remaining_ms / 1000,
+        .state = states[s->state],
+        .troubles = s->troubles,
+    };
+    return ERR_OK;
+}
+
+static uint64_t frames_bytes(const struct hub_job *j, uint32_t segment)
+{
+    const struct plan_span watch = plan_watch(j->plan, segment);
+    return frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms) * 3 * j->model.image * j->model.image;
+}
+
+static enum err owner_of(struct hub *h, const char *name, size_t *out)
+{
+    return schedule_owner(&h->schedule, name, 1, 0, out); // weights were read at the start
+}
+
+// A planned job becomes work.
+static enum err activate(struct hub *h, const struct ledger_job *row)
+{
+    struct hub_job *j;
+    if (schedule_job(&h->schedule, row->id))
+        return ERR_OK;
+    enum err e = load_job(h, row, &j);
+    if (e)
+        return e;
+    struct work_job work = { .id = row->id, .priority = row->priority, .paused = row->state == JOB_PAUSED,
+                             .count = row->segments };
+    snprintf(work.model, sizeof(work.model), "%s", row->model);
+    struct mirror m = { calloc(row->segments ? row->segments : 1, sizeof(*m.segments)), row->segments };
+    e = m.segments ? owner_of(h, row->owner, &work.owner) : ERR_NOMEM;
+    if (!e && j->plan->segment_count != row->segments)
+        e = ERR_CONFIG;
+    if (!e)
+        e = ledger_each_segment(h->ledger, row->id, mirror_segment, &m);
+    for (uint32_t i = 0; !e && i < m.count; i++)
+        if (m.segments[i].state != WORK_DONE && spool_has_frames(&h->spool, row->id, i, frames_bytes(j, i)))
+            m.segments[i].frames = FRAMES_THERE;
+    work.segments = m.segments;
+    if (!e)
+        e = schedule_add(&h->schedule, &work);
+    if (e)
+        free(m.segments);
+    return e;
+}
+
+enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now)
+{
+    log_warn("job %lld failed: %s", (long long) job, reason);
+    const enum err e = ledger_move_job(h->ledger, job, JOB_FAILED, reason, clock_unix_ms());
+    return e ? e : hub_job_follow(h, job, now);
+}
+
+// What is not to go on is stopped, what it holds in memory freed.
+static void withdraw(struct hub *h, int64_t job, double now)
+{
+    hub_call_off(h, job, -1, now);
+    children_kill(&h->children, job);
+    for (size_t i = h->errand_count; i-- > 0;)
+        if (h->errands[i].job == job)
+            drop_errand(h, i);
+    schedule_remove(&h->schedule, job);
+    forget_job(h, job);
+}
+
+enum err hub_job_follow(struct hub *h, int64_t job, double now)
+{
+    struct ledger_job *row = malloc(sizeof(*row));
+    enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    struct work_job *work = schedule_job(&h->schedule, job);
+    if (!e)
+        switch (row->state) {
+        case JOB_SUBMITTED:
+            if (find_errand(h, job, CHILD_PLAN) < 0)
+                e = add_errand(h, job, CHILD_PLAN);
+            break;
+        case JOB_PLANNED:
+        case JOB_RUNNING:
+        case JOB_PAUSED:
+            if (!work)
+                e = activate(h, row);
+            else
+                work->paused = row->state == JOB_PAUSED, work->priority = row->priority;
+            if (!e)
+                e = hub_job_advance(h, job, now);
+            break;
+        case JOB_ASSEMBLING:
+            withdraw(h, job, now);
+            e = add_errand(h, job, CHILD_PUBLISH);
+            break;
+        case JOB_DONE:
+            withdraw(h, job, now);
+            spool_remove(&h->spool, job);
+            break;
+        case JOB_FAILED:
+        case JOB_CANCELLED:
+        case JOB_HELD:
+            withdraw(h, job, now);
+            break;
+        case JOB_PROBING:
+        case JOB_STATES: break;
+        }
+    free(row);
+    return e;
+}
+
+enum err hub_job_advance(struct hub *h, int64_t job, double now)
+{
+    const struct work_job *work = schedule_job(&h->schedule, job);
+    if (!work || work->paused || work->done < work->count)
+        return ERR_OK;
+    const enum err e = ledger_move_job(h->ledger, job, JOB_ASSEMBLING, NULL, clock_unix_ms());
+    return e ? e : hub_job_follow(h, job, now);
+}
+
+enum err hub_job_submitted(struct hub *h, int64_t job)
+{
+    void *request;
+    size_t bytes;
+    enum err e = ledger_request(h->ledger, job, &request, &bytes);
+    if (!e)
+        e = spool_begin(&h->spool, job, request, bytes);
+    free(request);
+    return e ? e : add_errand(h, job, CHILD_PLAN);
+}
+
+// Starting children
+
+static enum err start(struct hub *h, int64_t job, enum hub_child what, const char *const *arguments)
+{
+    return children_start(&h->children, job, (int) what, arguments);
+}
+
+// Which model a job is for: the one it names, or the only one. NULL: not known yet.
+static const struct ledger_model *model_for(struct hub *h, const struct ledger_job *row)
+{
+    if (*row->model)
+        return find_model(h, row->model);
+    return h->model_count == 1 ? &h->models[0] : NULL;
+}
+
+static enum err start_plan(struct hub *h, struct hub_errand *errand)
+{
+    struct ledger_job *row = malloc(sizeof(*row));
+    enum err e = row ? ledger_job(h->ledger, errand->job, row) : ERR_NOMEM;
+    const struct ledger_model *m = e ? NULL : model_for(h, row);
+    const bool probing = !e && row->state == JOB_PROBING; // the ledger failed when it ended
+    char *folder = spool_path(&h->spool, errand->job, NULL);
+    free(row);
+    if (!e && !m) {
+        free(folder);
+        return ERR_OK; // until a worker says what its model is like
+    }
+    char rate[16], hop[16], most[16];
+    if (!e) {
+        snprintf(rate, sizeof(rate), "%u", m->sample_rate);
+        snprintf(hop, sizeof(hop), "%u", m->hop);
+        snprintf(most, sizeof(most), "%u", m->max_duration_ms);
+        e = folder ? ledger_choose_model(h->ledger, errand->job, m->sha256) : ERR_NOMEM;
+    }
+    if (!e && !probing)
+        e = ledger_move_job(h->ledger, errand->job, JOB_PROBING, NULL, 0);
+    if (!e)
+        e = start(h, errand->job, CHILD_PLAN, (const char *const[]){ "plan", folder, rate, hop, most, NULL });
+    errand->running = !e;
+    free(folder);
+    return e;
+}
+
+static enum err start_publish(struct hub *h, struct hub_errand *errand)
+{
+    char *folder = spool_path(&h->spool, errand->job, NULL), number[24];
+    snprintf(number, sizeof(number), "%lld", (long long) errand->job);
+    const enum err e = folder ? start(h, errand->job, CHILD_PUBLISH, (const char *const[]){ "publish", folder, number, NULL })
+                              : ERR_NOMEM;
+    errand->running = !e;
+    free(folder);
+    return e;
+}
+
+static bool has_child(const struct hub *h, int64_t job, enum hub_child what)
+{
+    for (uint32_t i = 0; i < h->children.most; i++)
+        if (h->children.running[i].pid && h->children.running[i].job == job && h->children.running[i].what == (int) what)
+            return true;
+    return false;
+}
+
+static uint32_t wanted_by_workers(const struct hub *h)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < h->fleet.count; i++)
+        n += fleet_may_work(&h->fleet.workers[i]) ? h->fleet.workers[i].want : 0;
+    return n;
+}
+
+// The next segments of one job whose pictures are wanted; they count as asked for.
+static uint32_t choose_frames(struct hub *h, int64_t *job, uint32_t *segments)
+{
+    uint32_t n = 0;
+    int64_t of;
+    const uint32_t ahead = PICTURES_AHEAD + 2 * wanted_by_workers(h);
+    while (n < FRAMES_AT_ONCE && schedule_wants_frames(&h->schedule, ahead, &of, &segments[n])) {
+        if ((n > 0 && of != *job) || has_child(h, of, CHILD_FRAMES))
+            break;
+        *job = of;
+        schedule_job(&h->schedule, of)->segments[segments[n++]].frames = FRAMES_ASKED;
+    }
+    return n;
+}
+
+static void frames_settled(struct hub *h, int64_t job)
+{
+    const struct hub_job *j = hub_job_find(h, job);
+    struct work_job *work = schedule_job(&h->schedule, job);
+    for (uint32_t i = 0; j && work && i < work->count; i++)
+        if (work->segments[i].frames == FRAMES_ASKED)
+            work->segments[i].frames =
+                spool_has_frames(&h->spool, job, i, frames_bytes(j, i)) ? FRAMES_THERE : FRAMES_ABSENT;
+}
+
+static enum err start_frames(struct hub *h, double now, bool *started)
+{
+    uint32_t segments[FRAMES_AT_ONCE];
+    char numbers[FRAMES_AT_ONCE][16], rate[32], side[16];
+    const char *arguments[FRAMES_AT_ONCE + 5] = { "frames" };
+    int64_t job = 0;
+    *started = false;
+    const uint32_t n = now < h->frames_not_before_s ? 0 : choose_frames(h, &job, segments);
+    if (n == 0)
+        return ERR_OK;
+    const struct hub_job *j = hub_job_find(h, job);
+    char *folder = spool_path(&h->spool, job, NULL);
+    snprintf(rate, sizeof(rate), "%.17g", j->model.frames_per_s);
+    snprintf(side, sizeof(side), "%u", j->model.image);
+    arguments[1] = folder;
+    arguments[2] = rate;
+    arguments[3] = side;
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(numbers[i], sizeof(numbers[i]), "%u", segments[i]);
+        arguments[4 + i] = numbers[i];
+    }
+    const enum err e = folder ? start(h, job, CHILD_FRAMES, arguments) : ERR_NOMEM;
+    if (e)
+        frames_settled(h, job);
+    *started = !e;
+    free(folder);
+    return e;
+}
+
+// Films are finished before others are begun: deliveries first, then pictures, then plans.
+static enum err start_children(struct hub *h, double now)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
+        if (h->errands[i].what == CHILD_PUBLISH && !h->errands[i].running && now >= h->errands[i].not_before_s)
+            e = start_publish(h, &h->errands[i]);
+    for (bool started = true; !e && started && children_free(&h->children) > 0;)
+        e = start_frames(h, now, &started);
+    for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
+        if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running && now >= h->errands[i].not_before_s)
+            e = start_plan(h, &h->errands[i]);
+    return e;
+}
+
+// Children that have ended
+
+static enum err planned(struct hub *h, int64_t job, double now)
+{
+    struct ledger_job *row = malloc(sizeof(*row));
+    struct hub_job *j;
+    enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    if (!e)
+        e = load_job(h, row, &j);
+    free(row);
+    struct ledger_planned *segments = e ? NULL : calloc(j->plan->segment_count, sizeof(*segments));
+    if (!e && !segments)
+        e = ERR_NOMEM;
+    for (uint32_t i = 0; !e && i < j->plan->segment_count; i++) {
+        const struct plan_segment *g = &j->plan->segments[i];
+        segments[i] = (struct ledger_planned){ g->cue, g->index, g->end_ms - g->start_ms - g->overlap_ms,
+                                               plan_remaining_ms(j->plan, i) };
+    }
+    if (!e)
+        e = ledger_plan(h->ledger, job, j->plan->film.duration_ms, j->plan->cue_count, segments,
+                        j->plan->segment_count);
+    free(segments);
+    if (!e)
+        log_info("job %lld: %u cues, %u segments", (long long) job, j->plan->cue_count, j->plan->segment_count);
+    return e ? e : hub_job_follow(h, job, now);
+}
+
+// The machine's fault, not the film's: later again, some times.
+static enum err later(struct hub *h, int64_t job, enum hub_child what, const char *reason, double now)
+{
+    const int64_t i = find_errand(h, job, (int) what);
+    if (i < 0)
+        return ERR_OK;
+    h->errands[i].running = false;
+    h->errands[i].not_before_s = now + TRY_AGAIN_S;
+    log_warn("job %lld: %s; again in %.0f s", (long long) job, reason, TRY_AGAIN_S);
+    if (++h->errands[i].tries >= MOST_TRIES)
+        return hub_job_fail(h, job, reason, now);
+    return what == CHILD_PLAN ? ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0) : ERR_OK;
+}
+
+// The child has done its part, the ledger could not: the child is asked once more.
+static enum err ask_again(struct hub *h, int64_t job, enum hub_child what, enum err e, double now)
+{
+    const int64_t i = find_errand(h, job, (int) what);
+    if (e == ERR_IO && i >= 0) {
+        h->errands[i].running = false;
+        h->errands[i].not_before_s = now + TRY_AGAIN_S;
+    }
+    return e;
+}
+
+static void errand_done(struct hub *h, int64_t job, enum hub_child what)
+{
+    const int64_t i = find_errand(h, job, (int) what);
+    if (i >= 0)
+        drop_errand(h, (size_t) i);
+}
+
+static enum err plan_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
+{
+    if (result && err_is_transient(result))
+        return later(h, job, CHILD_PLAN, reason, now);
+    enum err e = result ? hub_job_fail(h, job, reason, now) : planned(h, job, now);
+    if (!result && (e == ERR_INPUT || e == ERR_MISSING))
+        e = hub_job_fail(h, job, "its plan cannot be read", now);
+    if (e)
+        return ask_again(h, job, CHILD_PLAN, e, now);
+    errand_done(h, job, CHILD_PLAN);
+    return ERR_OK;
+}
+
+static enum err frames_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
+{
+    frames_settled(h, job);
+    if (!result)
+        return ERR_OK;
+    if (!err_is_transient(result))
+        return hub_job_fail(h, job, reason, now);
+    log_warn("job %lld: %s; again in %.0f s", (long long) job, reason, TRY_AGAIN_S);
+    h->frames_not_before_s = now + TRY_AGAIN_S;
+    return ERR_OK;
+}
+
+static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
+{
+    if (result && err_is_transient(result))
+        return later(h, job, CHILD_PUBLISH, reason, now);
+    enum job_state to = JOB_DONE;
+    if (result)
+        to = result == ERR_CREATE ? JOB_HELD : JOB_FAILED;
+    const enum err e = ledger_move_job(h->ledger, job, to, reason, clock_unix_ms());
+    if (e)
+        return ask_again(h, job, CHILD_PUBLISH, e, now);
+    errand_done(h, job, CHILD_PUBLISH);
+    if (to == JOB_DONE)
+        log_info("job %lld is done", (long long) job);
+    else
+        log_warn("job %lld: %s", (long long) job, reason);
+    return hub_job_follow(h, job, now);
+}
+
+struct endings {
+    struct hub *h;
+    double now;
+    enum err error;
+};
+
+static void on_ended(void *user, int64_t job, int what, enum err result, const char *reason)
+{
+    struct endings *s = user;
+    enum err e = ERR_OK;
+    switch ((enum hub_child) what) {
+    case CHILD_PLAN: e = plan_ended(s->h, job, result, reason, s->now); break;
+    case CHILD_FRAMES: e = frames_ended(s->h, job, result, reason, s->now); break;
+    case CHILD_PUBLISH: e = publish_ended(s->h, job, result, reason, s->now); break;
+    }
+    s->error = s->error ? s->error : e;
+}
+
+enum err hub_jobs_tick(struct hub *h, double now)
+{
+    struct endings s = { h, now, ERR_OK };
+    children_poll(&h->children, on_ended, &s);
+    enum err e = s.error;
+    int64_t job;
+    uint32_t segment;
+    for (size_t i = h->schedule.job_count; !e && i-- > 0;) // those the ledger did not let on before
+        e = hub_job_advance(h, h->schedule.jobs[i].id, now);
+    while (!e && schedule_due(&h->schedule, now, &job, &segment)) {
+        e = ledger_release(h->ledger, job, segment);
+        if (!e)
+            schedule_released(&h->schedule, job, segment);
+    }
+    if (!e)
+        e = start_children(h, now);
+    return e;
+}
+
+// Taking up what an earlier coordinator left
+
+struct waking {
+    int64_t *ids;
+    enum job_state *states;
+    size_t count, id_room, state_room;
+};
+
+static enum err keep_unfinished(void *user, const struct ledger_job *j)
+{
+    struct waking *w = user;
+    if (job_state_is_over(j->state) || j->state == JOB_HELD)
+        return ERR_OK;
+    enum err e = hub_grow((void **) &w->ids, w->count, &w->id_room, sizeof(*w->ids));
+    if (!e)
+        e = hub_grow((void **) &w->states, w->count, &w->state_room, sizeof(*w->states));
+    if (!e) {
+        w->ids[w->count] = j->id;
+        w->states[w->count++] = j->state;
+    }
+    return e;
+}
+
+static enum err keep_owner(void *user, const struct ledger_owner *o)
+{
+    struct hub *h = user;
+    size_t place;
+    return schedule_owner(&h->schedule, o->name, o->weight, o->used_s, &place);
+}
+
+static enum err wake(struct hub *h, int64_t job, enum job_state state, double now)
+{
+    enum err e = ERR_OK;
+    if (state == JOB_PROBING)
+        e = ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0);
+    if (!e && (state == JOB_PROBING || state == JOB_SUBMITTED))
+        return hub_job_submitted(h, job);
+    e = hub_job_follow(h, job, now);
+    if (e == ERR_MISSING || e == ERR_INPUT) // its files are gone or damaged: it alone fails
+        return hub_job_fail(h, job, "what it had in the spool cannot be read; submit it again", now);
+    return e;
+}
+
+struct restoring {
+    struct ledger_attempt *attempts;
+    size_t count, room;
+};
+
+static enum err keep_attempt(void *user, const struct ledger_attempt *a)
+{
+    struct restoring *r = user;
+    const enum err e = hub_grow((void **) &r->attempts, r->count, &r->room, sizeof(*r->attempts));
+    if (!e)
+        r->attempts[r->count++] = *a;
+    return e;
+}
+
+// A result that was safe on disk before the ledger heard of it counts.
+static enum err adopt_part(struct hub *h, const struct ledger_attempt *a, double now)
+{
+    const struct hub_job *j = hub_job_find(h, a->job);
+    char *parts = spool_path(&h->spool, a->job, "parts"), key[PART_KEY_BYTES];
+    enum verdict v;
+    if (!parts)
+        return ERR_NOMEM;
+    part_key(key, &j->inputs, j->plan, a->segment);
+    const bool there = part_is_made_of(parts, j->plan, a->segment, key);
+    free(parts);
+    if (!there)
+        return ERR_OK;
+    const enum err e = ledger_accept(h->ledger, a->id, a->fence, 0, clock_unix_ms(), &v);
+    if (e || v != VERDICT_ACCEPTED)
+        return e;
+    schedule_end(&h->schedule, &h->fleet, a->id, WORK_DONE, now);
+    hub_call_off(h, a->job, a->segment, now);
+    return hub_job_advance(h, a->job, now);
+}
+
+static enum err restore_lease(struct hub *h, const struct ledger_attempt *a, double now)
+{
+    if (!schedule_job(&h->schedule, a->job))
+        return ERR_OK;
+    struct work_lease l = { .attempt = a->id, .fence = a->fence, .job = a->job, .segment = a->segment,
+                            .worker = SCHEDULE_NOBODY, .granted_s = now, .renewed_s = now,
+                            .deadline_s = now + h->p.lease_s, .takes_s = h->p.lease_s };
+    snprintf(l.worker_name, sizeof(l.worker_name), "%s", a->worker);
+    const enum err e = schedule_restore(&h->schedule, &l);
+    return e ? e : adopt_part(h, a, now);
+}
+
+enum err hub_jobs_load(struct hub *h, double now)
+{
+    struct waking w = { 0 };
+    struct restoring r = { 0 };
+    enum err e = ledger_each_owner(h->ledger, keep_owner, h);
+    if (!e)
+        e = ledger_each_job(h->ledger, 0, UINT32_MAX, keep_unfinished, &w);
+    for (size_t i = 0; !e && i < w.count; i++)
+        e = wake(h, w.ids[i], w.states[i], now);
+    if (!e)
+        e = ledger_each_live(h->ledger, keep_attempt, &r);
+    for (size_t i = 0; !e && i < r.count; i++)
+        e = restore_lease(h, &r.attempts[i], now);
+    if (!e && w.count)
+        log_info("%zu jobs and %zu leases taken up", w.count, r.count);
+    free(w.ids), free(w.states), free(r.attempts);
+    return e;
+}
+
+void hub_jobs_finish(struct hub *h)
+{
+    for (size_t i = 0; i < h->job_count; i++)
+        free_job(h->jobs[i]);
+    free(h->jobs);
+    free(h->errands);
+}

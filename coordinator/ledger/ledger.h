@@ -1,0 +1,220 @@
+// ledger: the durable record of jobs, their segments and the attempts at those.
+//
+// The only room that knows SQLite. Every call that changes something is one
+// transaction: when it returns ERR_OK the change is on the disk, when it returns
+// anything else nothing has changed. No call reads the clock; `now_ms` (Unix time)
+// is only kept for people to read. States, rules and invariants stand at the top of
+// ledger.c.
+//
+// ERR_IO: the disk failed or is full, try again later. ERR_INPUT: there is no such
+// job, or it is in no state for that; each logged unless it says otherwise.
+// One thread per ledger; one process per file.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+enum job_state {
+    JOB_SUBMITTED,
+    JOB_PROBING,
+    JOB_PLANNED,
+    JOB_RUNNING,
+    JOB_PAUSED,
+    JOB_ASSEMBLING,
+    JOB_HELD,
+    JOB_DONE,
+    JOB_FAILED,
+    JOB_CANCELLED,
+    JOB_STATES,
+};
+
+enum segment_state {
+    SEGMENT_BLOCKED,
+    SEGMENT_READY,
+    SEGMENT_LEASED,
+    SEGMENT_RETRY_WAIT,
+    SEGMENT_DONE,
+    SEGMENT_FAILED,
+    SEGMENT_CANCELLED,
+    SEGMENT_STATES,
+};
+
+// How an attempt ended.
+enum outcome {
+    OUTCOME_LIVE,
+    OUTCOME_ACCEPTED,
+    OUTCOME_SUPERSEDED,  // another attempt was accepted first
+    OUTCOME_CANCELLED,   // the job does not want it any more
+    OUTCOME_INPUT,       // from here on as the workers say it
+    OUTCOME_OOM,
+    OUTCOME_DEVICE_LOST,
+    OUTCOME_LOST,        // the worker was lost, or its lease ended
+    OUTCOME_SHUTDOWN,
+    OUTCOMES,
+};
+
+#define LEDGER_MOST_LOSSES 10
+#define LEDGER_MOST_TROUBLES 10
+#define LEDGER_TEXT_BYTES 4096
+#define LEDGER_NAME_BYTES 128
+#define LEDGER_SHA256_BYTES 65
+
+const char *job_state_name(enum job_state s); // "RUNNING"
+const char *segment_state_name(enum segment_state s);
+bool job_state_is_over(enum job_state s); // DONE, FAILED, CANCELLED
+
+struct ledger;
+
+// Open or create the ledger at `path`. A file that another process has open is
+// ERR_UNAVAILABLE; one that is damaged, or of a later version, is ERR_CONFIG, and
+// the logged line says how to restore it. Counts the epoch up.
+ERR_CHECKED enum err ledger_open(struct ledger **out, const char *path);
+void ledger_close(struct ledger **l); // NULL inside is fine
+
+// How often this ledger has been opened.
+uint64_t ledger_epoch(const struct ledger *l);
+
+// A model's facts, as the worker that has it says.
+struct ledger_model {
+    char sha256[LEDGER_SHA256_BYTES];
+    uint32_t sample_rate, hop, max_duration_ms, image, codebooks;
+    double frames_per_s, guidance;
+};
+ERR_CHECKED enum err ledger_put_model(struct ledger *l, const struct ledger_model *m);
+// All models known, at most `room` of them; *count says how many there are.
+ERR_CHECKED enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count);
+
+struct ledger_submission {
+    const char *film, *output, *owner, *model, *identity;
+    int64_t priority;
+    const void *request;
+    size_t request_bytes;
+    bool force; // even when there is such a job
+};
+
+// A new job, SUBMITTED; or *existed and the one of the same identity that has
+// neither failed nor been cancelled.
+ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submission *s, int64_t now_ms,
+                                   int64_t *job, bool *existed);
+
+struct ledger_job {
+    int64_t id;
+    enum job_state state;
+    char film[LEDGER_TEXT_BYTES], output[LEDGER_TEXT_BYTES];
+    char owner[LEDGER_NAME_BYTES], model[LEDGER_SHA256_BYTES];
+    int64_t priority;
+    int64_t duration_ms;
+    uint32_t cues, segments, done;
+    int64_t submitted_ms, ended_ms;
+    char reason[2048];
+};
+
+// ERR_MISSING, without logging: no such job.
+ERR_CHECKED enum err ledger_job(struct ledger *l, int64_t job, struct ledger_job *out);
+
+// Jobs with a number above `after`, in order, at most `most`. An error of `visit` ends
+// the walk and is returned. Visitors, here and below, may not call the ledger.
+ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most,
+                                     enum err (*visit)(void *user, const struct ledger_job *job),
+                                     void *user);
+
+// The SUBMIT message of a job; the caller frees *out.
+ERR_CHECKED enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes);
+
+// A job's way through its states, but for those that segments decide. `reason` may be
+// NULL, which leaves none. Cancelling and failing end the live attempts and cancel what
+// is not done.
+ERR_CHECKED enum err ledger_move_job(struct ledger *l, int64_t job, enum job_state to, const char *reason,
+                                     int64_t now_ms);
+ERR_CHECKED enum err ledger_choose_model(struct ledger *l, int64_t job, const char *sha256);
+ERR_CHECKED enum err ledger_prioritise(struct ledger *l, int64_t job, int64_t priority);
+
+struct ledger_planned {
+    uint32_t cue, place; // in film order; place counts from 0 in each cue
+    int64_t audio_ms, remaining_ms;
+};
+
+// PROBING -> PLANNED: its segments come into being, the first of each cue READY.
+ERR_CHECKED enum err ledger_plan(struct ledger *l, int64_t job, int64_t duration_ms, uint32_t cues,
+                                 const struct ledger_planned *segments, uint32_t count);
+
+struct ledger_segment {
+    uint32_t segment, cue, place;
+    enum segment_state state;
+    int64_t audio_ms, remaining_ms;
+    int64_t fence;
+    uint32_t troubles, losses;
+};
+ERR_CHECKED enum err ledger_each_segment(struct ledger *l, int64_t job,
+                                         enum err (*visit)(void *user, const struct ledger_segment *s),
+                                         void *user);
+
+struct ledger_attempt {
+    int64_t id, job, fence;
+    uint32_t segment;
+    char worker[LEDGER_NAME_BYTES];
+    enum outcome outcome;
+    int64_t leased_ms;
+};
+// ERR_MISSING, without logging: no such attempt.
+ERR_CHECKED enum err ledger_attempt(struct ledger *l, int64_t attempt, struct ledger_attempt *out);
+ERR_CHECKED enum err ledger_each_live(struct ledger *l,
+                                      enum err (*visit)(void *user, const struct ledger_attempt *a),
+                                      void *user);
+
+struct ledger_lease {
+    int64_t job;
+    uint32_t segment;
+    const char *worker;
+    int64_t attempt, fence; // filled in
+};
+
+// Lease READY segments, or LEASED ones a second time (speculation), all or none.
+ERR_CHECKED enum err ledger_lease(struct ledger *l, struct ledger_lease *leases, size_t count, int64_t now_ms);
+
+enum verdict { VERDICT_ACCEPTED, VERDICT_STALE, VERDICT_DUP };
+
+// What accepting a result of this attempt would say now. Changes nothing.
+ERR_CHECKED enum err ledger_judge(struct ledger *l, int64_t attempt, int64_t fence, enum verdict *out);
+
+// A result, already safe on disk, counts: its segment is DONE, its successor READY, other
+// attempts at it superseded. Only VERDICT_ACCEPTED changes anything. `gpu_s` is charged
+// to the job's owner.
+ERR_CHECKED enum err ledger_accept(struct ledger *l, int64_t attempt, int64_t fence, double gpu_s,
+                                   int64_t now_ms, enum verdict *out);
+
+// What ending an attempt led to.
+struct ledger_ending {
+    int64_t job;
+    uint32_t segment;
+    enum segment_state segment_state;
+    enum job_state job_state;
+};
+
+// A live attempt came to nothing, for one of the reasons from OUTCOME_INPUT on. One that
+// is not live any more changes nothing.
+ERR_CHECKED enum err ledger_end(struct ledger *l, int64_t attempt, enum outcome why, const char *detail,
+                                double gpu_s, int64_t now_ms, struct ledger_ending *out);
+
+// RETRY_WAIT -> READY.
+ERR_CHECKED enum err ledger_release(struct ledger *l, int64_t job, uint32_t segment);
+
+// A failed or cancelled job once more, from where it was: what is DONE stays.
+ERR_CHECKED enum err ledger_retry(struct ledger *l, int64_t job);
+
+struct ledger_owner {
+    char name[LEDGER_NAME_BYTES];
+    double weight, used_s;
+};
+ERR_CHECKED enum err ledger_each_owner(struct ledger *l,
+                                       enum err (*visit)(void *user, const struct ledger_owner *o),
+                                       void *user);
+
+// Every invariant over the whole ledger. ERR_BUG logs the first that does not hold.
+ERR_CHECKED enum err ledger_check(struct ledger *l);
+
+// A copy that is whole, made while the ledger is in use.
+ERR_CHECKED enum err ledger_backup(struct ledger *l, const char *path);

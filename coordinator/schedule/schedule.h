@@ -1,0 +1,132 @@
+// schedule: what is to be composed next, and by whom.
+//
+// A mirror of what the ledger says of the jobs under way, with the leases, kept in
+// memory by whoever owns it; schedule_next() is a pure function of it, the fleet and
+// the time. In this order:
+//
+//   worker   of those that asked, the one whose backlog ends first
+//   owner    the one that has had the least of the GPUs' time for its weight
+//   job      the highest priority, then the oldest: films are finished, not all begun
+//   segment  the longest cue still to come: it decides when the film is done
+//
+// When nothing is READY anywhere, a segment already under way is given out a second
+// time (speculation), but only one whose lease is past its deadline, or that an idle
+// worker would finish sooner; the first result counts.
+//
+// Times are seconds of the monotonic clock. One thread per schedule.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "coordinator/fleet/fleet.h"
+
+#define SCHEDULE_DEADLINE 3.0 // times what it should take
+#define SCHEDULE_GUESS_RATE 0.5 // of a worker nobody has measured
+
+// As in the ledger, for what is under way.
+enum work_state { WORK_BLOCKED, WORK_READY, WORK_LEASED, WORK_RETRY_WAIT, WORK_DONE };
+enum work_frames { FRAMES_ABSENT, FRAMES_ASKED, FRAMES_THERE };
+
+struct work_segment {
+    uint32_t cue, place;
+    double audio_s, remaining_s;
+    enum work_state state;
+    enum work_frames frames;
+    uint32_t live;      // leases
+    uint32_t troubles;
+    double retry_s;     // RETRY_WAIT: when to try again
+};
+
+struct work_job {
+    int64_t id;
+    int64_t priority;
+    size_t owner;      // into owners
+    char model[65];
+    bool paused;
+    uint32_t count, done, ready, waiting; // segments: all, DONE, READY, RETRY_WAIT
+    struct work_segment *segments;
+};
+
+struct work_owner {
+    char name[128];
+    double weight, used_s, promised_s; // promised: of leases under way
+};
+
+struct work_lease {
+    int64_t attempt, fence;
+    int64_t job;
+    uint32_t segment;
+    size_t worker;      // into the fleet; SCHEDULE_NOBODY after a restart, until it is back
+    char worker_name[128];
+    double granted_s, renewed_s, deadline_s;
+    double takes_s;     // what it should take, the worker's backlog included
+    double promised_s;  // of GPU time, charged to the owner
+};
+#define SCHEDULE_NOBODY ((size_t) -1)
+
+struct schedule {
+    struct work_job *jobs; // by id
+    size_t job_count, job_room;
+    struct work_owner *owners;
+    size_t owner_count, owner_room;
+    struct work_lease *leases;
+    size_t lease_count, lease_room;
+    double lease_s;
+};
+
+void schedule_init(struct schedule *s, double lease_s);
+void schedule_finish(struct schedule *s);
+
+// ERR_NOMEM. An owner that is there already keeps what it has used.
+ERR_CHECKED enum err schedule_owner(struct schedule *s, const char *name, double weight, double used_s, size_t *out);
+
+// A job with `count` segments, which schedule takes over (from malloc) on success. Ids
+// may come in any order.
+ERR_CHECKED enum err schedule_add(struct schedule *s, const struct work_job *job);
+void schedule_remove(struct schedule *s, int64_t job); // and its leases
+struct work_job *schedule_job(const struct schedule *s, int64_t job); // NULL: not here
+
+struct decision {
+    int64_t job;
+    uint32_t segment;
+    size_t worker;
+    bool again; // speculation
+};
+
+// False: nothing can be given out now.
+bool schedule_next(const struct schedule *s, const struct fleet *f, double now, struct decision *out);
+
+// What the decisions become. schedule_lease() counts the worker's `want` down.
+ERR_CHECKED enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decision *d, int64_t attempt,
+                                    int64_t fence, double now);
+// A lease that the ledger has from before a restart.
+ERR_CHECKED enum err schedule_restore(struct schedule *s, const struct work_lease *lease);
+struct work_lease *schedule_find(const struct schedule *s, int64_t attempt); // NULL: none is live
+// A worker is back that has this attempt: it is its again.
+void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *lease, size_t worker, double now);
+
+// An attempt has ended; the segment becomes `state`. Its successor becomes READY when
+// that is WORK_DONE. Other leases of the segment stay until they are ended too.
+void schedule_end(struct schedule *s, struct fleet *f, int64_t attempt, enum work_state state, double now);
+
+// Its worker has it and has got on.
+void schedule_renew(struct work_lease *lease, double now);
+
+// A lease that is over by now, or -1; and the lapse of one that a LOST worker had.
+int64_t schedule_expired(const struct schedule *s, double now);
+int64_t schedule_of_worker(const struct schedule *s, size_t worker); // any attempt of it, or -1
+
+// A RETRY_WAIT segment whose time has come.
+bool schedule_due(const struct schedule *s, double now, int64_t *job, uint32_t *segment);
+void schedule_released(struct schedule *s, int64_t job, uint32_t segment);
+
+// The next segment of a job whose pictures should be got ready: READY first, then what
+// follows what is under way; nothing when `ahead` are there or asked for and not leased.
+bool schedule_wants_frames(const struct schedule *s, uint32_t ahead, int64_t *job, uint32_t *segment);
+
+// Why what waits of a job is not running, in one sentence.
+void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, double now, char *out,
+                      size_t room);

@@ -1,0 +1,273 @@
+#include "coordinator/spool/spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/parts/parts.h"
+#include "common/wire/crc32c.h"
+
+#define INCOMING_ENDING ".incoming"
+
+char *spool_path(const struct spool *s, int64_t job, const char *name)
+{
+    char *path = NULL;
+    if (asprintf(&path, name ? "%s/jobs/%lld/%s" : "%s/jobs/%lld%.0s", s->directory, (long long) job,
+                 name ? name : "") < 0)
+        return NULL;
+    return path;
+}
+
+char *spool_frames_path(const struct spool *s, int64_t job, uint32_t segment)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "frames/%u", segment);
+    return spool_path(s, job, name);
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    const size_t n = strlen(name), m = strlen(end);
+    return n >= m && !strcmp(name + n - m, end);
+}
+
+// Removes the files of a folder that end like this; "" is all.
+static void sweep(const char *path, const char *ending)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return;
+    for (const struct dirent *e; (e = readdir(d));)
+        if (e->d_type == DT_REG && ends_with(e->d_name, ending))
+            unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+}
+
+static void sweep_jobs(const struct spool *s)
+{
+    char *jobs = NULL;
+    if (asprintf(&jobs, "%s/jobs", s->directory) < 0)
+        return;
+    DIR *d = opendir(jobs);
+    free(jobs);
+    if (!d)
+        return;
+    for (const struct dirent *e; (e = readdir(d));) {
+        const long long job = strtoll(e->d_name, NULL, 10);
+        char *parts = job > 0 ? spool_path(s, job, "parts") : NULL;
+        if (parts)
+            sweep(parts, INCOMING_ENDING);
+        free(parts);
+    }
+    closedir(d);
+}
+
+enum err spool_open(struct spool *s, const char *directory)
+{
+    char *jobs = NULL;
+    *s = (struct spool){ .directory = strdup(directory) };
+    if (!s->directory || asprintf(&jobs, "%s/jobs", directory) < 0) {
+        spool_close(s);
+        return ERR_NOMEM;
+    }
+    const enum err e = file_make_directory(jobs);
+    free(jobs);
+    if (e)
+        spool_close(s);
+    else
+        sweep_jobs(s);
+    return e;
+}
+
+void spool_close(struct spool *s)
+{
+    free(s->directory);
+    *s = (struct spool){ 0 };
+}
+
+static enum err write_request(const struct spool *s, int64_t job, const void *request, size_t bytes)
+{
+    struct out_file f;
+    char *path = spool_path(s, job, "request");
+    enum err e = path ? out_file_open(&f, path) : ERR_NOMEM;
+    if (!e) {
+        fwrite(request, 1, bytes, f.stream);
+        e = out_file_commit(&f);
+    }
+    free(path);
+    return e;
+}
+
+enum err spool_begin(const struct spool *s, int64_t job, const void *request, size_t bytes)
+{
+    const char *const folders[] = { "frames", "parts" };
+    enum err e = ERR_OK;
+    for (int i = 0; !e && i < 2; i++) {
+        char *path = spool_path(s, job, folders[i]);
+        e = path ? file_make_directory(path) : ERR_NOMEM;
+        free(path);
+    }
+    return e ? e : write_request(s, job, request, bytes);
+}
+
+void spool_remove(const struct spool *s, int64_t job)
+{
+    const char *const folders[] = { "frames", "parts", NULL };
+    for (int i = 0; i < 3; i++) {
+        char *path = spool_path(s, job, folders[i]);
+        if (path) {
+            sweep(path, "");
+            rmdir(path);
+        }
+        free(path);
+    }
+}
+
+bool spool_has_frames(const struct spool *s, int64_t job, uint32_t segment, uint64_t bytes)
+{
+    char *path = spool_frames_path(s, job, segment);
+    struct stat st;
+    const bool there = path && stat(path, &st) == 0 && (uint64_t) st.st_size == bytes;
+    free(path);
+    return there;
+}
+
+void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment)
+{
+    char *path = spool_frames_path(s, job, segment);
+    if (path)
+        unlink(path);
+    free(path);
+}
+
+enum err spool_read(const char *path, uint64_t off, void *out, size_t room, size_t *got)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        log_error("%s: %s", path, strerror(errno));
+        return ERR_MISSING;
+    }
+    const ssize_t n = pread(fd, out, room, (off_t) off);
+    const int why = errno;
+    close(fd);
+    if (n < 0) {
+        log_error("%s: cannot read: %s", path, strerror(why));
+        return ERR_IO;
+    }
+    *got = (size_t) n;
+    return ERR_OK;
+}
+
+enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment, int32_t **out,
+                      size_t *bytes)
+{
+    const struct plan_segment *g = &p->segments[segment];
+    char *directory = spool_path(s, job, "parts");
+    struct part part = { 0 };
+    *out = NULL;
+    enum err e = directory ? part_open(&part, directory, p, (uint32_t) g->prompt_from) : ERR_NOMEM;
+    free(directory);
+    if (e)
+        return e;
+    const uint64_t columns = part.tokens.shape[1];
+    const int32_t *tokens = part.tokens.data;
+    *bytes = (size_t) part.codebooks * g->prompt_columns * sizeof(**out);
+    *out = malloc(*bytes ? *bytes : 1);
+    for (uint32_t k = 0; *out && k < part.codebooks; k++)
+        memcpy(*out + (size_t) k * g->prompt_columns, tokens + k * columns + columns - g->prompt_columns,
+               g->prompt_columns * sizeof(*tokens));
+    part_close(&part);
+    return *out ? ERR_OK : ERR_NOMEM;
+}
+
+enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt, uint64_t bytes)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "parts/%lld" INCOMING_ENDING, (long long) attempt);
+    *in = (struct incoming){ .path = spool_path(s, job, name), .fd = -1, .bytes = bytes };
+    if (!in->path)
+        return ERR_NOMEM;
+    in->fd = open(in->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (in->fd >= 0)
+        return ERR_OK;
+    log_error("%s: cannot create: %s", in->path, strerror(errno));
+    incoming_discard(in);
+    return ERR_IO;
+}
+
+enum err incoming_add(struct incoming *in, const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+    for (size_t done = 0; done < bytes;) {
+        const ssize_t n = pwrite(in->fd, p + done, bytes - done, (off_t) (in->received + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            log_error("%s: cannot write: %s", in->path, strerror(errno));
+            return ERR_IO;
+        }
+        done += (size_t) n;
+    }
+    in->crc32c = crc32c(in->crc32c, data, bytes);
+    in->received += bytes;
+    return ERR_OK;
+}
+
+void incoming_discard(struct incoming *in)
+{
+    if (in->path) {
+        if (in->fd >= 0)
+            close(in->fd);
+        unlink(in->path);
+    }
+    free(in->path);
+    *in = (struct incoming){ .fd = -1 };
+}
+
+static bool all_finite(const struct tensor_view *t)
+{
+    const float *x = t->data; // the writer aligned it
+    const uint64_t n = tensor_elements(t);
+    for (uint64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+static enum err look_at(const char *path, const struct plan *p, uint32_t segment, const char *key)
+{
+    struct part part;
+    enum err e = part_file_open(&part, path, p, segment);
+    if (!e && strcmp(part.key, key) != 0) {
+        log_error("%s: made of \"%s\", not of \"%s\"", path, part.key, key);
+        e = ERR_INPUT;
+    }
+    if (!e && ((uintptr_t) part.pcm.data % sizeof(float) || !all_finite(&part.pcm))) {
+        log_error("%s: its sound is not finite", path);
+        e = ERR_INPUT;
+    }
+    part_close(&part);
+    return e == ERR_MISSING ? ERR_INPUT : e;
+}
+
+enum err incoming_commit(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
+                         uint32_t segment, const char *key)
+{
+    char *directory = spool_path(s, job, "parts");
+    char *final = directory ? part_path(directory, p, segment) : NULL;
+    enum err e = final ? look_at(in->path, p, segment, key) : ERR_NOMEM;
+    if (!e)
+        e = file_publish(in->path, final);
+    free(directory);
+    free(final);
+    incoming_discard(in); // after a rename there is nothing left to remove
+    return e;
+}

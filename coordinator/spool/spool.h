@@ -1,0 +1,69 @@
+// spool: the files of the jobs under way, below the coordinator's directory.
+//
+//   jobs/ID/request      the SUBMIT message, for the child processes
+//   jobs/ID/plan.json    its plan
+//   jobs/ID/identity     film_identity() of the film as it was planned
+//   jobs/ID/frames/N     pictures of segment N: raw RGB, [count][side][side][3]
+//   jobs/ID/parts/       finished segments, as `underscore compose` leaves them
+//   jobs/ID/delivered    which file was delivered: see publish.h
+//
+// A result comes in piece by piece under a temporary name and is renamed to its part
+// when all of it is there, fits the plan and says that it was made of the right things.
+// One thread per spool; blocks on the disk.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/timeline/plan.h"
+
+struct spool {
+    char *directory;
+};
+
+// ERR_CREATE when the directory cannot be made. Removes what an interrupted coordinator
+// left half received.
+ERR_CHECKED enum err spool_open(struct spool *s, const char *directory);
+void spool_close(struct spool *s); // a zeroed one is fine
+
+// "DIR/jobs/ID" or, with a name, "DIR/jobs/ID/NAME". The caller frees; NULL when out of
+// memory.
+char *spool_path(const struct spool *s, int64_t job, const char *name);
+
+// Make a job's folders and write its request.
+ERR_CHECKED enum err spool_begin(const struct spool *s, int64_t job, const void *request, size_t bytes);
+
+// Its parts, pictures and the rest.
+void spool_remove(const struct spool *s, int64_t job);
+
+char *spool_frames_path(const struct spool *s, int64_t job, uint32_t segment);
+bool spool_has_frames(const struct spool *s, int64_t job, uint32_t segment, uint64_t bytes);
+void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment);
+
+// Up to `room` bytes of a file from `off` on. ERR_MISSING, ERR_IO; logs.
+ERR_CHECKED enum err spool_read(const char *path, uint64_t off, void *out, size_t room, size_t *got);
+
+// The last columns of a segment's predecessor, from its part: [K][prompt_columns], the
+// caller frees.
+ERR_CHECKED enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment,
+                                  int32_t **out, size_t *bytes);
+
+// A result on its way in.
+struct incoming {
+    char *path; // temporary
+    int fd;     // -1: none
+    uint64_t bytes, received;
+    uint32_t crc32c; // of what was received
+};
+
+ERR_CHECKED enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt,
+                                   uint64_t bytes);
+// ERR_IO: logs; a full disk too.
+ERR_CHECKED enum err incoming_add(struct incoming *in, const void *data, size_t bytes);
+void incoming_discard(struct incoming *in); // a zeroed one is fine
+
+// All is there: look at it, and make it the part of that segment. ERR_INPUT: it is not the
+// part that the plan and `key` ask for, or is not sound all through; logged, discarded.
+ERR_CHECKED enum err incoming_commit(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
+                                     uint32_t segment, const char *key);

@@ -1,0 +1,626 @@
+#include "worker/link/link.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/wire/crc32c.h"
+
+#define TICK_MS 50
+#define HELLO_EVERY_S 2.0
+// How long an answer may take before the question is asked again.
+#define ANSWER_S 15.0
+#define HIGH_WATER 1000
+#define GOODBYE_LINGER_MS 1000
+#define LARGEST_MESSAGE (2 << 20)
+
+struct talk {
+    const struct link_params *p;
+    struct desk *desk;
+    void *zmq, *control, *bulk;
+    uint64_t incarnation, epoch, seq;
+    bool welcome;               // the coordinator knows this worker
+    bool draining, refused;
+    double beat_s, lease_s;
+    double next_beat_s, next_hello_s;
+    double beat_sent_s;         // of the first beat that has not been answered; 0: none
+    uint64_t moved;             // what came in and went out: that is getting on, too
+    uint32_t wanted;            // as last asked for
+    struct wire_message in, out;
+};
+
+static struct wire_message *say(struct talk *t, enum wire_type type)
+{
+    t->out = (struct wire_message){ .type = type, .seq = ++t->seq, .incarnation = t->incarnation, .epoch = t->epoch };
+    return &t->out;
+}
+
+// False: it was not sent; what matters is said again later.
+static bool send_it(struct talk *t)
+{
+    uint8_t *bytes;
+    size_t n;
+    if (wire_encode(&bytes, &n, &t->out))
+        return false;
+    const int r = zmq_send(wire_is_bulk(t->out.type) ? t->bulk : t->control, bytes, n, ZMQ_DONTWAIT);
+    free(bytes);
+    return r >= 0;
+}
+
+static enum err connect_to(struct talk *t, void **socket, const char *address)
+{
+    const int immediate = 1, linger = 0, high_water = HIGH_WATER;
+    const int64_t largest = LARGEST_MESSAGE;
+    uint8_t id[17] = { 'w' }; // a fresh one for each start; may not begin with zero
+    memcpy(id + 1, &t->incarnation, sizeof(t->incarnation));
+    *socket = zmq_socket(t->zmq, ZMQ_DEALER);
+    if (*socket) {
+        zmq_setsockopt(*socket, ZMQ_ROUTING_ID, id, 1 + sizeof(t->incarnation));
+        zmq_setsockopt(*socket, ZMQ_IMMEDIATE, &immediate, sizeof(immediate));
+        zmq_setsockopt(*socket, ZMQ_LINGER, &linger, sizeof(linger));
+        zmq_setsockopt(*socket, ZMQ_SNDHWM, &high_water, sizeof(high_water));
+        zmq_setsockopt(*socket, ZMQ_RCVHWM, &high_water, sizeof(high_water));
+        zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
+        if (zmq_connect(*socket, address) == 0)
+            return ERR_OK;
+    }
+    log_error("%s: cannot connect: %s", address, zmq_strerror(zmq_errno()));
+    return ERR_USAGE;
+}
+
+// Results that an earlier start left
+
+static enum err take_up(struct talk *t, const char *name)
+{
+    unsigned long long attempt, fence;
+    char ending[16];
+    if (sscanf(name, "%llu-%llu.%15s", &attempt, &fence, ending) != 3 || strcmp(ending, "safetensors") != 0)
+        return ERR_OK; // half-written, or somebody else's
+    struct task *task = calloc(1, sizeof(*task));
+    if (!task)
+        return ERR_NOMEM;
+    task->lease.attempt = attempt;
+    task->lease.fence = fence;
+    task->state = TASK_SPOOLED;
+    task->path = desk_result_path(t->p->outbox, attempt, fence);
+    if (!task->path) {
+        task_free(task);
+        return ERR_NOMEM;
+    }
+    desk_add(t->desk, task);
+    return ERR_OK;
+}
+
+static enum err take_up_outbox(struct talk *t)
+{
+    enum err e = file_make_directory(t->p->outbox);
+    DIR *d = e ? NULL : opendir(t->p->outbox);
+    desk_lock(t->desk);
+    for (const struct dirent *entry; !e && d && (entry = readdir(d));) {
+        const size_t n = strlen(entry->d_name);
+        if (n > 5 && !strcmp(entry->d_name + n - 5, ".part"))
+            unlinkat(dirfd(d), entry->d_name, 0); // cut short by a kill
+        else
+            e = take_up(t, entry->d_name);
+    }
+    desk_unlock(t->desk);
+    if (d)
+        closedir(d);
+    return e;
+}
+
+// Control
+
+static void list_held(struct talk *t, struct wire_ids *out)
+{
+    out->count = 0;
+    desk_lock(t->desk);
+    for (const struct task *k = t->desk->tasks; k; k = k->next)
+        if (!k->abandoned && out->count < WIRE_MAX_IDS)
+            out->id[out->count++] = k->lease.attempt;
+    desk_unlock(t->desk);
+}
+
+static void hello(struct talk *t, double now)
+{
+    if (now < t->next_hello_s)
+        return;
+    struct wire_message *m = say(t, WIRE_HELLO);
+    m->hello = t->p->hello;
+    m->hello.rate = desk_rate(t->desk);
+    list_held(t, &m->hello.held);
+    send_it(t);
+    t->next_hello_s = now + HELLO_EVERY_S;
+}
+
+static void beat(struct talk *t, double now)
+{
+    if (now < t->next_beat_s)
+        return;
+    struct wire_message *m = say(t, WIRE_BEAT);
+    m->beat.progress = t->moved + atomic_load(&t->desk->steps);
+    m->beat.rate = desk_rate(t->desk);
+    list_held(t, &m->beat.held);
+    if (send_it(t) && t->beat_sent_s <= 0)
+        t->beat_sent_s = now;
+    t->next_beat_s = now + t->beat_s;
+}
+
+static uint32_t count_tasks(struct talk *t)
+{
+    uint32_t n = 0;
+    desk_lock(t->desk);
+    for (const struct task *k = t->desk->tasks; k; k = k->next)
+        n += k->state != TASK_SPOOLED;
+    desk_unlock(t->desk);
+    return n;
+}
+
+// How many more segments there is room for: said when it changes, and with every beat.
+static void pull(struct talk *t, bool again)
+{
+    const uint32_t room = t->p->hello.slots + t->p->prefetch, has = count_tasks(t);
+    const uint32_t want = t->draining || has >= room ? 0 : room - has;
+    if (want == t->wanted && !again)
+        return;
+    say(t, WIRE_PULL)->pull.want = want < WIRE_MAX_WANT ? want : WIRE_MAX_WANT;
+    if (send_it(t))
+        t->wanted = want;
+}
+
+static void say_failed(struct talk *t, const struct task *task, enum wire_failure why, const char *text)
+{
+    struct wire_message *m = say(t, WIRE_FAILED);
+    m->failed.attempt = task->lease.attempt;
+    m->failed.fence = task->lease.fence;
+    m->failed.failure = (uint32_t) why;
+    snprintf(m->failed.log_tail, sizeof(m->failed.log_tail), "%s", text);
+    send_it(t);
+}
+
+static void on_lease(struct talk *t, double now)
+{
+    const struct wire_lease *l = &t->in.lease;
+    const struct wire_model *model = &t->p->hello.model;
+    struct task *task = NULL;
+    desk_lock(t->desk);
+    const bool known = desk_find(t->desk, l->attempt) != NULL;
+    desk_unlock(t->desk);
+    if (known)
+        return;
+    const enum err e = task_make(&task, l, model->image, model->codebooks, t->p->max_columns, t->p->max_frames);
+    if (e || t->draining) {
+        const struct task refused = { .lease = *l };
+        say_failed(t, &refused, t->draining ? WIRE_FAIL_SHUTDOWN : e == ERR_INPUT ? WIRE_FAIL_INPUT : WIRE_FAIL_LOST,
+                   t->draining ? "the worker is leaving" : "the lease does not fit this worker's model or memory");
+        task_free(task);
+        return;
+    }
+    task->renewed_s = task->heard_s = now;
+    desk_lock(t->desk);
+    desk_add(t->desk, task);
+    desk_unlock(t->desk);
+    say(t, WIRE_LEASE_ACK)->lease_ack.attempt = l->attempt;
+    send_it(t);
+    t->wanted -= t->wanted > 0;
+}
+
+// Not wanted any more, or not ours any more: its work stops where it can.
+static void abandon(struct talk *t, uint64_t attempt)
+{
+    desk_lock(t->desk);
+    struct task *task = desk_find(t->desk, attempt);
+    if (task && task->state == TASK_COMPOSING)
+        task->abandoned = true;
+    else if (task && task->state != TASK_SPOOLED)
+        desk_drop(t->desk, task);
+    desk_unlock(t->desk); // a result is offered all the same: it is for the coordinator to refuse
+}
+
+static void on_beat_ack(struct talk *t, double now)
+{
+    if (t->in.beat_ack.rehello) {
+        t->welcome = false;
+        t->next_hello_s = now;
+        return;
+    }
+    for (uint32_t i = 0; i < t->in.beat_ack.cancel.count; i++)
+        abandon(t, t->in.beat_ack.cancel.id[i]);
+    desk_lock(t->desk);
+    for (uint32_t i = 0; i < t->in.beat_ack.renewed.count; i++) {
+        struct task *task = desk_find(t->desk, t->in.beat_ack.renewed.id[i]);
+        if (task)
+            task->renewed_s = t->beat_sent_s > 0 ? t->beat_sent_s : task->renewed_s;
+    }
+    desk_unlock(t->desk);
+    t->beat_sent_s = 0;
+    if (t->in.beat_ack.order == WIRE_TERMINATE)
+        t->draining = true;
+}
+
+static void on_welcome(struct talk *t, double now)
+{
+    t->epoch = t->in.epoch;
+    t->beat_s = t->in.welcome.beat_ms / 1000.0;
+    t->lease_s = t->in.welcome.lease_ms / 1000.0;
+    t->next_beat_s = now;
+    t->beat_sent_s = 0;
+    if (!t->welcome)
+        log_info("the coordinator says welcome");
+    t->welcome = true;
+    pull(t, true);
+}
+
+static void on_control(struct talk *t, double now)
+{
+    switch ((int) t->in.type) {
+    case WIRE_WELCOME: on_welcome(t, now); break;
+    case WIRE_REJECT:
+        log_error("the coordinator refuses this worker: %s", t->in.reject.reason);
+        t->refused = true;
+        break;
+    case WIRE_LEASE: on_lease(t, now); break;
+    case WIRE_BEAT_ACK: on_beat_ack(t, now); break;
+    case WIRE_CANCEL: abandon(t, t->in.cancel.attempt); break;
+    default: break;
+    }
+}
+
+// Inputs
+
+static void fetch(struct talk *t, struct task *task, double now)
+{
+    enum wire_what what;
+    struct task_input *in = task_wants(task, &what);
+    if (!in) {
+        task->state = TASK_WAITING;
+        desk_ready(t->desk);
+        return;
+    }
+    if (now - task->heard_s > ANSWER_S) { // lost on the way
+        in->asked = in->got;
+        task->heard_s = now;
+    }
+    while (in->asked < in->bytes && in->asked - in->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
+        struct wire_message *m = say(t, WIRE_FETCH);
+        m->fetch.attempt = task->lease.attempt;
+        m->fetch.what = (uint32_t) what;
+        m->fetch.off = in->asked;
+        if (!send_it(t))
+            break;
+        in->asked += in->bytes - in->asked < WIRE_CHUNK_BYTES ? in->bytes - in->asked : WIRE_CHUNK_BYTES;
+    }
+}
+
+static void on_piece(struct talk *t, struct task *task, double now)
+{
+    enum wire_what what;
+    struct task_input *in = task->state == TASK_FETCHING ? task_wants(task, &what) : NULL;
+    const struct wire_bytes *data = &t->in.chunk.data;
+    if (!in || t->in.chunk.what != (uint32_t) what || t->in.chunk.off != in->got)
+        return; // of a question that was asked twice
+    if (data->bytes == 0 || data->bytes > in->bytes - in->got ||
+        crc32c(0, data->data, data->bytes) != t->in.chunk.crc32c) {
+        in->asked = in->got; // damaged: once more from here
+        return;
+    }
+    memcpy(in->data + in->got, data->data, data->bytes);
+    in->got += data->bytes;
+    if (in->asked < in->got)
+        in->asked = in->got;
+    task->heard_s = now;
+}
+
+// Results
+
+static void begin_again(struct task *task, double not_before_s)
+{
+    task->opened = task->committed = false;
+    task->sent = task->credit = task->crc32c = 0;
+    task->not_before_s = not_before_s;
+}
+
+static void open_result(struct talk *t, struct task *task, double now)
+{
+    struct stat st;
+    if (stat(task->path, &st) != 0) {
+        log_error("%s: %s; the segment will be composed again", task->path, strerror(errno));
+        say_failed(t, task, WIRE_FAIL_LOST, "its result is gone from the disk");
+        task->abandoned = true;
+        return;
+    }
+    task->bytes = (uint64_t) st.st_size;
+    struct wire_message *m = say(t, WIRE_OPEN);
+    m->open.attempt = task->lease.attempt;
+    m->open.fence = task->lease.fence;
+    m->open.bytes = task->bytes;
+    task->opened = send_it(t);
+    task->heard_s = now;
+}
+
+static bool send_chunk(struct talk *t, struct task *task, int fd)
+{
+    static uint8_t piece[WIRE_CHUNK_BYTES]; // one thread
+    const ssize_t n = pread(fd, piece, sizeof(piece), (off_t) task->sent);
+    if (n <= 0) {
+        log_error("%s: cannot read: %s", task->path, n ? strerror(errno) : "it has become shorter");
+        return false;
+    }
+    struct wire_message *m = say(t, WIRE_CHUNK);
+    m->chunk.attempt = task->lease.attempt;
+    m->chunk.what = WIRE_RESULT;
+    m->chunk.off = task->sent;
+    m->chunk.crc32c = crc32c(0, piece, (size_t) n);
+    m->chunk.data = (struct wire_bytes){ piece, (uint32_t) n };
+    if (!send_it(t))
+        return false;
+    task->crc32c = crc32c(task->crc32c, piece, (size_t) n);
+    task->sent += (uint64_t) n;
+    task->credit--;
+    return true;
+}
+
+static void send_result(struct talk *t, struct task *task)
+{
+    const int fd = open(task->path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && task->credit > 0 && task->sent < task->bytes)
+        if (!send_chunk(t, task, fd))
+            break;
+    if (fd >= 0)
+        close(fd);
+    if (task->sent < task->bytes || task->committed)
+        return;
+    struct wire_message *m = say(t, WIRE_COMMIT);
+    m->commit.attempt = task->lease.attempt;
+    m->commit.fence = task->lease.fence;
+    m->commit.bytes = task->bytes;
+    m->commit.crc32c = task->crc32c;
+    task->committed = send_it(t);
+}
+
+static void offer(struct talk *t, struct task *task, double now)
+{
+    if (now < task->not_before_s)
+        return;
+    if (task->opened && now - task->heard_s > ANSWER_S)
+        begin_again(task, now);
+    if (!task->opened)
+        open_result(t, task, now);
+    else
+        send_result(t, task);
+}
+
+// It is the coordinator's now, or nobody's.
+static void settle(struct talk *t, struct task *task)
+{
+    if (t->in.type == WIRE_STALE)
+        log_info("attempt %llu came too late", (unsigned long long) task->lease.attempt);
+    if (task->state == TASK_COMPOSING) {
+        task->abandoned = true;
+        return;
+    }
+    if (task->path)
+        unlink(task->path);
+    desk_drop(t->desk, task);
+}
+
+static void on_bulk(struct talk *t, double now)
+{
+    // Each of these begins with the attempt.
+    desk_lock(t->desk);
+    struct task *task = desk_find(t->desk, t->in.stale.attempt);
+    t->moved++;
+    switch (task ? (int) t->in.type : -1) {
+    case WIRE_CHUNK: on_piece(t, task, now); break;
+    case WIRE_CREDITS:
+        task->credit += t->in.credits.chunks;
+        task->heard_s = now;
+        break;
+    case WIRE_ACCEPTED:
+    case WIRE_STALE:
+    case WIRE_DUP: settle(t, task); break;
+    case WIRE_CORRUPT: begin_again(task, now); break;
+    case WIRE_NOSPACE: begin_again(task, now + t->in.nospace.retry_after_ms / 1000.0); break;
+    default: break;
+    }
+    desk_unlock(t->desk);
+}
+_Static_assert(offsetof(struct wire_message, chunk.attempt) == offsetof(struct wire_message, stale.attempt) &&
+               offsetof(struct wire_message, credits.attempt) == offsetof(struct wire_message, stale.attempt) &&
+               offsetof(struct wire_message, corrupt.attempt) == offsetof(struct wire_message, stale.attempt) &&
+               offsetof(struct wire_message, nospace.attempt) == offsetof(struct wire_message, stale.attempt),
+               "on_bulk() reads one for the other");
+
+// The loop
+
+// Everything that the tasks need from the other side; leases that have ended are given up
+// before the coordinator gives them to somebody else.
+static void tend(struct talk *t, double now)
+{
+    struct task *next;
+    desk_lock(t->desk);
+    for (struct task *k = t->desk->tasks; k; k = next) {
+        next = k->next;
+        const bool over = k->state != TASK_SPOOLED && now - k->renewed_s > t->lease_s;
+        if (over && k->state == TASK_COMPOSING)
+            k->abandoned = true;
+        else if ((over || k->abandoned) && k->state != TASK_COMPOSING)
+            desk_drop(t->desk, k);
+        else if (k->state == TASK_FETCHING)
+            fetch(t, k, now);
+        else if (k->state == TASK_SPOOLED)
+            offer(t, k, now);
+    }
+    desk_unlock(t->desk);
+}
+
+static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, double now), double now)
+{
+    for (int i = 0; i < 256; i++) {
+        zmq_msg_t message;
+        const char *why;
+        zmq_msg_init(&message);
+        const int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
+        if (n >= 0 && !zmq_msg_more(&message)) {
+            if (!wire_decode(&t->in, zmq_msg_data(&message), (size_t) n, &why))
+                on(t, now);
+            else
+                log_debug("a message of the coordinator dropped: %s", why);
+        }
+        zmq_msg_close(&message);
+        if (n < 0)
+            return;
+    }
+}
+
+static void begin_draining(struct talk *t)
+{
+    struct task *next;
+    log_info("leaving: what is begun is finished and delivered, what is not goes back");
+    t->draining = true;
+    pull(t, true);
+    desk_lock(t->desk);
+    for (struct task *k = t->desk->tasks; k; k = next) {
+        next = k->next;
+        if (k->state != TASK_FETCHING && k->state != TASK_WAITING)
+            continue;
+        say_failed(t, k, WIRE_FAIL_SHUTDOWN, "the worker is leaving");
+        desk_drop(t->desk, k);
+    }
+    desk_unlock(t->desk);
+}
+
+static bool all_is_delivered(struct talk *t)
+{
+    desk_lock(t->desk);
+    const bool none = !t->desk->tasks;
+    desk_unlock(t->desk);
+    return none;
+}
+
+// Why the composing thread has ended, if it has.
+static bool has_failed(struct talk *t, enum err *e)
+{
+    desk_lock(t->desk);
+    *e = t->desk->error;
+    const bool ended = t->desk->ended;
+    desk_unlock(t->desk);
+    return ended && *e;
+}
+
+static void give_back(struct talk *t, enum wire_failure why, const char *text)
+{
+    desk_lock(t->desk);
+    for (const struct task *k = t->desk->tasks; k; k = k->next)
+        if (k->state == TASK_COMPOSING)
+            say_failed(t, k, why, text);
+        else if (k->state != TASK_SPOOLED)
+            say_failed(t, k, WIRE_FAIL_SHUTDOWN, "its worker came to an end");
+    desk_unlock(t->desk);
+}
+
+static enum wire_failure failure_of(enum err e)
+{
+    return e == ERR_DEVICE_MEM ? WIRE_FAIL_OOM : e == ERR_DEVICE ? WIRE_FAIL_DEVICE_LOST : WIRE_FAIL_LOST;
+}
+
+static void turn(struct talk *t)
+{
+    zmq_pollitem_t items[] = {
+        { .socket = t->control, .events = ZMQ_POLLIN },
+        { .socket = t->bulk, .events = ZMQ_POLLIN },
+        { .fd = t->desk->wake, .events = ZMQ_POLLIN },
+    };
+    uint64_t wakes;
+    zmq_poll(items, 3, TICK_MS);
+    if (read(t->desk->wake, &wakes, sizeof(wakes)) < 0)
+        wakes = 0; // nothing was there
+    const double now = clock_seconds();
+    receive(t, t->control, on_control, now);
+    receive(t, t->bulk, on_bulk, now);
+    if (!t->welcome) {
+        hello(t, now);
+        return;
+    }
+    const bool beats = now >= t->next_beat_s;
+    beat(t, now);
+    tend(t, now);
+    pull(t, beats);
+}
+
+static enum err converse(struct talk *t)
+{
+    enum err e = ERR_OK;
+    const unsigned before = atomic_load(t->p->signals);
+    for (;;) {
+        turn(t);
+        const unsigned asked = atomic_load(t->p->signals) - before;
+        if (t->refused)
+            return ERR_UNAVAILABLE;
+        if (has_failed(t, &e)) {
+            give_back(t, failure_of(e), err_text(e));
+            break;
+        }
+        if (asked > 0 && !t->draining)
+            begin_draining(t);
+        if (asked > 1) {
+            atomic_store(&t->desk->stop, true);
+            give_back(t, WIRE_FAIL_SHUTDOWN, "the worker was told to leave at once");
+            break;
+        }
+        if (t->draining && all_is_delivered(t))
+            break;
+    }
+    snprintf(say(t, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : "asked to");
+    send_it(t);
+    return e;
+}
+
+static void hang_up(struct talk *t)
+{
+    const int linger = GOODBYE_LINGER_MS;
+    void *const sockets[] = { t->control, t->bulk };
+    for (int i = 0; i < 2; i++)
+        if (sockets[i]) {
+            zmq_setsockopt(sockets[i], ZMQ_LINGER, &linger, sizeof(linger));
+            zmq_close(sockets[i]);
+        }
+    if (t->zmq)
+        zmq_ctx_term(t->zmq);
+}
+
+enum err link_run(const struct link_params *p)
+{
+    struct talk *t = calloc(1, sizeof(*t));
+    if (!t)
+        return ERR_NOMEM;
+    t->p = p;
+    t->desk = p->desk;
+    t->beat_s = 1;
+    t->lease_s = 30;
+    t->zmq = zmq_ctx_new();
+    enum err e = t->zmq ? ERR_OK : ERR_NOMEM;
+    if (!e && getrandom(&t->incarnation, sizeof(t->incarnation), 0) != sizeof(t->incarnation))
+        e = ERR_UNAVAILABLE;
+    if (!e)
+        e = take_up_outbox(t);
+    if (!e)
+        e = connect_to(t, &t->control, p->control);
+    if (!e)
+        e = connect_to(t, &t->bulk, p->bulk);
+    if (!e)
+        e = converse(t);
+    hang_up(t);
+    free(t);
+    return e;
+}
