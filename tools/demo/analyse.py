@@ -218,21 +218,18 @@ def longest_silence(x, threshold_dbfs=-50.0):
     return longest_run(decibels((blocks ** 2).mean(axis=1), -200) < threshold_dbfs) / 10
 
 
-def longest_loop(x, shortest_bar=1.0, longest_bar=4.2, unchanged_db=2.0):
+def longest_loop(x, shortest_bar=1.0, longest_bar=4.2, unchanged_db=5.0):
     """(seconds, bar): how long the music goes on repeating a bar of `bar` seconds
-    unchanged; (0, 0) where it never does. Unchanged: over half a bar its mel
-    spectrum differs from that of a bar before by less than unchanged_db, the mean
-    over the bands and the frames. Held notes and silence repeat at every lag: those
-    count too, for nobody would call them less monotonous."""
-    hop = RATE // 50
-    mel = log_mel(x, bands=32, window=2048, hop=hop)
+    unchanged; (0, 0) where it never does. Unchanged: averaged over half a bar, the
+    mel band that differs most but one from a bar before differs by less than
+    unchanged_db. Another note in a melody changes several bands by more; a codec's
+    noise does not. Held notes repeat at every lag, and count."""
+    mel = log_mel(x, bands=32, window=2048, hop=RATE // 50)
     mel = np.maximum(mel, mel.max() - 40)
     best = (0.0, 0.0)
-    for lag in range(int(shortest_bar * 50), min(int(longest_bar * 50) + 1, len(mel) - 25)):
-        differs = np.abs(mel[lag:] - mel[:-lag]).mean(axis=1)
+    for lag in range(int(shortest_bar * 50), min(int(longest_bar * 50), len(mel) - 50) + 1):
+        differs = np.sort(np.abs(mel[lag:] - mel[:-lag]), axis=1)[:, -2]
         half = max(lag // 2, 25)
-        if len(differs) < half:
-            break
         average = np.convolve(differs, np.ones(half) / half, 'valid')
         run = longest_run(average < unchanged_db)
         seconds = (run + half - 1 + lag) / 50 if run else 0.0
