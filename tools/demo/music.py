@@ -52,7 +52,7 @@ RHYTHMS = (
     ((2, 1, 1, 2, 2), (3, 1, 2, 1, 1), (1, 1, 2, 4), (3, 3, 2)),
     ((1, 1, 2, 1, 1, 2), (3, 3, 2), (2, 1, 1, 2, 1, 1), (1, 1, 1, 1, 4)),
 )
-STEPS = (-2, -1, -1, 0, 1, 1, 2, 3)  # of a motif, on the scale
+STEPS = (-3, -2, -1, -1, -1, 1, 1, 1, 2, 3)  # of a motif, on the scale
 KICK, SNARE, HAT = 36, 38, 42
 
 
@@ -169,11 +169,13 @@ class _Melody:
         centre = score.rules.register
         ladder = [p for p in range(centre - 8, centre + 10) if p % 12 in scale]
         for i, (eighths, step) in enumerate(motif):
-            pitch = self.walk(step, ladder)
+            before, pitch = self.pitch, self.walk(step, ladder)
             if i == 0:  # a bar begins near home
                 pitch += (centre - pitch) // 3
             strong = offset % 4 == 0 or eighths >= 3
             self.pitch = _nearest(pitch, chord if strong else scale)
+            if step and self.pitch == before:  # it was to move: on to the next chord note
+                self.pitch = _nearest(before + (3 if step > 0 else -3), [c for c in chord if c != before % 12])
             score.add("lead", bar, offset * score.eighth, eighths * score.eighth, self.pitch,
                       loud + (offset == 0))
             offset += eighths
@@ -377,7 +379,7 @@ VOICES = {
 }
 ROLE_GAIN = {"lead": 1.1, "harmony": 0.5, "pad": 0.32}
 BASS_GAIN = {"dark": 0.85, "mid": 0.7, "bright": 0.5}
-LEVEL_GAIN = (1.1, 1.05, 1.1, 1.05, 0.97, 0.86)  # near -20 LUFS, busy scenes a little louder
+LEVEL_GAIN = (1.15, 1.05, 1.08, 0.98, 0.87, 0.72)  # near -20 LUFS, busy scenes a little louder
 
 
 def _drum(midi, tone):
