@@ -52,7 +52,7 @@ RHYTHMS = (
     ((2, 1, 1, 2, 2), (3, 1, 2, 1, 1), (1, 1, 2, 4), (3, 3, 2)),
     ((1, 1, 2, 1, 1, 2), (3, 3, 2), (2, 1, 1, 2, 1, 1), (1, 1, 1, 1, 4)),
 )
-STEPS = (-2, -1, -1, 0, 1, 1, 2, 3)  # of a motif, on the scale
+STEPS = (-3, -2, -1, -1, -1, 1, 1, 1, 2, 3)  # of a motif, on the scale
 KICK, SNARE, HAT = 36, 38, 42
 
 
@@ -66,7 +66,8 @@ class _Score:
         self.eighth = self.rules.beat_frames // 2
         self.bar_eighths = 2 * self.rules.bar_beats
         self.bar_frames = self.bar_eighths * self.eighth
-        self.bars = max(1, self.frames // self.bar_frames)
+        # The last bar is half a bar at least and one and a half at most.
+        self.bars = max(1, (self.frames + self.bar_frames // 2) // self.bar_frames)
 
     def rng(self, purpose):
         return random.Random(f"{purpose} {self.scene.seed}")
@@ -91,9 +92,10 @@ def _harmony(score):
     rng, mode = score.rng("harmony"), score.rules.mode
     main, other = rng.sample(PROGRESSIONS[mode], 2)
     degrees = [(other if bar // 4 % 4 == 2 else main)[bar % 4] for bar in range(score.bars)]
-    if score.bars > 2:
-        degrees[-2] = CADENCE[mode]
     degrees[-1] = 0
+    if score.bars > 2:
+        cadence = CADENCE[mode]
+        degrees[-2] = 3 if degrees[-3] == cadence else cadence
     return degrees
 
 
@@ -167,11 +169,13 @@ class _Melody:
         centre = score.rules.register
         ladder = [p for p in range(centre - 8, centre + 10) if p % 12 in scale]
         for i, (eighths, step) in enumerate(motif):
-            pitch = self.walk(step, ladder)
+            before, pitch = self.pitch, self.walk(step, ladder)
             if i == 0:  # a bar begins near home
                 pitch += (centre - pitch) // 3
             strong = offset % 4 == 0 or eighths >= 3
             self.pitch = _nearest(pitch, chord if strong else scale)
+            if step and self.pitch == before:  # it was to move: on to the next chord note
+                self.pitch = _nearest(before + (3 if step > 0 else -3), [c for c in chord if c != before % 12])
             score.add("lead", bar, offset * score.eighth, eighths * score.eighth, self.pitch,
                       loud + (offset == 0))
             offset += eighths
@@ -211,7 +215,7 @@ def _add_pad(score, bar, chord):
 HARMONY = (
     (),
     ((0, 2, 0), (2, 2, 2)),
-    ((0, 2, 0), (2, 2, 1), (4, 2, 2), (6, 2, 1)),
+    ((0, 1, 0), (1, 1, 1), (2, 2, 2), (4, 1, 0), (5, 1, 1), (6, 2, 2)),
     ((0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 1), (4, 1, 0), (5, 1, 1), (6, 1, 2), (7, 1, 1)),
     ((0, 1, 0), (1, 1, 2), (2, 1, 1), (3, 1, 2), (4, 1, 0), (5, 1, 2), (6, 1, 1), (7, 1, 2)),
     ((0, 1, 0), (1, 1, 2), (2, 1, 1), (3, 1, 2), (4, 1, 0), (5, 1, 2), (6, 1, 1), (7, 1, 2)),
@@ -373,7 +377,9 @@ VOICES = {
     "pad": Voice(_pad, 0.11, 0.25, 0.4),
     "bass": Voice(_bass, 0.26, 0.006, 0.08),
 }
-ROLE_GAIN = {"lead": 1.0, "harmony": 0.45, "pad": 0.35}
+ROLE_GAIN = {"lead": 1.1, "harmony": 0.5, "pad": 0.32}
+BASS_GAIN = {"dark": 0.85, "mid": 0.7, "bright": 0.5}
+LEVEL_GAIN = (1.15, 1.05, 1.08, 0.98, 0.87, 0.72)  # near -20 LUFS, busy scenes a little louder
 
 
 def _drum(midi, tone):
@@ -419,17 +425,22 @@ def _room():
     return room.astype(np.float32)
 
 
+def _gains(rules):
+    """The mix: how loud each instrument is."""
+    roles = {**ROLE_GAIN, "bass": BASS_GAIN[rules.tone], "drums": 1.0}
+    return {f"{name}-{rules.tone}": roles[role] * LEVEL_GAIN[rules.level]
+            for role, name in rules.instruments.items()}
+
+
 def _render(scene, tail_s):
     rules = rules_of(scene)
     mix = np.zeros(round((scene.seconds + tail_s) * SAMPLE_RATE), np.float32)
-    gains = {}
-    for role in ("pad", "harmony", "lead"):
-        gains[f"{rules.instruments[role]}-{rules.tone}"] = ROLE_GAIN[role]
+    gains = _gains(rules)
     for note in notes_of(scene):
         sound = _sound(note.instrument, note.midi, round(note.seconds * FRAMES_PER_SECOND))
         at = round(note.start_s * FRAMES_PER_SECOND) * HOP
         sound = sound[:len(mix) - at]
-        mix[at:at + len(sound)] += sound * (VELOCITY_GAIN[note.velocity] * gains.get(note.instrument, 1.0))
+        mix[at:at + len(sound)] += sound * (VELOCITY_GAIN[note.velocity] * gains[note.instrument])
     return scipy.signal.oaconvolve(mix, _room())[:len(mix)].astype(np.float32)
 
 

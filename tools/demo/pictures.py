@@ -14,6 +14,8 @@ import random
 import numpy as np
 import scipy.ndimage
 
+from scenes import CLEAR_VALENCE
+
 # ---- Colour ----
 
 
@@ -98,12 +100,13 @@ def _trail(scene):
 
 
 def _shapes(canvas):
-    """Discs and diamonds that drift on loops, each with its trail."""
+    """Large plain forms that drift on loops, each with its trail."""
     scene, rng = canvas.scene, canvas.rng("shapes")
     count = 2 + round(9 * scene.motion)
     for i in range(count):
         size = rng.uniform(0.09, 0.17) * (1.25 - 0.6 * scene.motion)
-        phase, wide, tall = rng.uniform(0, 6.28), rng.uniform(0.25, 0.8) * canvas.aspect / 1.78, rng.uniform(0.1, 0.36)
+        phase = 2.4 * i + rng.uniform(0, 0.8)  # spread around, not in a heap
+        wide, tall = rng.uniform(0.3, 0.8) * canvas.aspect / 1.78, rng.uniform(0.16, 0.38)
         rate = _pace(scene) / wide * rng.uniform(0.7, 1.3) * rng.choice((-1, 1))
         ratio = rng.choice((1, 2, 1.5))
 
@@ -111,23 +114,31 @@ def _shapes(canvas):
             return wide * np.cos(phase + rate * t), tall * np.sin(1.7 * phase + ratio * rate * t)
 
         x, y = at(canvas.t)
-        back = at(canvas.t - _trail(scene) / _pace(scene))
+        back = at(canvas.t - 1.2 * _trail(scene) / _pace(scene))
         colour = canvas.palette.accent if i % 3 else canvas.palette.second
-        _draw_shape(canvas, x, y, back, size, colour, scene.valence < 0)
+        _draw_shape(canvas, x, y, back, size, colour)
 
 
-def _draw_shape(canvas, x, y, back, size, colour, jagged):
+def _form(scene, x, y, size):
+    """Signed distance to a shape's edge: discs in major, diamonds in minor, else squares."""
+    if scene.valence > CLEAR_VALENCE:
+        return np.hypot(x, y) - size
+    if scene.valence < -CLEAR_VALENCE:
+        return (np.abs(x) + np.abs(y)) * 0.75 - size * 0.85
+    return np.maximum(np.abs(x), np.abs(y)) - size * 0.85
+
+
+def _draw_shape(canvas, x, y, back, size, colour):
     reach = size * 1.5
     box, px, py = canvas.box(min(x, back[0]) - reach, min(y, back[1]) - reach,
                              max(x, back[0]) + reach, max(y, back[1]) + reach)
     distance, along = _segment_distance(px, py, x, y, *back)
-    tail = canvas.edge(distance - size * (1 - 0.7 * along), 0.02) * 0.45 * (1 - along) ** 1.5
+    tail = canvas.edge(distance - size * (0.8 - 0.6 * along), 0.02) * 0.6 * (1 - along)
     canvas.lay(tail, colour, box)
-    if jagged:
-        body = (np.abs(px - x) + np.abs(py - y)) * 0.75 - size * 0.85
-    else:
-        body = np.hypot(px - x, py - y) - size
+    body = _form(canvas.scene, px - x, py - y, size)
     canvas.lay(canvas.edge(body) * 0.92, colour, box)
+    heart = _form(canvas.scene, px - x, py - y, 0.55 * size)
+    canvas.lay(canvas.edge(heart) * 0.35, canvas.palette.near, box)
 
 
 def _particles(canvas):
@@ -159,7 +170,7 @@ def _ridge(state, x, jagged, rough):
     for octave in range(4):
         phase = x * 1.6 * 2 ** octave + state.uniform(0, 6.28)
         wave = np.sin(phase) if not jagged else 1 - 2 * np.abs((phase / 3.1416) % 2 - 1)
-        height += wave * rough * 0.5 ** octave
+        height += wave * rough * (0.62 if jagged else 0.45) ** octave
     return height
 
 
@@ -184,13 +195,13 @@ def _landscape(canvas):
 def _streaks(canvas):
     """What flies past: more and longer with motion."""
     scene, rng = canvas.scene, canvas.rng("streaks")
-    for i in range(round(16 * scene.motion)):
+    for i in range(round(24 * scene.motion)):
         y, speed, start = rng.uniform(-0.45, 0.45), rng.uniform(0.8, 1.6), rng.uniform(0, 3)
-        length, thick = _trail(scene) * rng.uniform(0.8, 1.5), rng.uniform(0.006, 0.014)
+        length, thick = _trail(scene) * rng.uniform(0.8, 1.5), rng.uniform(0.008, 0.02)
         x = canvas.aspect / 2 + 0.5 - (start + canvas.t * speed * 2 * _pace(scene)) % (canvas.aspect + 1)
         box, px, py = canvas.box(x - thick, y - thick, x + length, y + thick)
         distance, along = _segment_distance(px, py, x, y, x + length, y)
-        canvas.lay(canvas.edge(distance - thick, 0.004) * 0.8 * (1 - along), canvas.palette.second, box)
+        canvas.lay(canvas.edge(distance - thick, 0.004) * 0.85 * (1 - along), canvas.palette.second, box)
 
 
 def _waves(canvas):

@@ -16,7 +16,7 @@ HELD_OUT = range(1_000_000, 2_000_000)  # list seeds that training never uses
 
 KINDS = ("shapes", "particles", "landscape", "waves")
 BEAT_FRAMES = (50, 40, 32, 28, 24, 20)  # by level of arousal, all even: eighths fit too
-ONSET_DENSITY = (0.9, 1.5, 2.0, 3.6, 4.3, 6.1)  # by level; composer_check.py holds the notes to it
+ONSET_DENSITY = (0.8, 1.5, 2.0, 3.0, 3.5, 5.7)  # by level; composer_check.py holds the notes to it
 TONICS = (0, 2, 5, 9)  # C, D, F, A
 HUE_STEP = 0.0375  # one tonic each
 HUE_BAND = 4 * HUE_STEP
