@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import weight_norm
 
+from parallel import total as over_processes
+
 
 @dataclass(frozen=True)
 class CodecConfig:
@@ -157,7 +159,7 @@ class Codebook(nn.Module):
         self.inited.fill_(1)
 
     def follow(self, x, codes, decay=0.99):
-        sums, counts = self._sums(x, codes)
+        sums, counts = (over_processes(part) for part in self._sums(x, codes))
         self.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
         self.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
         self.embed.copy_(self.embed_avg / self.cluster_size.clamp_min(1e-5)[:, None])

@@ -5,7 +5,7 @@
 #   train_codec.py --sound DIR --validation DIR --out codec.pt --hours 0.6
 #
 # The first part trains the autoencoder alone; then k-means over its latents starts the
-# codebooks. Interrupted, it goes on from --out when run again.
+# codebooks. Interrupted, it goes on from --out when run again. The clock is the real one.
 import argparse
 import math
 import sys
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import parallel
 from codec import Codec, CodecConfig, Lstm
 
 CROP = 32  # codec frames; crops begin on the grid, as notes do
@@ -118,7 +119,7 @@ class Training:
 
     def __init__(self, a):
         self.path, self.budget_s = Path(a.out), a.hours * 3600
-        self.elapsed_s, self.step = 0.0, 0
+        self.elapsed_s, self.step, self.last_s = 0.0, 0, time.time()
         torch.manual_seed(1)
         self.codec = Codec(CodecConfig(bins=a.bins, filters=a.filters))
         # Both LSTMs stay silent: a latent depends on the sound around it alone, so the
@@ -145,6 +146,11 @@ class Training:
                     'step': self.step, 'measures': measures}, part)
         part.rename(self.path)
 
+    def clock_s(self):
+        """What the clock of this process says; elapsed_s is what all have agreed on."""
+        since, self.last_s = time.time() - self.last_s, time.time()
+        return self.elapsed_s + since
+
     def quantised(self):
         return bool(self.codec.quantizer.codebooks()[0].inited)
 
@@ -157,6 +163,7 @@ def start_codebooks(t, sound, batch):
     with torch.no_grad():
         latents = torch.cat([t.codec.encoder(sound.crops(batch, CROP)) for _ in range(40)])
     t.codec.quantizer.start(latents)
+    parallel.same(t.codec.quantizer.buffers())
 
 
 def learn(t, spectra, target, peak):
@@ -173,39 +180,49 @@ def learn(t, spectra, target, peak):
         group['lr'] = t.rate(peak)
     t.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    t.elapsed_s = parallel.average(t.parameters, t.clock_s())
     torch.nn.utils.clip_grad_norm_(t.parameters, 5.0)
     t.optimizer.step()
-    return {'log_mel': log_mel, 'convergence': convergence, 'wave': wave, 'commitment': commitment}
+    return {name: float(value.detach()) for name, value in (
+        ('log_mel', log_mel), ('convergence', convergence), ('wave', wave), ('commitment', commitment))}
 
 
-def train(t, a):
-    sound = Sound(a.sound, t.codec.config.hop, seed=t.step)
+def keep(t, spectra, held_out):
+    measures = {}
+    if t.quantised():
+        measures = validate(t.codec, spectra, held_out)
+        print('held out:', measures, flush=True)
+    t.save(measures)
+
+
+def train(a):
+    t = Training(a)
+    first = parallel.rank() == 0
+    sound = Sound(a.sound, t.codec.config.hop, seed=100 * t.step + parallel.rank())
     held_out = Sound(a.validation, t.codec.config.hop, seed=0).crops(16, 200)
-    spectra, sums, count = Spectra(), {}, 0
-    last, saved, measures = time.time(), time.time(), {}
+    spectra, seen = Spectra(), []
+    saved = t.elapsed_s
     while t.elapsed_s < t.budget_s:
         if not t.quantised() and t.elapsed_s > a.alone * t.budget_s:
             start_codebooks(t, sound, a.batch)
-            print('the codebooks start', flush=True)
         target = sound.crops(a.batch, CROP)
-        for name, value in learn(t, spectra, target, a.rate).items():
-            sums[name] = sums.get(name, 0) + float(value.detach())
-        count, t.step = count + 1, t.step + 1
+        seen.append(learn(t, spectra, target, a.rate))
+        t.step += 1
         if t.quantised() and t.step % 25 == 0:
             with torch.no_grad():
                 t.codec.quantizer.revive(t.codec.encoder(target))
-        now = time.time()
-        t.elapsed_s, last = t.elapsed_s + now - last, now
+            parallel.same(t.codec.quantizer.buffers())
+        if first and t.step % 50 == 0:
+            means = {name: np.mean([losses[name] for losses in seen]) for name in seen[0]}
+            print(f'{t.elapsed_s:6.0f} s step {t.step}',
+                  ' '.join(f'{name} {value:.4f}' for name, value in means.items()), flush=True)
         if t.step % 50 == 0:
-            means = ' '.join(f'{name} {value / count:.4f}' for name, value in sums.items())
-            print(f'{t.elapsed_s:6.0f} s step {t.step} {means}', flush=True)
-            sums, count = {}, 0
-        if now - saved > a.save_every or t.elapsed_s >= t.budget_s:
-            if t.quantised():
-                measures = validate(t.codec, spectra, held_out)
-                print('held out:', measures, flush=True)
-            t.save(measures)
-            saved = time.time()
+            seen = []
+        if first and t.elapsed_s - saved > a.save_every:
+            keep(t, spectra, held_out)
+            saved = t.elapsed_s
+    if first:
+        keep(t, spectra, held_out)
 
 
 def parse(argv):
@@ -215,19 +232,18 @@ def parse(argv):
     parser.add_argument('--out', required=True, help='the checkpoint, taken up if it exists')
     parser.add_argument('--hours', type=float, default=0.6, help='in all, interruptions left out')
     parser.add_argument('--alone', type=float, default=0.08, help='share of it before codebooks start')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--rate', type=float, default=2e-3)
+    parser.add_argument('--batch', type=int, default=6)
+    parser.add_argument('--rate', type=float, default=7e-4)
     parser.add_argument('--bins', type=int, default=1024)
     parser.add_argument('--filters', type=int, default=16)
-    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--workers', type=int, default=2, help='processes, each with a batch of its own')
     parser.add_argument('--save-every', type=float, default=180, help='seconds')
     return parser.parse_args(argv)
 
 
 def main(argv):
     a = parse(argv)
-    torch.set_num_threads(a.threads)
-    train(Training(a), a)
+    parallel.run(a.workers, train, a)
 
 
 if __name__ == '__main__':
