@@ -1,6 +1,6 @@
 # `cmake --install` and `cpack`: a tarball and a .deb.
 include(GNUInstallDirs)
-foreach(name underscore underscore-bench)
+foreach(name underscore underscore-bench underscored underscore-worker)
     if(TARGET ${name})
         install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
     endif()

@@ -20,13 +20,13 @@ wrong() { echo "package: $*" >&2; exit 1; }
 
 depends=$(dpkg-deb -f "$deb" Depends)
 for library in libc6 libvulkan1 libavformat libavcodec libavfilter libswresample \
-    libebur128-1 libjansson4 libyaml-0-2; do
+    libebur128-1 libjansson4 libyaml-0-2 libzmq5 libmsgpackc2 libsqlite3-0; do
     [[ $depends == *$library* ]] || wrong "the .deb does not depend on $library: $depends"
 done
 [[ $depends == *libcmocka* ]] && wrong "the .deb depends on a test library: $depends"
 
 for prefix in "$root/deb/usr" "$root/tar" "$root/install"; do
-    for file in bin/underscore bin/underscore-bench share/man/man1/underscore.1 \
+    for file in bin/underscore bin/underscore-bench bin/underscored bin/underscore-worker share/man/man1/underscore.1 \
         share/bash-completion/completions/underscore share/doc/underscore/{README.md,LICENSE,copyright}; do
         [ -s "$prefix/$file" ] || wrong "$prefix/$file is missing or empty"
     done

@@ -30,7 +30,7 @@ struct field {
 
 #define MOST_FIELDS 32
 #define MOST_COLUMNS (1u << 24)
-#define MOST_MS (24u * 3600 * 1000)
+#define MOST_MS 86400000u // a day
 
 static const struct field envelope[] = {
     U64("seq", seq), U64("incarnation", incarnation), U64("epoch", epoch), END,
@@ -294,7 +294,7 @@ static bool is_sound(const uint8_t *p, size_t bytes)
         if (lead <= 0x7f || lead >= 0xe0) {
             // a small number, all in the lead byte
         } else if (lead <= 0x8f) {
-            items = 2u * (lead & 15u);
+            items = 2ull * (lead & 15u);
         } else if (lead <= 0x9f) {
             items = lead & 15u;
         } else if (lead <= 0xbf) {

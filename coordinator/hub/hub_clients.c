@@ -120,44 +120,54 @@ static enum err identify(char out[IDENTITY_BYTES], const struct wire_submit *s)
     return ERR_OK;
 }
 
-static enum err keep(struct hub *h, const struct wire_submit *s, int64_t *job, bool *existed)
+static enum err keep(struct hub *h, const struct wire_submit *s, const char *identity, int64_t *job, bool *existed)
 {
-    char identity[IDENTITY_BYTES];
     uint8_t *bytes = NULL;
     size_t n = 0;
-    enum err e = identify(identity, s);
-    if (!e)
-        e = wire_encode(&bytes, &n, &h->in);
+    enum err e = wire_encode(&bytes, &n, &h->in);
     if (!e)
         e = ledger_submit(h->ledger, &(struct ledger_submission){
             .film = s->film, .output = s->output, .owner = s->owner, .model = s->model, .identity = identity,
             .priority = s->priority, .request = bytes, .request_bytes = n, .force = s->force,
         }, clock_unix_ms(), job, existed);
     free(bytes);
+    if (!e && !*existed) {
+        log_info("job %lld: %s for %s", (long long) *job, s->film, s->owner);
+        e = hub_job_submitted(h, *job);
+    }
+    return e;
+}
+
+// The output may not be there yet, unless the same job has put it there or it may be replaced.
+static enum err output_is_free(struct hub *h, const struct wire_submit *s, const char *identity, bool *is_free)
+{
+    int64_t same = 0;
+    enum err e = s->force ? ERR_OK : ledger_find(h->ledger, identity, &same);
+    *is_free = same || s->overwrite || access(s->output, F_OK) != 0;
     return e;
 }
 
 static enum err on_submit(struct hub *h, const struct hub_route *from)
 {
     const struct wire_submit *s = &h->in.submit;
+    char identity[IDENTITY_BYTES];
     int64_t job;
-    bool existed;
+    bool existed, is_free;
     if (!is_acceptable(h, from, s))
         return ERR_OK;
-    enum err e = keep(h, s, &job, &existed);
-    if (!e && !existed && !s->overwrite && access(s->output, F_OK) == 0) {
-        // Only now: the same film once more is its finished job, not a complaint.
+    enum err e = identify(identity, s);
+    if (!e)
+        e = output_is_free(h, s, identity, &is_free);
+    if (!e && !is_free) {
         reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
-        return ledger_move_job(h->ledger, job, JOB_CANCELLED, "the output exists", clock_unix_ms());
+        return ERR_OK;
     }
-    if (!e && !existed)
-        e = hub_job_submitted(h, job);
+    if (!e)
+        e = keep(h, s, identity, &job, &existed);
     if (e) {
         reject(h, from, "the job could not be kept: %s", err_text(e));
         return e;
     }
-    if (!existed)
-        log_info("job %lld: %s for %s", (long long) job, s->film, s->owner);
     struct wire_message *m = hub_answer(h, WIRE_SUBMITTED);
     m->submitted.job = (uint64_t) job;
     m->submitted.existed = existed;

@@ -648,11 +648,29 @@ static enum err restore_lease(struct hub *h, const struct ledger_attempt *a, dou
     return e ? e : adopt_part(h, a, now);
 }
 
+// A kill may have come between the last word on a job and the clearing away.
+static enum err clear_away(struct hub *h)
+{
+    int64_t *jobs;
+    size_t count;
+    struct ledger_job *row = malloc(sizeof(*row));
+    enum err e = row ? spool_jobs(&h->spool, &jobs, &count) : ERR_NOMEM;
+    for (size_t i = 0; !e && i < count; i++)
+        if (!ledger_job(h->ledger, jobs[i], row) && row->state == JOB_DONE)
+            spool_remove(&h->spool, jobs[i]);
+    if (row)
+        free(jobs);
+    free(row);
+    return e;
+}
+
 enum err hub_jobs_load(struct hub *h, double now)
 {
     struct waking w = { 0 };
     struct restoring r = { 0 };
     enum err e = ledger_each_owner(h->ledger, keep_owner, h);
+    if (!e)
+        e = clear_away(h);
     if (!e)
         e = ledger_each_job(h->ledger, 0, UINT32_MAX, keep_unfinished, &w);
     for (size_t i = 0; !e && i < w.count; i++)

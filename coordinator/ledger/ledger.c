@@ -330,7 +330,7 @@ enum err ledger_each_owner(struct ledger *l, enum err (*visit)(void *user, const
 
 // Jobs
 
-static enum err find_same(struct ledger *l, const char *identity, int64_t *job)
+enum err ledger_find(struct ledger *l, const char *identity, int64_t *job)
 {
     return sql_number(&l->sql, sql_bind(&l->sql,
         "SELECT id FROM jobs WHERE identity = ?1 AND state NOT IN (?2, ?3) ORDER BY id DESC LIMIT 1", "sii",
@@ -362,7 +362,7 @@ enum err ledger_submit(struct ledger *l, const struct ledger_submission *s, int6
     if (e)
         return e;
     if (!s->force)
-        e = find_same(l, s->identity, job);
+        e = ledger_find(l, s->identity, job);
     if (!e && *job)
         *existed = true;
     else if (!e)

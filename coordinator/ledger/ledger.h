@@ -100,6 +100,9 @@ struct ledger_submission {
 ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submission *s, int64_t now_ms,
                                    int64_t *job, bool *existed);
 
+// The job that submitting this identity would find; 0: there is none.
+ERR_CHECKED enum err ledger_find(struct ledger *l, const char *identity, int64_t *job);
+
 struct ledger_job {
     int64_t id;
     enum job_state state;

@@ -169,6 +169,10 @@ static void the_same_submission_is_one_job(void **state)
     bool existed;
     assert_int_equal(ledger_submit(l, &s, 1, &again, &existed), ERR_OK);
     assert_true(existed && again == job);
+    assert_int_equal(ledger_find(l, "x", &again), ERR_OK);
+    assert_int_equal(again, job);
+    assert_int_equal(ledger_find(l, "y", &again), ERR_OK);
+    assert_int_equal(again, 0);
     s.force = true;
     assert_int_equal(ledger_submit(l, &s, 1, &again, &existed), ERR_OK);
     assert_true(!existed && again != job);

@@ -58,6 +58,7 @@ struct command {
     struct hub_params p;
     const char *media[MOST_MEDIA + 1];
     size_t media_count;
+    char program[4096]; // its own path
     bool done; // --help or --version: nothing more to do
     bool verbose;
 };
@@ -118,14 +119,13 @@ static enum err take_options(struct command *c, int argc, char **argv)
 static enum err run(struct command *c)
 {
     struct hub *h;
-    char program[4096];
-    const ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    const ssize_t n = readlink("/proc/self/exe", c->program, sizeof(c->program) - 1);
     if (n <= 0) {
         log_error("/proc/self/exe: %s", strerror(errno));
         return ERR_UNAVAILABLE;
     }
-    program[n] = 0;
-    c->p.program = program;
+    c->program[n] = 0;
+    c->p.program = c->program;
     c->p.media = c->media;
     c->p.stop = &stopping;
     const struct sigaction once = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND };

@@ -192,7 +192,7 @@ static bool choose_ready(const struct schedule *s, const struct fleet_worker *w,
 static double expected_end(const struct work_lease *l, double now)
 {
     if (l->worker == SCHEDULE_NOBODY || now > l->deadline_s)
-        return INFINITY;
+        return (double) INFINITY;
     return fmax(now, l->granted_s + l->takes_s);
 }
 

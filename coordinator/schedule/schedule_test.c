@@ -135,7 +135,7 @@ static void compose(struct farm *farm, size_t w, double dt)
 static double play(struct farm *farm)
 {
     const double start = farm->now, dt = 0.25;
-    for (; !all_done(farm) && farm->now - start < 1e6; farm->now += dt) {
+    while (!all_done(farm) && farm->now - start < 1e6) {
         for (size_t w = 0; w < farm->f.count; w++) {
             fleet_beat(&farm->f, w, 1, 0, farm->now);
             fleet_pull(&farm->f, w, farm->f.workers[w].held ? 0 : 1, farm->now);
@@ -144,6 +144,7 @@ static double play(struct farm *farm)
         for (size_t w = 0; w < farm->f.count; w++)
             compose(farm, w, dt);
         assert_true(schedule_expired(&farm->s, farm->now) < 0);
+        farm->now += dt;
     }
     assert_true(all_done(farm));
     return farm->now - start;

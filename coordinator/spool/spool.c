@@ -51,23 +51,42 @@ static void sweep(const char *path, const char *ending)
     closedir(d);
 }
 
-static void sweep_jobs(const struct spool *s)
+enum err spool_jobs(const struct spool *s, int64_t **out, size_t *count)
 {
     char *jobs = NULL;
+    enum err e = ERR_OK;
+    *out = NULL;
+    *count = 0;
     if (asprintf(&jobs, "%s/jobs", s->directory) < 0)
-        return;
+        return ERR_NOMEM;
     DIR *d = opendir(jobs);
     free(jobs);
-    if (!d)
-        return;
-    for (const struct dirent *e; (e = readdir(d));) {
-        const long long job = strtoll(e->d_name, NULL, 10);
-        char *parts = job > 0 ? spool_path(s, job, "parts") : NULL;
+    for (const struct dirent *entry; !e && d && (entry = readdir(d));) {
+        const int64_t job = strtoll(entry->d_name, NULL, 10);
+        int64_t *more = job > 0 ? realloc(*out, (*count + 1) * sizeof(**out)) : *out;
+        if (job > 0 && !more)
+            e = ERR_NOMEM;
+        else if (job > 0)
+            (*out = more)[(*count)++] = job;
+    }
+    if (d)
+        closedir(d);
+    return e;
+}
+
+static enum err sweep_jobs(const struct spool *s)
+{
+    int64_t *jobs;
+    size_t count;
+    const enum err e = spool_jobs(s, &jobs, &count);
+    for (size_t i = 0; !e && i < count; i++) {
+        char *parts = spool_path(s, jobs[i], "parts");
         if (parts)
             sweep(parts, INCOMING_ENDING);
         free(parts);
     }
-    closedir(d);
+    free(jobs);
+    return e;
 }
 
 enum err spool_open(struct spool *s, const char *directory)
@@ -78,12 +97,12 @@ enum err spool_open(struct spool *s, const char *directory)
         spool_close(s);
         return ERR_NOMEM;
     }
-    const enum err e = file_make_directory(jobs);
+    enum err e = file_make_directory(jobs);
     free(jobs);
+    if (!e)
+        e = sweep_jobs(s);
     if (e)
         spool_close(s);
-    else
-        sweep_jobs(s);
     return e;
 }
 

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -33,6 +34,9 @@ char *spool_path(const struct spool *s, int64_t job, const char *name);
 
 // Make a job's folders and write its request.
 ERR_CHECKED enum err spool_begin(const struct spool *s, int64_t job, const void *request, size_t bytes);
+
+// The jobs that have a folder, in no order: the caller frees *out. ERR_NOMEM.
+ERR_CHECKED enum err spool_jobs(const struct spool *s, int64_t **out, size_t *count);
 
 // Its parts, pictures and the rest.
 void spool_remove(const struct spool *s, int64_t job);

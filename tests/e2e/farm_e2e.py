@@ -85,8 +85,13 @@ class OneFilm(e2e.Case):
                 farm.coordinator.wait()
                 farm.start_coordinator()
             self.wait(farm, out)
+            farm.coordinator.kill()
+            farm.coordinator.wait()
+            farm.start_coordinator() # what is over stays over
+            self.wait(farm, out)
             self.assertEqual(farm.stop(), [0, 0, 0])
             self.assert_whole(farm, out)
+            self.assertEqual(os.listdir(farm.path("coordinator", "jobs")), [])
 
     def test_a_worker_stopped_and_gone_on(self):
         """Its lease ends, another composes; what it says afterwards changes nothing."""
@@ -173,6 +178,7 @@ class Jobs(e2e.Case):
                 self.assertEqual(done.returncode, 65, done.stdout + done.stderr)
                 self.assertIn(says, done.stderr)
             self.assertEqual(farm.ask("show", 77).returncode, 65)
+            self.assertEqual(json.loads(farm.ask("list", "-a", "--json").stdout)["jobs"], [])
             self.assertEqual(farm.stop(), [0])
 
     def test_a_corrupt_film_fails_its_job_alone(self):
