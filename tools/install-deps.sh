@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-deps.sh build|demo|test: installs the packages that target needs and that
+# install-deps.sh build|demo|test|retrain: installs the packages that target needs and that
 # are missing, saying what and why. Asks for nothing (no root, no network) when
 # all of them are there. SKIP_DEPS=1 skips it.
 set -eu
@@ -11,7 +11,8 @@ case "${1:-}" in
 build) groups="build" ;;
 demo) groups="build demo" ;;
 test) groups="build demo test" ;;
-*) echo "usage: tools/install-deps.sh build|demo|test" >&2; exit 64 ;;
+retrain) groups="build demo retrain" ;;
+*) echo "usage: tools/install-deps.sh build|demo|test|retrain" >&2; exit 64 ;;
 esac
 
 installed() { # PACKAGE
