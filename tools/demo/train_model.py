@@ -227,8 +227,11 @@ def learn(t, scenes, a):
     length = int(scenes.rng.integers(SHORTEST, LONGEST + 1) if scenes.rng.random() < 0.25
                  else scenes.rng.integers(SHORTEST, 13 * RATE))
     codes, pictures, facts = scenes.batch(max(1, round(a.columns / length)), length, a.frames)
-    condition = conditions(t.model, pictures)
-    told = t.facts.loss(condition, facts[:, None].expand(-1, condition.shape[1], -1))
+    others, their_facts = scenes.pictures(a.pictures // 2)  # few scenes fit a step: more to tell of
+    windows = facts[:, None].expand(-1, pictures.shape[1], -1).flatten(0, 1)
+    every = t.model.condition(normalised(torch.cat([pictures.flatten(0, 1), others])))
+    told = t.facts.loss(every, torch.cat([windows, their_facts]))
+    condition = every[:len(windows)].unflatten(0, pictures.shape[:2])
     dropped = torch.rand(len(codes), 1, 1) < a.drop
     losses = loss_by_codebook(t.model, codes, condition.masked_fill(dropped, 0))
     t.descend(losses.mean() + a.facts_weight * told)
@@ -293,7 +296,7 @@ def parse(argv):
     parser.add_argument('--layers', type=int, default=4)
     parser.add_argument('--rate', type=float, default=1.2e-3)
     parser.add_argument('--visual-scale', type=float, default=0.5, help="the visual encoder's share of the rate")
-    parser.add_argument('--facts-weight', type=float, default=0.2)
+    parser.add_argument('--facts-weight', type=float, default=1.0)
     parser.add_argument('--drop', type=float, default=0.1, help='share of windows without a condition')
     parser.add_argument('--workers', type=int, default=2, help='processes, each with windows of its own')
     parser.add_argument('--save-every', type=float, default=240, help='seconds; new shards are looked for then')
