@@ -173,9 +173,9 @@ class DecoderLayer(nn.Module):
         self.linear2 = nn.Linear(4 * dim, dim, bias=False)
         self.norm1, self.norm_cross, self.norm2 = (nn.LayerNorm(dim) for _ in range(3))
 
-    def forward(self, x, condition, mask, seen):
+    def forward(self, x, condition, mask):
         x = x + self.self_attn(self.norm1(x), mask=mask)
-        x = x + self.cross_attention(self.norm_cross(x), condition, seen)
+        x = x + self.cross_attention(self.norm_cross(x), condition)
         return x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
 
 
@@ -213,29 +213,25 @@ class Model(nn.Module):
         """Normalised frames [F, 3, R, R] -> [F, dim]. The null condition is zero."""
         return self.condition_provider['conditioners']['visual_content'](frames)
 
-    def forward(self, sequence, condition, seen=None):
-        """sequence [B, K, S] as delayed() gives it, condition [B, F, dim], seen [B, F]
-        true where a frame is one -> logits [B, S, K, card] of the step after each."""
+    def forward(self, sequence, condition):
+        """sequence [B, K, S] as delayed() gives it, condition [B, F, dim] -> [B, S, dim], of
+        which each of `linears` makes the logits of the step after."""
         steps = sequence.shape[2]
         x = sum(emb(sequence[:, k]) for k, emb in enumerate(self.emb))
         x = x + sin_embedding(torch.arange(steps), self.config.dim)
         mask = torch.full((steps, steps), float('-inf')).triu(1)
-        unseen = None
-        if seen is not None:
-            unseen = torch.zeros(seen.shape).masked_fill(~seen, float('-inf'))[:, None, None]
         for layer in self.transformer['layers']:
-            x = layer(x, condition, mask, unseen)
-        x = self.out_norm(x)
-        return torch.stack([linear(x) for linear in self.linears], 2)
+            x = layer(x, condition, mask)
+        return self.out_norm(x)
 
 
-def loss_by_codebook(model, codes, condition, seen=None):
+def loss_by_codebook(model, codes, condition):
     """codes [B, K, T] -> the cross-entropies of the K codebooks, in nats."""
-    logits = model(delayed(codes, model.config.card), condition, seen)
+    x = model(delayed(codes, model.config.card), condition)
     columns = codes.shape[2]
     return torch.stack([
-        F.cross_entropy(logits[:, k:columns, k].flatten(0, 1), codes[:, k, :columns - k].flatten())
-        for k in range(codes.shape[1])])
+        F.cross_entropy(linear(x[:, k:columns]).flatten(0, 1), codes[:, k, :columns - k].flatten())
+        for k, linear in enumerate(model.linears)])
 
 
 # ---- writing

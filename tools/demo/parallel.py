@@ -2,6 +2,8 @@
 # small to share among threads: these wait for one another most of the time, while
 # processes meet once a step.
 import os
+import signal
+import sys
 import tempfile
 
 import torch
@@ -16,10 +18,12 @@ def _worker(rank, count, meeting, function, arguments):
 
 
 def run(count, function, *arguments):
-    """function(*arguments) in each of `count` processes; returns when all have."""
+    """function(*arguments) in each of `count` processes; returns when all have. Told to
+    end, it ends them too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as directory:
         meeting = os.path.join(directory, 'meeting')
-        torch.multiprocessing.spawn(_worker, (count, meeting, function, arguments), count)
+        torch.multiprocessing.spawn(_worker, (count, meeting, function, arguments), count, daemon=True)
 
 
 def rank():
