@@ -24,6 +24,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_EXT_control_flow_attributes : require
 
+#include "lib/lstm_cell.glsl"
 #include "lstm_step.h"
 
 #if defined(VARIANT_f16) || defined(VARIANT_images_f16)
@@ -103,11 +104,6 @@ void multiply_rows(uint first, uint second)
         sums[i] = subgroupAdd(sums[i]) * p.scale;
 }
 
-float sigmoid(float x)
-{
-    return 1.0 / (1.0 + exp(-x));
-}
-
 // What this lane is to finish: a unit of a sequence, and its sums.
 #define NOTHING 0xffffffffu
 #define LANES gl_WorkGroupSize.x
@@ -130,24 +126,20 @@ void hand_out(uint pair, uint first, uint second)
     }
 }
 
-// exp() may overflow to infinity: the limits come out right.
 void finish(uint round)
 {
     const uint unit = unit_of[round], b = sequence_of[round];
     if (unit == NOTHING)
         return;
     const uint from = p.gates_row[b] * 4 * p.hidden + unit;
-    const float i = sigmoid(gate_of[4 * round] + gates[from]);
-    const float f = sigmoid(gate_of[4 * round + 1] + gates[from + p.hidden]);
-    const float a = gate_of[4 * round + 2] + gates[from + 2 * p.hidden];
-    const float g = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
-    const float o = sigmoid(gate_of[4 * round + 3] + gates[from + 3 * p.hidden]);
-    const float c = f * cell[b * p.hidden + unit] + i * g;
-    const float v = o * (1.0 - 2.0 / (exp(2.0 * c) + 1.0));
-    cell[b * p.hidden + unit] = c;
-    state[4 * (p.state_out + b * p.state_quads) + unit] = v;
+    vec4 gate;
+    [[unroll]] for (uint g = 0; g < 4; g++)
+        gate[g] = gate_of[4 * round + g] + gates[from + g * p.hidden];
+    const vec2 now = lstm_cell(gate, cell[b * p.hidden + unit]);
+    cell[b * p.hidden + unit] = now.x;
+    state[4 * (p.state_out + b * p.state_quads) + unit] = now.y;
     const uint to = p.y_row[b] * p.hidden + unit;
-    y[to] = (p.flags & LSTM_STEP_ADD) != 0 ? y[to] + v : v;
+    y[to] = (p.flags & LSTM_STEP_ADD) != 0 ? y[to] + now.y : now.y;
 }
 
 void main()

@@ -1,12 +1,17 @@
 #include "worker/ops/lstm_step.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/bytes.h"
+#include "common/base/log.h"
+#include "lstm_step_columns_f16.spv.h"
+#include "lstm_step_columns_f32.spv.h"
 #include "lstm_step_f16.spv.h"
 #include "lstm_step_f32.spv.h"
 #include "lstm_step_images_f16.spv.h"
 #include "lstm_step_images_f32.spv.h"
+#include "worker/ops/matmul_internal.h"
 
 #define KERNEL(variant, image_bindings) { \
     .name = "lstm_step_" #variant, .code = lstm_step_##variant##_spv, \
@@ -17,6 +22,7 @@ static const struct kernel kernels[2][2] = { // [images][f16]
     { KERNEL(f32, 0), KERNEL(f16, 0) },
     { KERNEL(images_f32, 3), KERNEL(images_f16, 3) },
 };
+static const struct kernel column_kernels[2] = { KERNEL(columns_f32, 3), KERNEL(columns_f16, 3) };
 
 static uint32_t blocks_of(uint32_t hidden, bool f16)
 {
@@ -28,9 +34,15 @@ static uint32_t state_stride(uint32_t hidden)
     return (uint32_t) round_up(hidden, 8);
 }
 
-uint64_t lstm_weights_bytes(uint32_t hidden, bool f16)
+static uint64_t rows_bytes(uint32_t hidden, bool f16)
 {
     return 4ull * hidden * blocks_of(hidden, f16) * 16;
+}
+
+uint64_t lstm_weights_bytes(uint32_t hidden, bool f16)
+{
+    const uint64_t rows = rows_bytes(hidden, f16), columns = matrix_bytes(4 * hidden, hidden, f16, false);
+    return rows > columns ? rows : columns;
 }
 
 static float power_of_two(int exponent) // of the normal range
@@ -77,15 +89,46 @@ static enum err load_rows(const struct lstm_weights *w, struct device *d, const 
     return span_write_end(d);
 }
 
+// What lstm_step_columns wants: texels, and rounds that end with a row.
+static bool fits_columns(const struct device *d, uint32_t hidden)
+{
+    const struct device_facts *f = device_facts(d);
+    return f->kind == DEVICE_CPU && f->subgroup_shuffle && f->subgroup >= 4 && hidden % 16 == 0;
+}
+
+// Rows as they are needed side by side: for 8 units their gates i, then f, g, o.
+static enum err load_columns(struct lstm_weights *w, struct device *d, struct arena *a, const uint8_t *data)
+{
+    const size_t row = w->hidden * (w->f16 ? 2u : 4u), rows = 4ull * w->hidden;
+    uint8_t *turned = malloc(rows * row);
+    if (!turned) {
+        log_error("out of memory for the weights of an LSTM");
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < rows; i++) {
+        const size_t unit = i / 32 * 8 + i % 8, gate = i / 8 % 4;
+        memcpy(turned + i * row, data + (gate * w->hidden + unit) * row, row);
+    }
+    const struct matrix_source from = { .data = turned, .f16 = w->f16, .row_stride = w->hidden };
+    const enum err e = matrix_load(&w->columns, d, a, &from, 4 * w->hidden, w->hidden, w->f16);
+    free(turned);
+    w->scale = w->f16 ? w->columns.scale * power_of_two(LSTM_STEP_LOWERED) : 1;
+    return e;
+}
+
 #define ROWS_AT_ONCE 64u
 
 enum err lstm_weights_load(struct lstm_weights *out, struct device *d, struct arena *a,
                            const void *data, uint32_t hidden, bool f16)
 {
+    if (fits_columns(d, hidden)) {
+        *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16 };
+        return load_columns(out, d, a, data);
+    }
     const int raise = f16 ? raise_of(data, 4ull * hidden * hidden) : 0;
     *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16,
                                   .scale = f16 ? power_of_two(LSTM_STEP_LOWERED - raise) : 1 };
-    enum err e = arena_alloc_texels(a, lstm_weights_bytes(hidden, f16), &out->span);
+    enum err e = arena_alloc_texels(a, rows_bytes(hidden, f16), &out->span);
     for (uint32_t row = 0; !e && row < 4 * hidden; row += ROWS_AT_ONCE) {
         const uint32_t left = 4 * hidden - row;
         e = load_rows(out, d, data, row, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, raise);
@@ -127,6 +170,20 @@ static uint32_t most_groups(const struct device_facts *facts)
     return facts->kind == DEVICE_CPU ? 64 : 512;
 }
 
+static void record_columns(struct stream *s, const struct lstm_step *l, const struct lstm_step_push *push)
+{
+    const struct lstm_weights *w = l->w;
+    const uint32_t lanes = device_facts(stream_device(s))->subgroup;
+    stream_dispatch(s, &column_kernels[w->f16], &(struct dispatch){
+        .bind = { w->columns.span, l->state->h, l->gates, l->state->h, l->state->cell, l->y },
+        .push = push,
+        .constants = { lanes, l->sequences },
+        .constant_count = 2,
+        .groups = { (w->hidden + 2 * lanes - 1) / (2 * lanes), 1, 1 },
+        .flops = 8.0 * l->sequences * w->hidden * w->hidden,
+    });
+}
+
 void op_lstm_step(struct stream *s, const struct lstm_step *l)
 {
     const struct lstm_weights *w = l->w;
@@ -146,6 +203,11 @@ void op_lstm_step(struct stream *s, const struct lstm_step *l)
     };
     memcpy(push.gates_row, l->gates_row, sizeof(push.gates_row));
     memcpy(push.y_row, l->y_row, sizeof(push.y_row));
+    if (w->columns.span.bytes) {
+        push.blocks = matrix_tile_blocks(w->hidden, w->f16);
+        record_columns(s, l, &push);
+        return;
+    }
     const bool images = w->span.view && l->state->h.view &&
                         (facts->kind == DEVICE_CPU || w->span.bytes > facts->max_storage_range);
     stream_dispatch(s, &kernels[images][w->f16], &(struct dispatch){

@@ -10,11 +10,13 @@
 #include <stdbool.h>
 
 #include "shaders/lstm_step.h"
-#include "worker/engine/stream.h"
+#include "worker/ops/matmul.h"
 
-// The recurrent weights, [4 H][H padded with zeros to 16 bytes], f32 or f16.
+// The recurrent weights, f32 or f16: [4 H][H padded with zeros to 16 bytes], or laid
+// out for drivers on a CPU, a lane to a unit.
 struct lstm_weights {
     struct span span;
+    struct matrix columns; // span.bytes == 0: the other form
     uint32_t hidden; // H
     bool f16;
     float scale; // what the sums are to be multiplied by; halves are kept raised
