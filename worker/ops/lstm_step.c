@@ -99,7 +99,7 @@ static bool fits_columns(const struct device *d, uint32_t hidden)
 // Rows as they are needed side by side: for 8 units their gates i, then f, g, o.
 static enum err load_columns(struct lstm_weights *w, struct device *d, struct arena *a, const uint8_t *data)
 {
-    const size_t row = w->hidden * (w->f16 ? 2u : 4u), rows = 4ull * w->hidden;
+    const size_t row = (size_t) w->hidden * (w->f16 ? 2 : 4), rows = 4ull * w->hidden;
     uint8_t *turned = malloc(rows * row);
     if (!turned) {
         log_error("out of memory for the weights of an LSTM");
