@@ -25,7 +25,7 @@ class CodecConfig:
     compress: int = 2
     lstm_layers: int = 2
     codebooks: int = 4
-    bins: int = 1024
+    bins: int = 512
 
     @property
     def hop(self):

@@ -234,7 +234,7 @@ def parse(argv):
     parser.add_argument('--alone', type=float, default=0.08, help='share of it before codebooks start')
     parser.add_argument('--batch', type=int, default=6)
     parser.add_argument('--rate', type=float, default=7e-4)
-    parser.add_argument('--bins', type=int, default=1024)
+    parser.add_argument('--bins', type=int, default=512)
     parser.add_argument('--filters', type=int, default=16)
     parser.add_argument('--workers', type=int, default=2, help='processes, each with a batch of its own')
     parser.add_argument('--save-every', type=float, default=180, help='seconds')

@@ -7,7 +7,7 @@
 # The first part trains the visual encoder alone, to tell what the rules say of a scene
 # from one picture of it (the heads that say so are not part of the model): a decoder that
 # meets a condition without meaning soon learns to do without. Interrupted, it goes on
-# from --out when run again; shards that have come since are used then, and every --look-again.
+# from --out when run again. Shards rendered meanwhile are taken in with each checkpoint.
 import argparse
 import math
 import sys
@@ -299,7 +299,7 @@ def parse(argv):
     parser.add_argument('--facts-weight', type=float, default=1.0)
     parser.add_argument('--drop', type=float, default=0.1, help='share of windows without a condition')
     parser.add_argument('--workers', type=int, default=2, help='processes, each with windows of its own')
-    parser.add_argument('--save-every', type=float, default=240, help='seconds; new shards are looked for then')
+    parser.add_argument('--save-every', type=float, default=240, help='seconds')
     return parser.parse_args(argv)
 
 
