@@ -2,6 +2,7 @@
 the scenes, and the samples that come back, as the model gave them: 32 kHz, neither
 levelled nor resampled."""
 import dataclasses
+import hashlib
 import json
 import os
 import struct
@@ -123,6 +124,15 @@ def join(pieces, prompts):
     return whole
 
 
+def parts_folder(folder, model, plan_path, options):
+    """One for each model, plan and setting: `compose` refuses parts of another."""
+    made_of = hashlib.sha256(' '.join(map(str, options)).encode())
+    for path in (model, plan_path):
+        with open(path, 'rb') as f:
+            made_of.update(f.read())
+    return os.path.join(folder, f'parts-{made_of.hexdigest()[:12]}')
+
+
 def compose(underscore, model, placed, folder, seed=0, options=()):
     """The model's music for each scene: a list of float32 samples. What a run before
     has composed of the same inputs is not composed again."""
@@ -134,7 +144,7 @@ def compose(underscore, model, placed, folder, seed=0, options=()):
         plan = lay_plan(json.load(f), [round(s.seconds * 1000) for s in placed], seed)
     with open(plan_path, 'w') as f:
         json.dump(plan, f)
-    parts = os.path.join(folder, 'parts')
+    parts = parts_folder(folder, model, plan_path, options)
     run(underscore, 'compose', plan_path, '-o', parts, '-m', model, '-q', *options)
     sounds = []
     for cue, scene in zip(plan['cues'], placed):
