@@ -7,7 +7,7 @@
 // matmul_tile computes, whatever the number of rows.
 //
 // x  (M, K)  f32, rows p.x_stride apart
-// w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][blocks][8][E],
+// w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][p.tile_blocks][8][E],
 //    K padded with zeros; f16 comes scaled by a power of two, undone by p.scale
 // y, residual  (M, N)  f32; residual may be y
 //

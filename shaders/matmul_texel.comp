@@ -7,8 +7,8 @@
 // Every sum runs over k in order, alone: its bits depend on nothing else.
 //
 // x  (M, K)  f32, rows p.x_stride apart, in texels
-// w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][blocks][8][E], E = 4 or
-//    8, K padded to 16 with zeros. f16 comes scaled by a power of two (p.scale).
+// w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][p.tile_blocks][8][E], E = 4
+//    or 8, K padded to 16 with zeros. f16 comes scaled by a power of two (p.scale).
 // y, residual  (M, N)  f32; residual may be y. In texels, N and strides multiples
 //    of 4; loose: storage buffers, any N and strides
 //

@@ -51,6 +51,10 @@ static enum err parse(struct settings *s, int argc, char **argv)
             return ERR_USAGE;
         }
     }
+    if (s->kernels && s->json) {
+        log_error("--kernels is a table: choose it or --json");
+        return ERR_USAGE;
+    }
     return ERR_OK;
 }
 

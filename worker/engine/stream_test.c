@@ -3,6 +3,7 @@
 // fold is y = times * y + x + plus: digits in a number tell which dispatches
 // ran, how often, and in which order.
 #include "worker/engine/fold_fixture.h"
+#include "worker/engine/profile.h"
 
 static void dispatches_run_in_order(void **state)
 {
@@ -257,6 +258,31 @@ static void two_streams_share_a_device(void **state)
 
 #define STREAM_TEST(name) cmocka_unit_test_setup_teardown(name, fold_setup, fold_teardown)
 
+static void dispatches_are_timed_when_asked_for(void **state)
+{
+    struct fold_fixture *f = *state;
+    struct span x = words(f, 1 << 16, 1), y = words(f, 1 << 16, 0);
+    uint32_t count = 1;
+    fold(f->stream, x, y, 1 << 16, 1, 0);
+    assert_int_equal(stream_run(f->stream), ERR_OK);
+    profile_rows(f->device, &count);
+    assert_int_equal(count, 0);
+    assert_int_equal(profile_start(f->device), ERR_OK);
+    for (uint32_t i = 0; i < 3; i++)
+        fold(f->stream, x, y, 1 << 16, 1, 0);
+    assert_int_equal(stream_submit(f->stream, 5), ERR_OK); // the last of the five counts
+    assert_int_equal(stream_wait(f->stream), ERR_OK);
+    stream_reset(f->stream);
+    const struct profile_row *rows = profile_rows(f->device, &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(rows[0].dispatches, 3);
+    assert_true(rows[0].seconds > 0 && rows[0].seconds < 60);
+    assert_int_equal(word_at(f, y, 4093), 16);
+    profile_clear(f->device);
+    profile_rows(f->device, &count);
+    assert_int_equal(count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +299,7 @@ int main(void)
         STREAM_TEST(too_many_workgroups_are_refused),
         STREAM_TEST(spans_that_cannot_be_bound_are_refused),
         STREAM_TEST(two_streams_share_a_device),
+        STREAM_TEST(dispatches_are_timed_when_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,10 +90,11 @@ static enum err load_rows(const struct lstm_weights *w, struct device *d, const 
 }
 
 // What lstm_step_columns wants: texels, and rounds that end with a row.
-static bool fits_columns(const struct device *d, uint32_t hidden)
+static bool fits_columns(const struct device *d, uint32_t hidden, bool f16)
 {
     const struct device_facts *f = device_facts(d);
-    return f->kind == DEVICE_CPU && f->subgroup_shuffle && f->subgroup >= 4 && hidden % 16 == 0;
+    return f->kind == DEVICE_CPU && f->subgroup_shuffle && f->subgroup >= 4 && hidden % 16 == 0 &&
+           matrix_bytes(4 * hidden, hidden, f16, false) / 16 <= f->max_texel_elements;
 }
 
 // Rows as they are needed side by side: for 8 units their gates i, then f, g, o.
@@ -121,7 +122,7 @@ static enum err load_columns(struct lstm_weights *w, struct device *d, struct ar
 enum err lstm_weights_load(struct lstm_weights *out, struct device *d, struct arena *a,
                            const void *data, uint32_t hidden, bool f16)
 {
-    if (fits_columns(d, hidden)) {
+    if (fits_columns(d, hidden, f16)) {
         *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16 };
         return load_columns(out, d, a, data);
     }

@@ -16,7 +16,7 @@
 
 // A packed weight matrix on the device: tiles of 8 rows by 16 bytes of K,
 // [ceil(N/8)][blocks][8][E], E = 4 (f32) or 8 (f16), K padded to a multiple of
-// 16 with zeros. f16 is scaled by the power of two that brings the largest
+// 16 with zeros, and a tile to an odd number of blocks. f16 is scaled by the power of two that brings the largest
 // element just below f16's largest: exact, and hardly an element is left in the
 // range where f16 loses bits and some processors are slow.
 struct matrix {

@@ -96,6 +96,9 @@ static const struct way {
     { .name = "plain", .forced = true, .choice = { MATMUL_PLAIN, 0, 0 } },
     { .name = "texel 1x4", .forced = true, .choice = { MATMUL_TEXEL, 1, 4 } },
     { .name = "texel 8x4", .forced = true, .choice = { MATMUL_TEXEL, 8, 4 } },
+    { .name = "texel 8x6", .forced = true, .choice = { MATMUL_TEXEL, 8, 6 } },
+    { .name = "texel 8x8", .forced = true, .choice = { MATMUL_TEXEL, 8, 8 } },
+    { .name = "texel 1x8", .forced = true, .choice = { MATMUL_TEXEL, 1, 8 } },
     { .name = "sliced 1", .forced = true, .choice = { MATMUL_SLICED, 1, 0 } },
     { .name = "sliced 4", .forced = true, .choice = { MATMUL_SLICED, 4, 0 } },
     { .name = "sliced 16", .forced = true, .choice = { MATMUL_SLICED, 16, 0 } },
@@ -104,7 +107,8 @@ static const struct way {
 };
 #define WAYS (sizeof(ways) / sizeof(*ways))
 #define CHOSEN (&ways[0])
-#define FIRST_FOR_GPUS 5 // from here on all give the same bits
+#define FIRST_TEXEL 3    // from here on all give the same bits ...
+#define FIRST_FOR_GPUS 8 // ... as do those from here on
 
 // y, whole, as it stands after the operation. NULL when the way cannot go there.
 static float *run(struct ops_fixture *f, const struct problem *p, const struct matrix *w,
@@ -280,6 +284,7 @@ static void a_row_alone_and_in_company_gives_the_same_bits(void **state)
             .rows = 67, .cols = 40, .depth = 1000, .f16 = f16, .bias = true, .activation = ACTIVATION_GELU });
         const struct matrix w = matrix_of(f, &p, f16);
         float *all = run(f, &p, &w, CHOSEN), *gpu = run(f, &p, &w, &ways[FIRST_FOR_GPUS]);
+        float *texel = run(f, &p, &w, &ways[FIRST_TEXEL]);
         for (size_t rows = 1; rows <= 34; rows++) {
             struct problem some = p;
             some.s.rows = (uint32_t) rows;
@@ -287,13 +292,15 @@ static void a_row_alone_and_in_company_gives_the_same_bits(void **state)
             float *got = run(f, &some, &w, CHOSEN);
             assert_memory_equal(got, all + (67 - rows) * 40, rows * 40 * sizeof(float));
             free(got);
-            for (size_t i = FIRST_FOR_GPUS; i < WAYS; i++) {
+            for (size_t i = FIRST_TEXEL; i < WAYS; i++) {
+                const float *want = i < FIRST_FOR_GPUS ? texel : gpu;
                 got = run(f, &some, &w, &ways[i]);
-                assert_memory_equal(got, gpu + (67 - rows) * 40, rows * 40 * sizeof(float));
+                if (got)
+                    assert_memory_equal(got, want + (67 - rows) * 40, rows * 40 * sizeof(float));
                 free(got);
             }
         }
-        free(all), free(gpu);
+        free(all), free(gpu), free(texel);
         problem_free(&p);
     }
 }
@@ -318,6 +325,11 @@ static void tuning_chooses_once(void **state)
     assert_int_equal(matmul_tune(f->device), ERR_OK);
     assert_true(device_choice(f->device, "matmul", &form));
     assert_true(form == MATMUL_TEXEL || form == MATMUL_SLICED);
+    for (int f16 = 0; f16 <= 1; f16++) {
+        uint32_t cols = 0;
+        assert_int_equal(device_choice(f->device, matmul_cols_choice[f16], &cols), form == MATMUL_TEXEL);
+        assert_true(form == MATMUL_SLICED || cols == MATMUL_FEW_COLS || cols == MATMUL_MANY_COLS(f16));
+    }
     device_choose_form(f->device, "matmul", MATMUL_SLICED);
     assert_int_equal(matmul_tune(f->device), ERR_OK); // known: left alone
     assert_true(device_choice(f->device, "matmul", &form) && form == MATMUL_SLICED);
