@@ -46,6 +46,13 @@ attribute() { # FILE NAME: of the first <testsuite> of a JUnit file
     sed -n "s/.*[[:space:]]$2=\"\\([0-9]*\\)\".*/\\1/p" "$1" | head -n 1
 }
 
+failed_tests() { # FILE: how each test that failed ended, from ctest's output
+    awk 'function flush() { for (i = n > 25 ? n - 24 : 1; i <= n; i++) print "    " line[i]; n = 0 }
+         /^ *[0-9]+\/[0-9]+ Test|^ *Start |tests passed/ { flush(); on = 0 }
+         /\*\*\*/ { on = 1 }
+         on { line[++n] = $0 }' "$1"
+}
+
 # suite NAME PRESET [CTEST OPTIONS]: a ctest run; its tests are counted one by one.
 suite() {
     local name=$1 preset=$2 start=$SECONDS tests bad left
@@ -65,7 +72,7 @@ suite() {
     failed=$((failed + ${bad:-0}))
     skipped=$((skipped + ${left:-0}))
     if [ $status -ne 0 ]; then
-        failures+=("$name: see $logs/$name.log")
+        failures+=("$name: see $logs/$name.log" "$(failed_tests "$logs/$name.log")")
         sed -n '/tests passed/,$p' "$logs/$name.log"
     fi
     printf '%-22s %d tests, %d failed, %d skipped  %4d s\n' "$name" "${tests:-0}" "${bad:-0}" \

@@ -15,6 +15,13 @@ import e2e
 DONE = 4 # of a segment, as coordinator/ledger/ledger.h counts
 
 
+def catches(pid, number):
+    """Whether the process has a handler for the signal; none yet while it is being loaded."""
+    with open(f"/proc/{pid}/status") as f:
+        caught = next(line for line in f if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> (number - 1) & 1
+
+
 class Farm:
     """Everything lies in `folder`; ends all it has started when left."""
 
@@ -86,6 +93,7 @@ class Farm:
         processes = [p for p in [*self.workers.values(), self.coordinator] if p and p.poll() is None]
         statuses = []
         for process in processes:
+            self.wait_until(lambda: process.poll() is not None or catches(process.pid, signal.SIGTERM))
             process.send_signal(signal.SIGTERM)
             statuses.append(process.wait(timeout=60))
         return statuses

@@ -6,7 +6,7 @@ import time
 
 import e2e
 from e2e import SHORT
-from farm import Farm
+from farm import Farm, catches
 
 SEED = ["--seed", "5"]
 
@@ -124,6 +124,15 @@ class OneFilm(e2e.Case):
             self.wait(farm, out)
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
+
+    def test_a_worker_told_to_leave_while_it_starts(self):
+        with Farm(self.path("early"), self.model) as farm:
+            farm.start_coordinator()
+            worker = farm.start_worker("a")
+            farm.wait_until(lambda: catches(worker.pid, signal.SIGTERM), every=0.001)
+            worker.send_signal(signal.SIGTERM)
+            self.assertEqual(worker.wait(timeout=60), 0)
+            self.assertEqual(farm.stop(), [0])
 
 
 class Jobs(e2e.Case):

@@ -561,10 +561,9 @@ static void turn(struct talk *t)
 static enum err converse(struct talk *t)
 {
     enum err e = ERR_OK;
-    const unsigned before = atomic_load(t->p->signals);
     for (;;) {
         turn(t);
-        const unsigned asked = atomic_load(t->p->signals) - before;
+        const unsigned asked = atomic_load(t->p->signals); // those during the start, too
         if (t->refused)
             return ERR_UNAVAILABLE;
         if (has_failed(t, &e)) {
