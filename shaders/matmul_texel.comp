@@ -9,8 +9,9 @@
 // x  (M, K)  f32, rows p.x_stride apart, in texels
 // w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][p.tile_blocks][8][E], E = 4
 //    or 8, K padded to 16 with zeros. f16 comes scaled by a power of two (p.scale).
-// y, residual  (M, N)  f32; residual may be y. In texels, N and strides multiples
-//    of 4; loose: storage buffers, any N and strides
+// y, residual  (M, N)  f32; residual may be y. N and strides multiples of 4, the
+//    residual in texels; loose: storage buffers, any N and strides. Such drivers
+//    store lane by lane, and do less for it to a storage buffer than to texels
 //
 // Grid: x: rows / MR, y: columns / (NR * subgroup size); MATMUL_ACROSS: the other
 // way round.
@@ -47,7 +48,7 @@ layout(binding = 3) readonly buffer Residual { float residual[]; };
 layout(binding = 4) writeonly buffer Y { float y[]; };
 #else
 layout(binding = 3, rgba32ui) readonly uniform uimageBuffer residual;
-layout(binding = 4, rgba32ui) writeonly uniform uimageBuffer y;
+layout(binding = 4) writeonly buffer Y { vec4 y[]; };
 #endif
 
 #define DEPTH MATMUL_DEPTH // of one round of the loop
@@ -188,7 +189,7 @@ void store()
         if ((FLAGS & MATMUL_RESIDUAL) != 0)
             v += add[i];
         if (at.x < p.cols && at.y < p.rows)
-            imageStore(y, int((p.y_offset + at.y * p.y_stride + at.x) / 4), floatBitsToUint(v));
+            y[(p.y_offset + at.y * p.y_stride + at.x) / 4] = v;
     }
 }
 #endif

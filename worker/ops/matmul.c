@@ -27,7 +27,7 @@ static const struct kernel tiled_kernels[2] = {
     KERNEL(matmul_tile_f32, 0, false), KERNEL(matmul_tile_f16, 0, false),
 };
 static const struct kernel texel_kernels[2][2] = { // [loose][f16]
-    { KERNEL(matmul_texel_f32, 31, true), KERNEL(matmul_texel_f16, 31, true) },
+    { KERNEL(matmul_texel_f32, 15, true), KERNEL(matmul_texel_f16, 15, true) },
     { KERNEL(matmul_texel_f32_loose, 7, true), KERNEL(matmul_texel_f16_loose, 7, true) },
 };
 
@@ -75,10 +75,10 @@ bool matmul_fits_texel(struct stream *s, const struct matmul *m)
            (!m->w->bias.bytes || m->w->bias.view) && in_texels(m->x, p.x_offset, p.x_stride);
 }
 
-// Are y and the residual texels, too?
+// Is y in whole vec4s, and the residual in texels, too?
 static bool strict(const struct matmul *m, const struct matmul_push *p)
 {
-    return p->cols % 4 == 0 && in_texels(m->y, p->y_offset, p->y_stride) &&
+    return p->cols % 4 == 0 && p->y_offset % 4 == 0 && p->y_stride % 4 == 0 &&
            (!m->residual.bytes || in_texels(m->residual, p->residual_offset, p->residual_stride));
 }
 
@@ -109,16 +109,15 @@ static uint32_t most_cols(struct stream *s, bool f16)
 static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t rows)
 {
     static const uint32_t sizes[] = { 8, 6, 4, 3, 2, 1 };
-    static const double costs[2][6] = { // [f16]: what unpacks wants more to do with it
-        { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
+    static const double costs[2][6] = { // [few rows]: they leave room for a full set of columns
+        { 1.12, 1.0, 1.12, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
     };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
     const uint32_t most = most_cols(s, m->w->f16);
     size_t first = 0;
     while (sizes[first] > most)
         first++;
-    // Fewer rows leave room for a full set of columns.
-    return cheapest(groups, sizes + first, costs[m->w->f16 || rows < 8] + first, 6 - first);
+    return cheapest(groups, sizes + first, costs[rows < 8] + first, 6 - first);
 }
 
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
