@@ -109,15 +109,16 @@ static uint32_t most_cols(struct stream *s, bool f16)
 static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t rows)
 {
     static const uint32_t sizes[] = { 8, 6, 4, 3, 2, 1 };
-    static const double costs[2][6] = { // [few rows]: they leave room for a full set of columns
-        { 1.12, 1.0, 1.12, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
+    static const double costs[2][6] = { // [f16]: what unpacks wants more to do with it
+        { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
     };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
     const uint32_t most = most_cols(s, m->w->f16);
     size_t first = 0;
     while (sizes[first] > most)
         first++;
-    return cheapest(groups, sizes + first, costs[rows < 8] + first, 6 - first);
+    // Fewer rows leave room for a full set of columns.
+    return cheapest(groups, sizes + first, costs[m->w->f16 || rows < 8] + first, 6 - first);
 }
 
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
@@ -169,7 +170,7 @@ static struct dispatch dispatch_for(const struct matmul *m, const struct matmul_
 {
     const struct span w = m->w->span;
     return (struct dispatch){
-        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : m->y, m->y },
+        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : w, m->y },
         .push = p,
         .flops = 2.0 * p->rows * p->cols * p->depth,
     };
