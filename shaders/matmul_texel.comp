@@ -171,14 +171,6 @@ uvec2 place(uint first)
 
 void store()
 {
-    // All of the residual is asked for before any of it is waited for.
-    vec4 add[MR * NR / 4];
-    [[unroll]] for (uint i = 0; i < MR * NR / 4; i++) {
-        const uvec2 at = place(4 * i);
-        add[i] = vec4(0.0);
-        if ((FLAGS & MATMUL_RESIDUAL) != 0 && at.x < p.cols && at.y < p.rows)
-            add[i] = uintBitsToFloat(imageLoad(residual, int((p.residual_offset + at.y * p.residual_stride + at.x) / 4)));
-    }
     [[unroll]] for (uint i = 0; i < MR * NR / 4; i++) {
         const uvec2 at = place(4 * i);
         vec4 v = turned(4 * i);
@@ -188,9 +180,10 @@ void store()
             v += uintBitsToFloat(imageLoad(bias, int(at.x / 4)));
         [[unroll]] for (uint c = 0; c < 4; c++)
             v[c] = activate(ACTIVATION, v[c]);
-        if ((FLAGS & MATMUL_RESIDUAL) != 0)
-            v += add[i];
-        if (at.x < p.cols && at.y < p.rows)
+        const bool inside = at.x < p.cols && at.y < p.rows;
+        if ((FLAGS & MATMUL_RESIDUAL) != 0 && inside)
+            v += uintBitsToFloat(imageLoad(residual, int((p.residual_offset + at.y * p.residual_stride + at.x) / 4)));
+        if (inside)
             y[(p.y_offset + at.y * p.y_stride + at.x) / 4] = v;
     }
 }
