@@ -113,7 +113,7 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
         { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
     };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
-    const uint32_t most = most_cols(s, m->w->f16);
+    const uint32_t most = rows > 8 ? 4 : most_cols(s, m->w->f16);
     size_t first = 0;
     while (sizes[first] > most)
         first++;
@@ -123,9 +123,10 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
 
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
-    static const uint32_t row_sizes[] = { 8, 4, 2, 1 };
-    static const double row_costs[] = { 1.0, 1.15, 1.7, 2.6 };
-    uint32_t rows = cheapest(m->rows, row_sizes, row_costs, 4);
+    static const uint32_t row_sizes[] = { 16, 8, 4, 2, 1 };
+    static const double row_costs[] = { 0.9, 1.0, 1.15, 1.7, 2.6 };
+    const size_t first = m->w->f16; // 16 rows by 4 columns are for f32
+    uint32_t rows = cheapest(m->rows, row_sizes + first, row_costs + first, 5 - first);
     const uint32_t cols = choose_cols(s, m, rows);
     while (rows * cols % 4) // the shader turns its sums by fours
         rows *= 2;
