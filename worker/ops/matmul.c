@@ -125,7 +125,8 @@ static struct matmul_choice choose_texel(struct stream *s, const struct matmul *
 {
     static const uint32_t row_sizes[] = { 16, 8, 4, 2, 1 };
     static const double row_costs[] = { 0.9, 1.0, 1.15, 1.7, 2.6 };
-    const size_t first = m->w->f16; // 16 rows by 4 columns are for f32
+    // 16 rows by 4 columns are for f32, and beside an ELU.
+    const size_t first = m->w->f16 && m->activation != ACTIVATION_ELU;
     uint32_t rows = cheapest(m->rows, row_sizes + first, row_costs + first, 5 - first);
     const uint32_t cols = choose_cols(s, m, rows);
     while (rows * cols % 4) // the shader turns its sums by fours
