@@ -2,15 +2,16 @@
 //
 // For drivers that run shaders on a CPU, where only fetches of texels are
 // vectorised: one subgroup, no shared memory, no branches. A lane owns NR columns
-// (rows of W) and fetches its weights 16 bytes at a time; x is fetched 16 values
-// a row, the same in every quad of lanes, and handed round within the quad.
+// (rows of W) and fetches its weights 16 bytes at a time; of x each quad of lanes
+// fetches 16 values of another row, and they are handed to all lanes in turn.
 // Every sum runs over k in order, alone: its bits depend on nothing else.
 //
 // x  (M, K)  f32, rows p.x_stride apart, in texels
 // w  packed: tiles of 8 rows by 16 bytes of K, [ceil(N/8)][p.tile_blocks][8][E], E = 4
 //    or 8, K padded to 16 with zeros. f16 comes scaled by a power of two (p.scale).
-// y, residual  (M, N)  f32; residual may be y. In texels, N and strides multiples
-//    of 4; loose: storage buffers, any N and strides
+// y, residual  (M, N)  f32; residual may be y. N and strides multiples of 4, the
+//    residual in texels; loose: storage buffers, any N and strides. Such drivers
+//    store lane by lane, and do less for it to a storage buffer than to texels
 //
 // Grid: x: rows / MR, y: columns / (NR * subgroup size); MATMUL_ACROSS: the other
 // way round.
@@ -47,7 +48,7 @@ layout(binding = 3) readonly buffer Residual { float residual[]; };
 layout(binding = 4) writeonly buffer Y { float y[]; };
 #else
 layout(binding = 3, rgba32ui) readonly uniform uimageBuffer residual;
-layout(binding = 4, rgba32ui) writeonly uniform uimageBuffer y;
+layout(binding = 4) writeonly buffer Y { vec4 y[]; };
 #endif
 
 #define DEPTH MATMUL_DEPTH // of one round of the loop
@@ -58,10 +59,12 @@ layout(binding = 4, rgba32ui) writeonly uniform uimageBuffer y;
 #endif
 
 const uint lanes = gl_WorkGroupSize.x;
+const uint QUADS = lanes / 4;
+const uint FETCHES = (MR + QUADS - 1) / QUADS; // of x, for 16 k of every row
 matmul_push p; // read once: inside loops and branches such drivers gather it lane by lane
 uint lane, first_row, first_col;
-uint x_at[MR], w_at[NR];
-vec4 xs[MR];          // of this lane's four k
+uint x_at[FETCHES], w_at[NR];
+vec4 xs[FETCHES];     // of this quad's row and this lane's four k
 float ws[NR * E];
 float sums[MR * NR];
 
@@ -91,14 +94,14 @@ void take_weights(uint n, uvec4 v)
 
 void load_x(uint chunk)
 {
-    [[unroll]] for (uint m = 0; m < MR; m++) {
-        xs[m] = uintBitsToFloat(imageLoad(x, int(x_at[m] + chunk * (DEPTH / 4))));
+    [[unroll]] for (uint f = 0; f < FETCHES; f++) {
+        xs[f] = uintBitsToFloat(imageLoad(x, int(x_at[f] + chunk * (DEPTH / 4))));
         if ((FLAGS & MATMUL_TAIL) != 0) // what stands after the row may be NaN
             [[unroll]] for (uint i = 0; i < 4; i++)
                 if (chunk * DEPTH + lane % 4 * 4 + i >= p.depth)
-                    xs[m][i] = 0.0;
+                    xs[f][i] = 0.0;
 #ifdef HALVES
-        xs[m] *= X_LIFT;
+        xs[f] *= X_LIFT;
 #endif
     }
 }
@@ -108,7 +111,7 @@ void multiply(uint block)
 {
     [[unroll]] for (uint m = 0; m < MR; m++)
         [[unroll]] for (uint i = 0; i < E; i++) {
-            const float a = subgroupShuffle(xs[m][i % 4], (lane & ~3u) | (block * (E / 4) + i / 4));
+            const float a = subgroupShuffle(xs[m / QUADS][i % 4], m % QUADS * 4 + block * (E / 4) + i / 4);
             [[unroll]] for (uint n = 0; n < NR; n++)
                 sums[m * NR + n] = fma(a, ws[n * E + i], sums[m * NR + n]);
         }
@@ -168,14 +171,6 @@ uvec2 place(uint first)
 
 void store()
 {
-    // All of the residual is asked for before any of it is waited for.
-    vec4 add[MR * NR / 4];
-    [[unroll]] for (uint i = 0; i < MR * NR / 4; i++) {
-        const uvec2 at = place(4 * i);
-        add[i] = vec4(0.0);
-        if ((FLAGS & MATMUL_RESIDUAL) != 0 && at.x < p.cols && at.y < p.rows)
-            add[i] = uintBitsToFloat(imageLoad(residual, int((p.residual_offset + at.y * p.residual_stride + at.x) / 4)));
-    }
     [[unroll]] for (uint i = 0; i < MR * NR / 4; i++) {
         const uvec2 at = place(4 * i);
         vec4 v = turned(4 * i);
@@ -185,10 +180,11 @@ void store()
             v += uintBitsToFloat(imageLoad(bias, int(at.x / 4)));
         [[unroll]] for (uint c = 0; c < 4; c++)
             v[c] = activate(ACTIVATION, v[c]);
-        if ((FLAGS & MATMUL_RESIDUAL) != 0)
-            v += add[i];
-        if (at.x < p.cols && at.y < p.rows)
-            imageStore(y, int((p.y_offset + at.y * p.y_stride + at.x) / 4), floatBitsToUint(v));
+        const bool inside = at.x < p.cols && at.y < p.rows;
+        if ((FLAGS & MATMUL_RESIDUAL) != 0 && inside)
+            v += uintBitsToFloat(imageLoad(residual, int((p.residual_offset + at.y * p.residual_stride + at.x) / 4)));
+        if (inside)
+            y[(p.y_offset + at.y * p.y_stride + at.x) / 4] = v;
     }
 }
 #endif
@@ -201,8 +197,10 @@ void main()
     first_row = (across ? gl_WorkGroupID.y : gl_WorkGroupID.x) * MR;
     first_col = (across ? gl_WorkGroupID.x : gl_WorkGroupID.y) * NR * lanes;
 
-    [[unroll]] for (uint m = 0; m < MR; m++)
-        x_at[m] = (p.x_offset + min(first_row + m, p.rows - 1) * p.x_stride) / 4 + lane % 4;
+    [[unroll]] for (uint f = 0; f < FETCHES; f++) {
+        const uint row = min(first_row + f * QUADS + lane / 4, p.rows - 1);
+        x_at[f] = (p.x_offset + row * p.x_stride) / 4 + lane % 4;
+    }
     [[unroll]] for (uint n = 0; n < NR; n++) {
         const uint col = min(first_col + n * lanes + lane, (p.cols - 1) | 7);
         w_at[n] = col / 8 * p.tile_blocks * 8 + col % 8;

@@ -7,8 +7,8 @@
 // y  (R, C)   f32, dense
 //
 // Grid: units / (lanes * PAD_ROWS_STEPS) workgroups of one subgroup, in two
-// dimensions. any: a channel at a time; quads: 4; images: 4, of texel buffers,
-// which a CPU driver reads and writes a vector at a time.
+// dimensions. any: a channel at a time; quads: 4; images: 4, from texel buffers,
+// which a CPU driver reads a vector at a time.
 // Reference: worker/ops/pad_rows_test.c.
 // variants: any quads images
 #version 450
@@ -30,15 +30,12 @@ layout(push_constant) uniform Push { pad_rows_push p; };
 
 #ifdef VARIANT_images
 layout(binding = 0, rgba32ui) readonly uniform uimageBuffer x;
-layout(binding = 1, rgba32ui) writeonly uniform uimageBuffer y;
 #define LOAD(i) uintBitsToFloat(imageLoad(x, i))
-#define STORE(i, v) imageStore(y, i, floatBitsToUint(v))
 #else
 layout(binding = 0) readonly buffer X { UNIT x[]; };
-layout(binding = 1) writeonly buffer Y { UNIT y[]; };
 #define LOAD(i) x[i]
-#define STORE(i, v) y[i] = v
 #endif
+layout(binding = 1) writeonly buffer Y { UNIT y[]; };
 
 float activated(float v)
 {
@@ -65,7 +62,7 @@ void main()
         }
         const bool inside = i >= 0 && i < p.total;
         const int from = int(p.x_offset) + (i - p.x_first) * int(p.row_units) + int(column);
-        STORE(int(unit), inside ? activated(LOAD(inside ? from : 0)) : UNIT(0.0));
+        y[unit] = inside ? activated(LOAD(inside ? from : 0)) : UNIT(0.0);
 
         unit += lanes;
         row += p.skip_rows;

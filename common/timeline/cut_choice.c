@@ -7,7 +7,8 @@
 #include "common/base/log.h"
 
 #define ONE ((int64_t) 1 << 20)
-#define FORCED_COST (2 * ONE)
+#define CLEAR_COST (-16 * ONE) // worth any lengths, and moving forced cuts on either side
+#define FORCED_COST (3 * ONE)
 #define UNREACHED INT64_MAX
 #define CELLS_PER_MAX_CUE 128
 #define MOST_CELLS_PER_MAX_CUE 4096 // where the limits are so near that more are needed
@@ -119,11 +120,13 @@ static int64_t solitude(const struct choice *c, uint32_t i, rival *is_rival, int
            most;
 }
 
+// A weak change costs more than any length: it is used only where max forces a cut.
 static int64_t scene_cost(const struct choice *c, uint32_t i)
 {
     const int64_t prominence = solitude(c, i, is_as_strong, c->comfort.middle);
-    const int64_t isolation = solitude(c, i, stands_beside, 2 * c->comfort.min);
-    return ONE - max_of(prominence, isolation) * 10 / 9;
+    const int64_t isolation = solitude(c, i, stands_beside, c->comfort.min);
+    const int64_t merit = max_of(prominence, isolation);
+    return merit == ONE ? CLEAR_COST : 2 * ONE - merit;
 }
 
 // One point a cell: its strongest change, the first of equals, or else its beginning.
@@ -217,9 +220,10 @@ static enum err divide_film(int64_t **points, uint32_t *cues, int64_t duration, 
     return ERR_OK;
 }
 
+// Two changes that can both be cut at are not in one cell, unless max is very long.
 static int64_t cell_width(int64_t duration, int64_t min, int64_t max)
 {
-    const int64_t wanted = min_of(max / CELLS_PER_MAX_CUE, (max - min) / 8);
+    const int64_t wanted = min_of(min_of(max / CELLS_PER_MAX_CUE, (max - min) / 8), min / 2);
     const int64_t least = max_of(max / MOST_CELLS_PER_MAX_CUE, duration >> MAX_CELLS_LOG2);
     return max_of(1, max_of(wanted, least));
 }

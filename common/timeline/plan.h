@@ -33,27 +33,29 @@
 //
 // How a cut is chosen
 //
-// The film is divided into cells of max_cue / 128 or so (1.4 s by default). The
-// strongest scene change of a cell represents it; a cell without one offers a
-// forced cut. Among all sequences of those points that keep every cue within
+// The film is cut at every clear scene change that leaves no cue shorter than min_cue,
+// and nowhere else until max_cue forces it. A scene change is clear when it is
+//
+//   isolated: no other change within min_cue of it. A change alone between two long
+//     takes is a change of scene; one among many is only the next shot; or
+//   prominent: none at least as strong within the geometric mean of the limits (38 s
+//     by default).
+//
+// How: the film is divided into cells of max_cue / 128 or so, at most min_cue / 2 (1.4 s
+// by default). The strongest scene change of a cell represents it; a cell without one
+// offers a forced cut. Among all sequences of those points that keep every cue within
 // min_cue .. max_cue, dynamic programming finds the cheapest:
 //
+//   a clear change costs -16, so that their number comes first;
+//   a weak one 2 - m, where m in 0..1 is how near it comes to being isolated or
+//     prominent (time to the nearest such neighbour, over the time asked for);
+//   a forced cut 3;
 //   a cue costs 0 while its length is comfortable (2 min_cue .. max_cue / 2), and
-//   rises with the square of the excess to 1 at min_cue and at max_cue;
-//   a scene change costs 1 - m/0.9, where its merit m in 0..1 is the larger of
-//     its prominence: the time to the nearest change at least as strong, over
-//     the geometric mean of the limits (38 s by default), and
-//     its isolation: the time to the nearest change at all, over 2 min_cue. A
-//     change alone between two long takes is a change of scene; one among many
-//     is only the next shot.
-//   a forced cut costs 2.
+//   rises with the square of the excess to 1 at min_cue and at max_cue.
 //
-// So a change that stands out from half a minute around it is worth cutting at for
-// its own sake, an ordinary one is used where a cue would grow uncomfortably long,
-// and a forced one where nothing else is in reach. Only the order of strengths
-// counts, not the detector's scale, and a fast-cut film gets cues no shorter than a
-// slow one: about a minute each by default. Without strengths (all equal) it is
-// isolation that decides. Runs of forced cuts are spread evenly.
+// So scenes of 8 s get a cue each, and a fast-cut film gets one for each change that
+// stands out from half a minute around it: of about a minute. Only the order of
+// strengths counts, not the detector's scale. Runs of forced cuts are spread evenly.
 //
 // When no number of cues fits both limits (a film of 50 s with cues of 30 s to
 // 45 s), max_cue holds and min_cue gives way to as many equal cues as that needs.

@@ -1,4 +1,5 @@
 // Tests of plan: what is promised for any film, and what an editor would expect of a few.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -186,7 +187,7 @@ static void fast_cutting_does_not_chop_the_music(void **state)
 {
     (void) state;
     const struct plan_settings s = defaults();
-    const int64_t shots[] = { 1200, 3000, 8000 };
+    const int64_t shots[] = { 1200, 3000, 5000 };
     struct plan_scene *scenes = calloc(9000, sizeof(*scenes));
     assert_non_null(scenes);
     for (int i = 0; i < 3; i++) {
@@ -199,6 +200,22 @@ static void fast_cutting_does_not_chop_the_music(void **state)
         plan_destroy(&p);
     }
     free(scenes);
+}
+
+static void short_scenes_get_a_cue_each(void **state)
+{
+    (void) state;
+    const struct plan_settings s = defaults();
+    const struct plan_scene scenes[] = { { 8680, 2008 },
+                                         { 18160, 1341 },
+                                         { 27560, 2964 },
+                                         { 35560, 2352 },
+                                         { 44920, 3113 } };
+    struct plan *p = build(52960, scenes, 5, &s);
+    assert_int_equal(p->cue_count, 6);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(p->cues[i + 1].cut_ms, scenes[i].at_ms);
+    plan_destroy(&p);
 }
 
 static void cut_none_is_one_cue(void **state)
@@ -349,6 +366,77 @@ static void every_plan_keeps_its_promises(void **state)
     }
     assert_true(most > 10000);
     free(scenes);
+}
+
+// No other change (as strong, if so asked) within `ms` of this one.
+static bool is_alone(const struct plan *p, uint32_t scene, bool as_strong, int64_t ms)
+{
+    const struct plan_scene *x = &p->scenes[scene];
+    for (uint32_t i = 0; i < p->scene_count; i++)
+        if (i != scene && llabs(p->scenes[i].at_ms - x->at_ms) < ms &&
+            (!as_strong || p->scenes[i].strength >= x->strength))
+            return false;
+    return true;
+}
+
+static bool is_cut(const struct plan *p, int64_t ms)
+{
+    for (uint32_t i = 1; i < p->cue_count; i++)
+        if (p->cues[i].cut_ms == ms)
+            return true;
+    return false;
+}
+
+// Whether the cue and the one before it would together be within the limits.
+static bool merges(const struct plan *p, uint32_t cue)
+{
+    const bool at_scenes = p->cues[cue - 1].opening != PLAN_FORCED &&
+                           (cue + 1 == p->cue_count || p->cues[cue + 1].opening != PLAN_FORCED);
+    return at_scenes &&
+           p->cues[cue].next_cut_ms - p->cues[cue - 1].cut_ms <= p->settings.max_cue_ms;
+}
+
+// Whether every isolated change is a cut, and every cut that max_cue does not force
+// is at a clear change.
+static void check_clear_changes(const struct plan *p)
+{
+    const int64_t min = p->settings.min_cue_ms, max = p->settings.max_cue_ms;
+    for (uint32_t i = 0; i < p->scene_count; i++) {
+        const int64_t ms = p->scenes[i].at_ms;
+        if (ms >= min && ms <= p->film.duration_ms - min && is_alone(p, i, false, min))
+            assert_true(is_cut(p, ms));
+        const int64_t window = (int64_t) sqrt((double) (min * max));
+        const bool clear = is_alone(p, i, false, min) || is_alone(p, i, true, window);
+        for (uint32_t k = 1; k < p->cue_count; k++)
+            if (!clear && p->cues[k].cut_ms == ms)
+                assert_false(merges(p, k));
+    }
+}
+
+static void clear_changes_are_cuts_and_weak_ones_only_where_forced(void **state)
+{
+    (void) state;
+    uint64_t random = 30;
+    struct plan_scene scenes[500];
+    uint32_t cuts = 0;
+    for (int round = 0; round < 300; round++) {
+        struct plan_settings s = defaults();
+        s.min_cue_ms = 1000 + draw(&random, 20000);
+        s.max_cue_ms = s.min_cue_ms * (4 + draw(&random, 17)) + draw(&random, 1000);
+        s.crossfade_ms = 500;
+        const int64_t duration = 2 * s.min_cue_ms + draw(&random, 40 * s.max_cue_ms);
+        const int64_t shot = draw(&random, 2) ? s.min_cue_ms / 2 : 2 * s.min_cue_ms;
+        size_t n = 0;
+        for (int64_t t = shot; t < duration && n < 500; // never two in one cell
+             t += s.max_cue_ms / 60 + draw(&random, draw(&random, 9) ? shot : 10 * shot))
+            scenes[n++] = (struct plan_scene){ t, (int32_t) draw(&random, 5000) };
+        struct plan *p = build(duration, scenes, n, &s);
+        check_cues(p);
+        check_clear_changes(p);
+        cuts += p->cue_count - 1;
+        plan_destroy(&p);
+    }
+    assert_true(cuts > 3000);
 }
 
 static void the_same_film_gives_the_same_plan(void **state)
@@ -574,9 +662,11 @@ int main(void)
         cmocka_unit_test(a_weak_change_is_better_than_none),
         cmocka_unit_test(only_the_order_of_strengths_counts),
         cmocka_unit_test(fast_cutting_does_not_chop_the_music),
+        cmocka_unit_test(short_scenes_get_a_cue_each),
         cmocka_unit_test(cut_none_is_one_cue),
         cmocka_unit_test(when_both_limits_cannot_hold_the_upper_does),
         cmocka_unit_test(every_plan_keeps_its_promises),
+        cmocka_unit_test(clear_changes_are_cuts_and_weak_ones_only_where_forced),
         cmocka_unit_test(the_same_film_gives_the_same_plan),
         cmocka_unit_test(settings_that_do_not_fit_are_refused),
         cmocka_unit_test(films_of_no_or_endless_length_are_refused),

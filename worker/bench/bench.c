@@ -13,6 +13,7 @@
 
 #define POSITION_SHARE 0.5 // of the window: where a step costs what it costs on average
 #define CODEC_SECONDS 5
+#define CODEC_TRIES 3
 
 struct run {
     const struct bench_params *p;
@@ -290,13 +291,18 @@ static enum err measure_codec(struct run *b)
         cold = clock_seconds();
         e = codec_decode(codec, &(struct codec_piece){ tokens, columns, pcm }, 1);
     }
-    profile_clear(b->p->device);
-    const double warm = clock_seconds();
-    if (!e)
+    const double first_s = clock_seconds() - cold;
+    double best_s = 1e30;
+    for (int i = 0; !e && i < CODEC_TRIES; i++) {
+        profile_clear(b->p->device);
+        const double warm = clock_seconds();
         e = codec_decode(codec, &(struct codec_piece){ tokens, columns, pcm }, 1);
-    b->r->codec_s = (clock_seconds() - warm) / CODEC_SECONDS;
+        const double took = clock_seconds() - warm;
+        best_s = took < best_s ? took : best_s;
+    }
+    b->r->codec_s = best_s / CODEC_SECONDS;
     b->r->codec_flops = codec_flops(c);
-    add_start(b, warm - cold, b->r->codec_s * CODEC_SECONDS);
+    add_start(b, first_s, best_s);
     print_kernels(b, "codec, five seconds");
     codec_close(&codec);
     free(tokens);

@@ -27,7 +27,7 @@ static const struct kernel tiled_kernels[2] = {
     KERNEL(matmul_tile_f32, 0, false), KERNEL(matmul_tile_f16, 0, false),
 };
 static const struct kernel texel_kernels[2][2] = { // [loose][f16]
-    { KERNEL(matmul_texel_f32, 31, true), KERNEL(matmul_texel_f16, 31, true) },
+    { KERNEL(matmul_texel_f32, 15, true), KERNEL(matmul_texel_f16, 15, true) },
     { KERNEL(matmul_texel_f32_loose, 7, true), KERNEL(matmul_texel_f16_loose, 7, true) },
 };
 
@@ -75,10 +75,10 @@ bool matmul_fits_texel(struct stream *s, const struct matmul *m)
            (!m->w->bias.bytes || m->w->bias.view) && in_texels(m->x, p.x_offset, p.x_stride);
 }
 
-// Are y and the residual texels, too?
+// Is y in whole vec4s, and the residual in texels, too?
 static bool strict(const struct matmul *m, const struct matmul_push *p)
 {
-    return p->cols % 4 == 0 && in_texels(m->y, p->y_offset, p->y_stride) &&
+    return p->cols % 4 == 0 && p->y_offset % 4 == 0 && p->y_stride % 4 == 0 &&
            (!m->residual.bytes || in_texels(m->residual, p->residual_offset, p->residual_stride));
 }
 
@@ -113,7 +113,7 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
         { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
     };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
-    const uint32_t most = most_cols(s, m->w->f16);
+    const uint32_t most = rows > 8 ? 4 : most_cols(s, m->w->f16);
     size_t first = 0;
     while (sizes[first] > most)
         first++;
@@ -123,9 +123,11 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
 
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
-    static const uint32_t row_sizes[] = { 8, 4, 2, 1 };
-    static const double row_costs[] = { 1.0, 1.15, 1.7, 2.6 };
-    uint32_t rows = cheapest(m->rows, row_sizes, row_costs, 4);
+    static const uint32_t row_sizes[] = { 16, 8, 4, 2, 1 };
+    static const double row_costs[] = { 0.9, 1.0, 1.15, 1.7, 2.6 };
+    // 16 rows by 4 columns are for f32, and beside an ELU.
+    const size_t first = m->w->f16 && m->activation != ACTIVATION_ELU;
+    uint32_t rows = cheapest(m->rows, row_sizes + first, row_costs + first, 5 - first);
     const uint32_t cols = choose_cols(s, m, rows);
     while (rows * cols % 4) // the shader turns its sums by fours
         rows *= 2;
@@ -170,7 +172,7 @@ static struct dispatch dispatch_for(const struct matmul *m, const struct matmul_
 {
     const struct span w = m->w->span;
     return (struct dispatch){
-        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : m->y, m->y },
+        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : w, m->y },
         .push = p,
         .flops = 2.0 * p->rows * p->cols * p->depth,
     };

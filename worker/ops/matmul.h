@@ -54,7 +54,7 @@ struct matmul {
     // Offsets and strides in elements; a stride of 0 means dense (K for x, N for
     // y, y's own for the residual). Rows of x may overlap. The fast kernels need
     // x with a texel view and x_offset and x_stride multiples of 4; the fastest
-    // also y and the residual with views, N, offsets and strides likewise.
+    // also the residual with a view, N and all offsets and strides likewise.
     uint32_t x_offset, x_stride;
     uint32_t y_offset, y_stride;
     uint32_t residual_offset, residual_stride;

@@ -98,6 +98,7 @@ static const struct way {
     { .name = "texel 8x4", .forced = true, .choice = { MATMUL_TEXEL, 8, 4 } },
     { .name = "texel 8x6", .forced = true, .choice = { MATMUL_TEXEL, 8, 6 } },
     { .name = "texel 8x8", .forced = true, .choice = { MATMUL_TEXEL, 8, 8 } },
+    { .name = "texel 16x4", .forced = true, .choice = { MATMUL_TEXEL, 16, 4 } },
     { .name = "texel 1x8", .forced = true, .choice = { MATMUL_TEXEL, 1, 8 } },
     { .name = "sliced 1", .forced = true, .choice = { MATMUL_SLICED, 1, 0 } },
     { .name = "sliced 4", .forced = true, .choice = { MATMUL_SLICED, 4, 0 } },
@@ -108,7 +109,7 @@ static const struct way {
 #define WAYS (sizeof(ways) / sizeof(*ways))
 #define CHOSEN (&ways[0])
 #define FIRST_TEXEL 3    // from here on all give the same bits ...
-#define FIRST_FOR_GPUS 8 // ... as do those from here on
+#define FIRST_FOR_GPUS 9 // ... as do those from here on
 
 // y, whole, as it stands after the operation. NULL when the way cannot go there.
 static float *run(struct ops_fixture *f, const struct problem *p, const struct matrix *w,

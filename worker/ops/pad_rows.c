@@ -10,7 +10,7 @@
     .code_bytes = sizeof(pad_rows_##variant##_spv), .bindings = 2, .images = (image_bindings), \
     .push_bytes = sizeof(struct pad_rows_push) }
 
-static const struct kernel any = KERNEL(any, 0), quads = KERNEL(quads, 0), images = KERNEL(images, 3);
+static const struct kernel any = KERNEL(any, 0), quads = KERNEL(quads, 0), images = KERNEL(images, 1);
 
 #define GROUPS_ACROSS 32768u // below every device's limit
 
@@ -18,9 +18,9 @@ void op_pad_rows(struct stream *s, const struct pad_rows *p)
 {
     const struct device_facts *facts = device_facts(stream_device(s));
     const uint32_t wide = p->channels % 4 == 0 && p->x_offset % 4 == 0 ? 4 : 1;
-    const struct kernel *k = wide == 1                                              ? &any
-                             : facts->kind == DEVICE_CPU && p->x.view && p->y.view ? &images
-                                                                                    : &quads;
+    const struct kernel *k = wide == 1                                ? &any
+                             : facts->kind == DEVICE_CPU && p->x.view ? &images
+                                                                      : &quads;
     const uint32_t lanes = facts->subgroup;
     const uint32_t row_units = p->channels / wide;
     const struct pad_rows_push push = {
