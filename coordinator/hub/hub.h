@@ -18,6 +18,8 @@
 
 struct hub_params {
     const char *control, *bulk; // where to listen, as ZeroMQ writes it
+    const char *key;            // this coordinator's own .key; NULL: no keys, loopback only
+    const char *allow;          // the list of keys that are let in; needed with `key`
     const char *directory;      // of ledger.db and the spool; made when it is not there
     const char *const *media;   // folders that films and outputs must lie in; ends with NULL
     const char *program;        // this program's own path, for the child processes
@@ -31,7 +33,7 @@ struct hub_params {
 struct hub;
 
 // Opens the ledger and takes up what it holds, then listens. ERR_CONFIG: an address that
-// is not this machine's own (there are no keys); a ledger that cannot be read.
+// is not this machine's own, without keys; keys or a ledger that cannot be read.
 // ERR_UNAVAILABLE: somebody has that address or ledger. All logged.
 ERR_CHECKED enum err hub_open(struct hub **out, const struct hub_params *p);
 void hub_close(struct hub **h); // NULL inside is fine

@@ -149,10 +149,12 @@ static enum err output_is_free(struct hub *h, const struct wire_submit *s, const
 
 static enum err on_submit(struct hub *h, const struct hub_route *from)
 {
-    const struct wire_submit *s = &h->in.submit;
+    struct wire_submit *s = &h->in.submit;
     char identity[IDENTITY_BYTES];
     int64_t job;
     bool existed, is_free;
+    if (*from->node) // nobody uses another's share: with keys the key says who it is
+        snprintf(s->owner, sizeof(s->owner), "%s", from->node);
     if (!is_acceptable(h, from, s))
         return ERR_OK;
     enum err e = identify(identity, s);

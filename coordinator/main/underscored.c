@@ -34,6 +34,8 @@ static void print_help(void)
            "  --media DIR        films and outputs must lie here; may be given again\n"
            "  --control ADDRESS  where workers and clients find it (" HUB_CONTROL ")\n"
            "  --bulk ADDRESS     where what is large travels (" HUB_BULK ")\n"
+           "  --key FILE         its own key; needed where others than this machine can reach it\n"
+           "  --allow FILE       the keys that are let in, as `underscore key` keeps them\n"
            "  --lease SECONDS    a worker that gets on with nothing for so long has lost it (30)\n"
            "  --beat SECONDS     how often workers report (1)\n"
            "  --films N          films looked at or written side by side (2)\n"
@@ -76,6 +78,8 @@ static enum err take_option(struct command *c, int letter)
         break;
     case 'c': c->p.control = optarg; break;
     case 'b': c->p.bulk = optarg; break;
+    case 'k': c->p.key = optarg; break;
+    case 'a': c->p.allow = optarg; break;
     case 'l': e = take_number("lease", optarg, 1, 86400, &c->p.lease_s); break;
     case 't': e = take_number("beat", optarg, 0.05, 60, &c->p.beat_s); break;
     case 'f':
@@ -102,6 +106,7 @@ static enum err take_options(struct command *c, int argc, char **argv)
         { "dir", required_argument, NULL, 'd' },    { "media", required_argument, NULL, 'm' },
         { "control", required_argument, NULL, 'c' }, { "bulk", required_argument, NULL, 'b' },
         { "lease", required_argument, NULL, 'l' },   { "beat", required_argument, NULL, 't' },
+        { "key", required_argument, NULL, 'k' },     { "allow", required_argument, NULL, 'a' },
         { "films", required_argument, NULL, 'f' },   { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },          { "version", no_argument, NULL, 'V' },
         { NULL, 0, NULL, 0 },
@@ -111,6 +116,10 @@ static enum err take_options(struct command *c, int argc, char **argv)
         e = take_option(c, letter);
     if (!e && !c->done && (!c->p.directory || !c->media_count || optind < argc)) {
         log_error("--dir DIR and --media DIR are needed, and nothing but options; underscored --help tells more");
+        e = ERR_USAGE;
+    }
+    if (!e && !c->done && !c->p.key != !c->p.allow) {
+        log_error("--key and --allow go together: one is this coordinator's own, the other who is let in");
         e = ERR_USAGE;
     }
     return e;

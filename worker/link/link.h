@@ -10,11 +10,13 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/keys/curve.h"
 #include "common/wire/wire.h"
 #include "worker/link/desk.h"
 
 struct link_params {
     const char *control, *bulk; // where the coordinator listens
+    struct curve_files keys;    // both NULL: without
     const char *outbox;
     struct desk *desk;
     struct wire_hello hello;    // who this is
@@ -24,5 +26,6 @@ struct link_params {
 };
 
 // Until told to stop (ERR_OK) or the device is lost or fails (its error; the coordinator
-// has been told). ERR_UNAVAILABLE: the coordinator refuses this worker, logged.
+// has been told). ERR_UNAVAILABLE: the coordinator refuses this worker; ERR_CONFIG: it
+// does not open to its key; both logged.
 ERR_CHECKED enum err link_run(const struct link_params *p);

@@ -32,6 +32,7 @@ static void on_signal(int number)
 }
 
 struct command {
+    struct curve_files keys;
     const char *control, *bulk, *directory, *model, *device, *name, *cache;
     uint32_t batch, prefetch;
     uint64_t memory;
@@ -46,6 +47,8 @@ static void print_help(void)
            "      --dir DIR          where results are kept until they are accepted\n"
            "      --control ADDRESS  where the coordinator listens (" DEFAULT_CONTROL ")\n"
            "      --bulk ADDRESS     likewise, for what is large (" DEFAULT_BULK ")\n"
+           "      --key FILE         this node's own key, where the farm uses keys\n"
+           "      --coordinator-key FILE  the coordinator's .pub\n"
            "  -d, --device WHICH     index, name or UUID, as `underscore devices` lists them (the best)\n"
            "      --name NAME        what the farm calls this GPU (HOST/INDEX)\n"
            "      --batch N          segments composed side by side (as many as fit)\n"
@@ -76,6 +79,8 @@ static enum err take_option(struct command *c, int letter)
     case 'o': c->directory = optarg; break;
     case 'c': c->control = optarg; break;
     case 'b': c->bulk = optarg; break;
+    case 'K': c->keys.own = optarg; break;
+    case 'C': c->keys.coordinator = optarg; break;
     case 'd': c->device = optarg; break;
     case 'n': c->name = optarg; break;
     case 'k': c->cache = optarg; break;
@@ -110,6 +115,7 @@ static enum err take_options(struct command *c, int argc, char **argv)
     static const struct option options[] = {
         { "model", required_argument, NULL, 'm' },   { "dir", required_argument, NULL, 'o' },
         { "control", required_argument, NULL, 'c' }, { "bulk", required_argument, NULL, 'b' },
+        { "key", required_argument, NULL, 'K' },     { "coordinator-key", required_argument, NULL, 'C' },
         { "device", required_argument, NULL, 'd' },  { "name", required_argument, NULL, 'n' },
         { "batch", required_argument, NULL, 'B' },   { "prefetch", required_argument, NULL, 'p' },
         { "memory", required_argument, NULL, 'M' },  { "cache-dir", required_argument, NULL, 'k' },
@@ -198,6 +204,7 @@ static enum err prepare(struct worker *w, const struct command *c)
     w->link.hello.slots = composer_timings(w->composer).batch;
     w->link.control = c->control;
     w->link.bulk = c->bulk;
+    w->link.keys = c->keys;
     w->link.outbox = c->directory;
     w->link.desk = &w->desk;
     w->link.prefetch = c->prefetch;
