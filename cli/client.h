@@ -2,7 +2,7 @@
 // One thread; blocks until an answer is here or CLIENT_PATIENCE_S are over.
 #pragma once
 
-#include "cli/options.h"
+#include "common/config/options.h"
 #include "common/keys/curve.h"
 #include "common/wire/wire.h"
 

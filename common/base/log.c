@@ -7,6 +7,8 @@
 
 static const char *program_name = "underscore";
 static enum log_level current_level = LOG_INFO;
+static _Thread_local char *kept_error;
+static _Thread_local size_t kept_room;
 
 void log_init(const char *program, enum log_level level)
 {
@@ -17,6 +19,12 @@ void log_init(const char *program, enum log_level level)
 enum log_level log_level_get(void)
 {
     return current_level;
+}
+
+void log_keep_error(char *out, size_t room)
+{
+    kept_error = out;
+    kept_room = room;
 }
 
 __attribute__((format(printf, 2, 0))) static void write_line(const char *kind,
@@ -44,6 +52,11 @@ void log_error(const char *format, ...)
     va_list args;
     va_start(args, format);
     write_line("error: ", format, args);
+    va_end(args);
+    if (!kept_error)
+        return;
+    va_start(args, format);
+    vsnprintf(kept_error, kept_room, format, args);
     va_end(args);
 }
 

@@ -85,6 +85,26 @@ static enum err open_ledger(struct hub *h)
     return e;
 }
 
+void hub_reload(struct hub *h, const struct hub_params *p)
+{
+    h->p.media = p->media;
+    h->p.beat_s = h->fleet.beat_s = p->beat_s;
+    h->p.lease_s = h->fleet.lease_s = h->schedule.lease_s = p->lease_s;
+    h->children.most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST;
+    h->children.memory = p->child_memory;
+    h->children.cpu_s = p->child_cpu_s;
+    hub_tell_times(h);
+}
+
+void hub_describe(const struct hub *h, char *out, size_t room)
+{
+    size_t there = 0;
+    for (size_t i = 0; i < h->fleet.count; i++)
+        there += h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST;
+    snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers", h->job_count,
+             h->schedule.lease_count, there);
+}
+
 enum err hub_open(struct hub **out, const struct hub_params *p)
 {
     *out = NULL;
@@ -92,14 +112,10 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     if (!h)
         return ERR_NOMEM;
     h->p = *p;
-    h->children = (struct children){
-        .program = p->program,
-        .most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST,
-        .memory = p->child_memory,
-        .cpu_s = p->child_cpu_s,
-    };
+    h->children.program = p->program;
     fleet_init(&h->fleet, p->beat_s, p->lease_s);
     schedule_init(&h->schedule, p->lease_s);
+    hub_reload(h, p);
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
     if (!e)
@@ -262,7 +278,7 @@ static void wait_for_something(struct hub *h)
     int count = 2;
     for (size_t i = 0; i < gate_count; i++)
         items[count++] = (zmq_pollitem_t){ .socket = gates[i], .events = ZMQ_POLLIN };
-    for (uint32_t i = 0; i < h->children.most; i++)
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++)
         if (h->children.running[i].pid && h->children.running[i].said >= 0)
             items[count++] = (zmq_pollitem_t){ .fd = h->children.running[i].said, .events = ZMQ_POLLIN };
     zmq_poll(items, count, TICK_MS);
@@ -295,6 +311,8 @@ enum err hub_run(struct hub *h)
     bool paused = false;
     while (!e && !atomic_load(h->p.stop)) {
         e = turn(h);
+        if (h->p.attend)
+            h->p.attend(h->p.user);
         if (e == ERR_IO && !paused)
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
         else if (!e && paused)

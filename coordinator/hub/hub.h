@@ -12,9 +12,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
-
-#define HUB_CONTROL "tcp://127.0.0.1:7480"
-#define HUB_BULK "tcp://127.0.0.1:7481"
+#include "common/wire/wire.h"
 
 struct hub_params {
     const char *control, *bulk; // where to listen, as ZeroMQ writes it
@@ -28,6 +26,11 @@ struct hub_params {
     uint64_t child_memory;      // bytes each
     uint32_t child_cpu_s;
     const atomic_bool *stop;    // ends hub_run()
+    // The owner's, on the hub's thread: at every turn, and when a client asks for what would
+    // change, what is in force or a reload; either may be NULL. Errors have been logged.
+    void (*attend)(void *user);
+    enum err (*configure)(void *user, enum wire_config what, void (*line)(void *to, const char *text), void *to);
+    void *user;
 };
 
 struct hub;
@@ -37,6 +40,13 @@ struct hub;
 // ERR_UNAVAILABLE: somebody has that address or ledger. All logged.
 ERR_CHECKED enum err hub_open(struct hub **out, const struct hub_params *p);
 void hub_close(struct hub **h); // NULL inside is fine
+
+// Takes over of `p` what can change while it runs: media, beat_s, lease_s and all about the
+// children. What media points to must stay. On the hub's thread.
+void hub_reload(struct hub *h, const struct hub_params *p);
+
+// What it is at, in a line.
+void hub_describe(const struct hub *h, char *out, size_t room);
 
 // Until *stop. ERR_IO: the ledger failed in a way that goes on; logged.
 ERR_CHECKED enum err hub_run(struct hub *h);

@@ -90,6 +90,7 @@ ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t b
 void hub_worker_message(struct hub *h, const struct hub_route *from, double now);
 ERR_CHECKED enum err hub_dispatch(struct hub *h, double now);
 ERR_CHECKED enum err hub_lapse(struct hub *h, double now); // leases and workers that are over
+void hub_tell_times(struct hub *h); // how often to report, how long a lease is, to all workers
 // Those whose keys are revoked: they are told, and what they had is another's.
 void hub_expel(struct hub *h, double now);
 // A lease of that node, or NULL: what others say of an attempt does not count.

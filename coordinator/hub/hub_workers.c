@@ -114,6 +114,14 @@ const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_rout
     return l && is_of(from, l->worker_name) ? l : NULL;
 }
 
+static void welcome(struct hub *h, const struct hub_route *to)
+{
+    struct wire_message *m = hub_answer(h, WIRE_WELCOME);
+    m->welcome.beat_ms = (uint32_t) (h->p.beat_s * 1000);
+    m->welcome.lease_ms = (uint32_t) (h->p.lease_s * 1000);
+    hub_send(h, to);
+}
+
 static void on_hello(struct hub *h, const struct hub_route *from, double now)
 {
     struct wire_hello *hello = &h->in.hello;
@@ -139,10 +147,14 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
     adopt(h, place, &hello->held, now);
     lose_what_is_not_held(h, place, &hello->held, now);
     log_info("worker %s is here: %s", hello->name, hello->device);
-    struct wire_message *m = hub_answer(h, WIRE_WELCOME);
-    m->welcome.beat_ms = (uint32_t) (h->p.beat_s * 1000);
-    m->welcome.lease_ms = (uint32_t) (h->p.lease_s * 1000);
-    hub_send(h, from);
+    welcome(h, from);
+}
+
+void hub_tell_times(struct hub *h)
+{
+    for (size_t i = 0; i < h->fleet.count; i++)
+        if (h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST)
+            welcome(h, &h->routes[i]);
 }
 
 // Whose message this is; -1: somebody who is to say hello again, and has been told.

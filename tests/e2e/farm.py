@@ -26,7 +26,7 @@ def free_ports(count):
 
 class Farm:
     """Everything lies in `folder`; ends all it has started when left. With keys=True
-    it speaks TCP, and every node has a key of its name (self.key())."""
+    it speaks TCP, and every node has a key of its name (self.key()). What is None is not said to a daemon."""
 
     def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1, keys=False):
         self.folder, self.model, self.lease, self.beat = folder, model, lease, beat
@@ -90,9 +90,12 @@ class Farm:
             return subprocess.Popen([os.path.abspath(os.environ[program]), *map(str, args), "--control", self.control,
                                      "--bulk", self.bulk, "-v"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
+    def times(self):
+        return [] if self.lease is None else ["--lease", self.lease, "--beat", self.beat]
+
     def start_coordinator(self, *args):
         self.coordinator = self._start("coordinator", "UNDERSCORED", "--dir", self.path("coordinator"), "--media",
-                                       os.path.dirname(self.folder), "--lease", self.lease, "--beat", self.beat, *args,
+                                       os.path.dirname(self.folder), *self.times(), *args,
                                        *(["--key", self.key("coordinator"), "--allow", self.list_of_keys()]
                                          if self.keys else []))
         return self.coordinator
@@ -104,8 +107,10 @@ class Farm:
                 self.make_key(name)
                 self.allow(name)
             args = self.key_options(name)
+        if self.prefetch is not None:
+            args = ["--prefetch", self.prefetch, *args]
         self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir", self.path(name),
-                                         "--name", name, "--batch", self.batch, "--prefetch", self.prefetch, *args)
+                                         "--name", name, "--batch", self.batch, *args)
         return self.workers[name]
 
     def log(self, name):

@@ -570,6 +570,8 @@ static enum err converse(struct talk *t)
     const unsigned before = atomic_load(t->p->signals);
     for (;;) {
         turn(t);
+        if (t->p->attend)
+            t->p->attend(t->p->user);
         const unsigned asked = atomic_load(t->p->signals) - before;
         if (t->refused)
             return ERR_UNAVAILABLE;

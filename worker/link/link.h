@@ -23,6 +23,8 @@ struct link_params {
     uint32_t prefetch;          // segments asked for beyond the slots
     uint32_t max_columns, max_frames;
     const atomic_uint *signals; // asked to stop: once, finish what is begun; twice, leave now
+    void (*attend)(void *user); // the owner's, on this thread, at every turn; it may change prefetch
+    void *user;
 };
 
 // Until told to stop (ERR_OK) or the device is lost or fails (its error; the coordinator
