@@ -15,7 +15,8 @@ enum log_level {
     LOG_DEBUG,
 };
 
-// `program` must stay valid; it starts every line.
+// `program` must stay valid; it starts every line. Where standard error is systemd's journal
+// (JOURNAL_STREAM), lines start with their priority instead, as sd-daemon(3) has it: "<3>".
 void log_init(const char *program, enum log_level level);
 enum log_level log_level_get(void);
 
