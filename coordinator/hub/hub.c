@@ -90,6 +90,10 @@ void hub_reload(struct hub *h, const struct hub_params *p)
     h->p.media = p->media;
     h->p.beat_s = h->fleet.beat_s = p->beat_s;
     h->p.lease_s = h->fleet.lease_s = h->schedule.lease_s = p->lease_s;
+    h->p.watch = p->watch;
+    h->p.watch_output = p->watch_output;
+    h->p.watch_owner = p->watch_owner;
+    h->p.watch_settle_s = p->watch_settle_s;
     h->children.most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST;
     h->children.memory = p->child_memory;
     h->children.cpu_s = p->child_cpu_s;
@@ -144,6 +148,7 @@ void hub_close(struct hub **hp)
     children_kill(&h->children, 0);
     hub_bulk_finish(h);
     hub_jobs_finish(h);
+    watch_finish(&h->watch);
     schedule_finish(&h->schedule);
     fleet_finish(&h->fleet);
     free(h->routes);
@@ -295,6 +300,8 @@ static enum err turn(struct hub *h)
         e = work_off(h, h->bulk, now);
     if (!e)
         e = hub_lapse(h, now);
+    if (!e)
+        e = hub_watch_tick(h, now);
     if (!e)
         e = hub_jobs_tick(h, now);
     if (!e)

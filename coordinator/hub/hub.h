@@ -25,6 +25,11 @@ struct hub_params {
     uint32_t children;          // films looked at side by side
     uint64_t child_memory;      // bytes each
     uint32_t child_cpu_s;
+    // Folders in which films are submitted by themselves, ending with NULL; NULL: none. Where
+    // they go, whose they are, and how long they must have been as they are.
+    const char *const *watch;
+    const char *watch_output, *watch_owner;
+    double watch_settle_s;
     const atomic_bool *stop;    // ends hub_run()
     // The owner's, on the hub's thread: at every turn, and when a client asks for what would
     // change, what is in force or a reload; either may be NULL. Errors have been logged.
@@ -42,7 +47,7 @@ ERR_CHECKED enum err hub_open(struct hub **out, const struct hub_params *p);
 void hub_close(struct hub **h); // NULL inside is fine
 
 // Takes over of `p` what can change while it runs: media, beat_s, lease_s and all about the
-// children. What media points to must stay. On the hub's thread.
+// children and the watched folders. What it points to must stay. On the hub's thread.
 void hub_reload(struct hub *h, const struct hub_params *p);
 
 // What it is at, in a line.

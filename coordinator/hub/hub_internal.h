@@ -14,6 +14,7 @@
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/schedule/schedule.h"
 #include "coordinator/spool/spool.h"
+#include "coordinator/watch/watch.h"
 
 #define HUB_ROUTE_BYTES 64
 #define HUB_MODELS 32
@@ -74,6 +75,8 @@ struct hub {
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
     double frames_not_before_s;
+    struct watch watch;
+    double watch_next_s;
     uint64_t seq;
     uint64_t dropped; // messages nobody could make sense of
     struct wire_message in, out;
@@ -116,6 +119,9 @@ ERR_CHECKED enum err hub_job_advance(struct hub *h, int64_t job, double now);
 // It is over, or paused, or goes on: what is in memory follows what the ledger says.
 ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
 ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);
+
+// hub_watch.c
+ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
 
 // hub_clients.c
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

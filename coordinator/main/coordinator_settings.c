@@ -1,6 +1,7 @@
 #include "coordinator/main/coordinator_settings.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/log.h"
 #include "coordinator/children/children.h"
@@ -33,10 +34,29 @@ static void make_table(struct coordinator_settings *s)
         { .name = "child-time", .kind = OPTION_SECONDS, .target = &s->child_ms, .value = "TIME", .min = 60,
           .max = 30 * 86400, .fallback = "86400", .unit = "s", .reload = true,
           .help = "CPU time that each of those processes may use" },
+        { .name = "watch", .kind = OPTION_LIST, .target = &s->watch, .value = "DIR", .reload = true,
+          .help = "films that appear here are submitted; several may be given,\nall in media folders" },
+        { .name = "watch-output", .kind = OPTION_STRING, .target = &s->watch_output, .value = "DIR", .reload = true,
+          .help = "where the scored films of watched folders go" },
+        { .name = "watch-owner", .kind = OPTION_STRING, .target = &s->watch_owner, .value = "NAME", .fallback = "watch",
+          .reload = true, .help = "whose share of the farm they use" },
+        { .name = "watch-settle", .kind = OPTION_NUMBER, .target = &s->watch_settle_s, .value = "SECONDS", .min = 1,
+          .max = 86400, .fallback = "10", .unit = "s", .reload = true,
+          .help = "a film is whole when it has not changed for so long" },
         { .name = "verbose", .letter = 'v', .kind = OPTION_FLAG, .target = &s->verbose, .reload = true, .help = "say more" },
     };
     _Static_assert(sizeof(table) / sizeof(table[0]) < sizeof(s->table) / sizeof(s->table[0]), "room for the end");
     memcpy(s->table, table, sizeof(table));
+}
+
+static bool watches_its_output(const struct coordinator_settings *s)
+{
+    struct stat output, folder;
+    bool same = false;
+    for (size_t i = 0; i < s->watch.count; i++)
+        same = same || (stat(s->watch_output, &output) == 0 && stat(s->watch.items[i], &folder) == 0 &&
+                        output.st_dev == folder.st_dev && output.st_ino == folder.st_ino);
+    return same;
 }
 
 // What no single option can tell.
@@ -47,6 +67,12 @@ static enum err check(const void *settings)
         log_error("at least one media folder is needed: --media DIR");
     else if (!s->key != !s->allow)
         log_error("key and allow go together: one is this coordinator's own, the other who is let in");
+    else if (s->watch.count && !s->watch_output)
+        log_error("watched folders need a watch-output: where are the scored films to go?");
+    else if (watches_its_output(s))
+        log_error("watch-output %s: is watched itself; scored films would be scored again", s->watch_output);
+    else if (strlen(s->watch_owner) >= WIRE_NAME_BYTES)
+        log_error("watch-owner %.40s...: too long", s->watch_owner);
     else if (s->beat_s * 3 > s->lease_s)
         log_error("a lease of %g s is too short for a beat of %g s: at least three are needed", s->lease_s, s->beat_s);
     else
@@ -82,6 +108,10 @@ void coordinator_settings_to_hub(const struct coordinator_settings *s, struct hu
     p->allow = s->allow;
     p->directory = s->directory;
     p->media = s->media.items;
+    p->watch = s->watch.items;
+    p->watch_output = s->watch_output;
+    p->watch_owner = s->watch_owner;
+    p->watch_settle_s = s->watch_settle_s;
     p->beat_s = s->beat_s;
     p->lease_s = s->lease_s;
     p->children = (uint32_t) s->films;

@@ -6,10 +6,13 @@
 #include "coordinator/hub/hub.h"
 
 struct coordinator_settings {
-    struct option_spec table[16]; // over the members below
+    struct option_spec table[24]; // over the members below
     struct config_command command;
     const char *directory, *control, *bulk, *key, *allow;
     struct option_list media;
+    struct option_list watch;
+    const char *watch_output, *watch_owner;
+    double watch_settle_s;
     double lease_s, beat_s;
     int64_t films, child_ms;
     uint64_t child_memory;
