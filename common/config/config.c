@@ -241,8 +241,12 @@ enum err config_parse(struct config **out, const struct option_spec *table, cons
     config_init(&c->file);
     if (bytes > LARGEST_FILE || memchr(text, 0, bytes))
         return wrong(c, 1, "not a configuration file");
-    c->text = strndup(text, bytes);
-    return c->text ? read_settings(c, table) : ERR_NOMEM;
+    c->text = malloc(bytes + 1);
+    if (!c->text)
+        return ERR_NOMEM;
+    memcpy(c->text, text, bytes);
+    c->text[bytes] = 0;
+    return read_settings(c, table);
 }
 
 static enum err load(struct config **out, const struct option_spec *table, const char *path)
@@ -267,7 +271,7 @@ static void print_line(void *user, const char *text)
 
 enum err config_start(struct config_command *out, const struct config_page *page, int argc, char **argv)
 {
-    struct verb_arguments arguments;
+    struct verb_arguments arguments = { 0 };
     bool check, dump, version;
     const struct option_spec common[] = {
         { .name = "Configuration", .kind = OPTION_HEADING },

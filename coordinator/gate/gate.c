@@ -200,14 +200,14 @@ static void remember(struct gate *g, int fd)
     *p = (struct gate_peer){ .fd = fd };
     if (getpeername(fd, (struct sockaddr *) &from, &size) != 0 ||
         getnameinfo((struct sockaddr *) &from, size, p->text, sizeof(p->text), NULL, 0, NI_NUMERICHOST) != 0)
-        p->fd = -1;
+        snprintf(p->text, sizeof(p->text), "somebody"); // gone already, or not by TCP
 }
 
 static const char *where_from(const struct gate *g, int fd)
 {
-    for (size_t i = 0; i < GATE_PEERS; i++)
-        if (g->peers[i].text[0] && g->peers[i].fd == fd)
-            return g->peers[i].text;
+    for (size_t i = g->next_peer; i-- > 0 && i + GATE_PEERS >= g->next_peer;) // the last that had this descriptor
+        if (g->peers[i % GATE_PEERS].fd == fd)
+            return g->peers[i % GATE_PEERS].text;
     return "somebody";
 }
 
