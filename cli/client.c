@@ -58,7 +58,7 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     }
     enum err e = c->socket ? curve_connect(c->socket, &f->keys) : ERR_NOMEM;
     if (!e)
-        e = curve_watch_open(&c->watch, c->zmq, c->socket, &f->keys);
+        e = curve_watch_open(&c->watch, c->zmq, c->socket, &f->keys, f->address);
     if (!e && zmq_connect(c->socket, f->address) != 0) {
         log_error("--farm %s: %s", f->address, zmq_strerror(zmq_errno()));
         e = ERR_USAGE;

@@ -6,6 +6,7 @@
 #include <zmq.h>
 
 #include "common/base/log.h"
+#include "common/keys/greeting.h"
 
 // One failure may be a coordinator that is just being stopped.
 #define MOST_FAILURES 3
@@ -94,9 +95,10 @@ bool curve_event_next(void *events, struct curve_event *out)
     return true;
 }
 
-enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const struct curve_files *files)
+enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const struct curve_files *files,
+                          const char *address)
 {
-    *w = (struct curve_watch){ .socket = socket, .with_keys = files->own != NULL };
+    *w = (struct curve_watch){ .socket = socket, .address = address, .with_keys = files->own != NULL };
     w->events = curve_events_open(zmq, socket, "curve-watch",
                                   ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
@@ -109,6 +111,22 @@ void curve_watch_close(struct curve_watch *w)
     *w = (struct curve_watch){ 0 };
 }
 
+#define OTHER_KIND "one side uses keys and the other does not; see --key and --coordinator-key"
+
+// It has hung up without a word: on whom it does not know, or who does not know it, or
+// because it was stopped.
+static const char *look_why(struct curve_watch *w)
+{
+    char mechanism[GREETING_MECHANISM_BYTES];
+    if (w->was_let_in || !greeting_mechanism(mechanism, w->address))
+        return NULL;
+    if (strcmp(mechanism, w->with_keys ? "CURVE" : "NULL") != 0)
+        return OTHER_KIND;
+    if (!w->with_keys || ++w->failures < MOST_FAILURES)
+        return NULL;
+    return "the coordinator hangs up; it has another key than the one in --coordinator-key";
+}
+
 static const char *judge(struct curve_watch *w, const struct curve_event *event)
 {
     switch (event->kind) {
@@ -117,14 +135,10 @@ static const char *judge(struct curve_watch *w, const struct curve_event *event)
         return "the coordinator does not allow this key; `underscore key add` there would";
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
         return event->value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
-                   ? "one side uses keys and the other does not; see --key and --coordinator-key"
+                   ? OTHER_KIND
                    : "what answers there is no coordinator";
-    default: break;
+    default: return look_why(w);
     }
-    // It hangs up without a word: on whoever takes it for another, but also when it dies.
-    if (!w->with_keys || w->was_let_in || ++w->failures < MOST_FAILURES)
-        return NULL;
-    return "the coordinator hangs up; it may have another key than the one in --coordinator-key, or none";
 }
 
 const char *curve_watch_refused(struct curve_watch *w)

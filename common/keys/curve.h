@@ -2,7 +2,7 @@
 //
 // CURVE encrypts and authenticates both ways: who connects knows the public half of whom
 // it connects to, who listens asks its list of keys (coordinator/gate). Each call is for
-// the thread that owns the socket; none blocks.
+// the thread that owns the socket; none blocks but where it says so.
 #pragma once
 
 #include "common/keys/keys.h"
@@ -23,15 +23,18 @@ ERR_CHECKED enum err curve_connect(void *socket, const struct curve_files *files
 // Watches whether a socket that connects is let in.
 struct curve_watch {
     void *socket, *events;
+    const char *address; // the caller's, and stays
     bool with_keys, was_let_in;
-    unsigned failures; // that may have other causes
+    unsigned failures; // of somebody who has keys, too
 };
 
 // Before zmq_connect(). Zeroed is closed.
-ERR_CHECKED enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const struct curve_files *files);
+ERR_CHECKED enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const struct curve_files *files,
+                                      const char *address);
 void curve_watch_close(struct curve_watch *w); // before zmq_close() of its socket
 
-// Why the other side does not let this one in, or NULL: it does, or is not there yet.
+// Why the other side does not let this one in, or NULL: it does, or is not there yet. While
+// it hangs up on this one without a word, looks why, which may block for a second.
 const char *curve_watch_refused(struct curve_watch *w);
 
 // One event of a socket that is watched (zmq_socket_monitor); false: there is none now.

@@ -14,7 +14,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 
-#define LINE_BYTES 256
+#define LARGEST_FILE (16 << 20)
 
 bool key_name_is_good(const char *name)
 {
@@ -39,24 +39,39 @@ static bool split(const char *line, const char *kind, char name[KEY_NAME_BYTES],
            key_name_is_good(name) && is_key(key);
 }
 
+static char *read_all(int fd, size_t bytes)
+{
+    char *text = malloc(bytes + 1);
+    size_t got = 0;
+    for (ssize_t n = 1; text && got < bytes && n > 0; got += n > 0 ? (size_t) n : 0)
+        n = read(fd, text + got, bytes - got);
+    if (text)
+        text[got] = 0;
+    return text;
+}
+
 // The file's text, which the caller frees. `forbidden`: the rights that others than its
 // owner may not have; `so_that` says why.
 static enum err read_text(char **out, const char *path, mode_t forbidden, const char *so_that)
 {
-    struct file_map m;
     struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // never waits for the other end of a pipe
     *out = NULL;
-    const enum err e = file_map(&m, path);
-    if (e)
-        return e;
-    if (stat(path, &st) < 0 || (st.st_mode & forbidden)) {
-        log_error("%s: %s; chmod %s will do", path, so_that, forbidden & 0044 ? "600" : "go-w");
-        file_unmap(&m);
-        return ERR_CONFIG;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        log_error("%s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return ERR_MISSING;
     }
-    *out = strndup(m.data ? (const char *) m.data : "", m.bytes);
-    file_unmap(&m);
-    return *out ? ERR_OK : ERR_NOMEM;
+    enum err e = ERR_CONFIG;
+    if (!S_ISREG(st.st_mode) || st.st_size > LARGEST_FILE)
+        log_error("%s: not a file of keys", path);
+    else if (st.st_mode & forbidden)
+        log_error("%s: %s; chmod %s will do", path, so_that, forbidden & 0044 ? "600" : "go-w");
+    else
+        e = (*out = read_all(fd, (size_t) st.st_size)) ? ERR_OK : ERR_NOMEM;
+    close(fd);
+    return e;
 }
 
 static char *next_line(char **rest)

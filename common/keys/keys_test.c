@@ -77,6 +77,8 @@ static void test_a_key_that_others_can_read_is_refused(void **state)
         assert_int_equal(key_pair_read(&k, in_folder("open.key")), ERR_CONFIG);
     }
     assert_int_equal(key_pair_read(&k, in_folder("absent.key")), ERR_MISSING);
+    assert_int_equal(key_pair_read(&k, "/dev/zero"), ERR_CONFIG);
+    assert_int_equal(key_pair_read(&k, folder), ERR_CONFIG);
     restore_stderr(kept);
     chmod(in_folder("open.key"), 0400);
     assert_int_equal(key_pair_read(&k, in_folder("open.key")), ERR_OK);

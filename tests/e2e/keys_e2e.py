@@ -15,8 +15,8 @@ class Keys(e2e.Case):
         super().setUpClass()
         cls.film = e2e.make_film(cls.path("film.mp4"), seconds=4)
 
-    def log_since(self, farm, before, says, seconds=1):
-        """The coordinator says so within that time."""
+    def log_since(self, farm, before, says, seconds=3):
+        """The coordinator says so at once, as far as a loaded machine lets it."""
         farm.wait_until(lambda: says in farm.log("coordinator")[len(before):], seconds=seconds)
 
     def test_a_film_over_encrypted_connections(self):
@@ -63,7 +63,7 @@ class Keys(e2e.Case):
         before = farm.log("coordinator")
         start = time.monotonic()
         done = e2e.run("list", "--farm", farm.control, *keys)
-        self.assertLess(time.monotonic() - start, 3) # half a second where nothing else runs
+        self.assertLess(time.monotonic() - start, 8) # it does not wait for an answer; half a second on an idle machine
         self.assertEqual(done.returncode, 78, done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertIn(says, done.stderr)
@@ -81,7 +81,7 @@ class Keys(e2e.Case):
                     (farm.key_options("stranger"), "does not allow this key", "127.0.0.1, with a key that is not in"),
                     (farm.key_options("former"), "does not allow this key", "127.0.0.1, with the revoked key of former"),
                     (["-v"], "one side uses keys and the other does not", "refused: 127.0.0.1, without"),
-                    (other, "it may have another key", "refused: 127.0.0.1, which takes this for another"))):
+                    (other, "it has another key", "refused: 127.0.0.1, which takes this for another"))):
                 with self.subTest(says=says, logged=logged):
                     self.refused_client(farm, *keys, says=says, logged=logged)
                     self.refused_worker(farm, f"w{i}", *keys, says=says, logged=logged)
@@ -94,10 +94,10 @@ class Keys(e2e.Case):
             farm.start_coordinator()
             done = e2e.run("list", "--farm", farm.control, *keys)
             self.assertEqual(done.returncode, 78, done.stderr)
-            self.assertRegex(done.stderr, "one side uses keys|or none")
+            self.assertIn("one side uses keys", done.stderr)
 
     def test_revoked_while_connected(self):
-        with Farm(self.path("revoked"), self.model, keys=True, lease=60) as farm:
+        with Farm(self.path("revoked"), self.model, keys=True, lease=600) as farm:
             farm.start_coordinator()
             farm.start_worker("a")
             out = self.path("revoked/out.mp4")
@@ -119,10 +119,11 @@ class Keys(e2e.Case):
             self.assertEqual(farm.workers["a"].returncode, 69)
             self.assertIn("not allowed any more", farm.log("a"))
             # What it had is another's at once: no lease has to end.
-            start = time.monotonic()
             farm.make_key("c2"), farm.allow("c2")
             farm.start_worker("b")
-            farm.wait_until(lambda: os.path.exists(out), seconds=50)
+            farm.wait_until(lambda: "worker b/b is here" in farm.log("coordinator"))
+            farm.wait_until(lambda: "segment 0 of job 1 to b/b" in farm.log("coordinator"), seconds=10)
+            farm.wait_until(lambda: os.path.exists(out), seconds=300)
             self.assertEqual(json.loads(farm.ask("show", 1, "--json", key="c2").stdout)["state"], "DONE")
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])

@@ -74,7 +74,7 @@ static enum err connect_to(struct talk *t, void **socket, const char *address)
         zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
         enum err e = curve_connect(*socket, &t->p->keys);
         if (!e && socket == &t->control)
-            e = curve_watch_open(&t->watch, t->zmq, *socket, &t->p->keys);
+            e = curve_watch_open(&t->watch, t->zmq, *socket, &t->p->keys, address);
         if (e)
             return e;
         if (zmq_connect(*socket, address) == 0)
