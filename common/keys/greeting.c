@@ -47,7 +47,7 @@ static int connect_ipc(const char *path)
     struct sockaddr_un to = { .sun_family = AF_UNIX };
     if (strlen(path) >= sizeof(to.sun_path))
         return -1;
-    strcpy(to.sun_path, path);
+    memcpy(to.sun_path, path, strlen(path));
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (const struct sockaddr *) &to, sizeof(to)) == 0)
         return fd;
@@ -78,6 +78,7 @@ bool greeting_mechanism(char out[GREETING_MECHANISM_BYTES], const char *address)
     uint8_t theirs[MECHANISM_AT + MECHANISM_BYTES];
     const int fd = !strncmp(address, "tcp://", 6)   ? connect_tcp(address + 6)
                    : !strncmp(address, "ipc://", 6) ? connect_ipc(address + 6) : -1;
+    out[0] = 0;
     if (fd < 0)
         return false;
     const bool heard = send(fd, ours, sizeof(ours), MSG_NOSIGNAL) == (ssize_t) sizeof(ours) &&
