@@ -6,7 +6,7 @@ help:
 	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
 	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
 	@echo "make build     build/release/underscore"
-	@echo "make package   build/release/underscore_*.deb and a tarball"
+	@echo "make package   build/release/underscore*.deb and a tarball"
 	@echo "make asan | tsan | clang | tidy    one part of make test"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
 	@echo "make format    clang-format over our C"

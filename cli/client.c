@@ -14,17 +14,31 @@
 struct client {
     const char *address;
     void *zmq, *socket;
+    struct curve_watch watch;
     struct wire_message question, answer;
 };
 
+static const char *from_environment(const char *name)
+{
+    const char *set = getenv(name);
+    return set && *set ? set : NULL;
+}
+
 void farm_table(struct farm_settings *f, struct option_spec *specs)
 {
-    const char *set = getenv("UNDERSCORE_FARM");
-    *f = (struct farm_settings){ .address = set && *set ? set : CLIENT_FARM };
+    const char *set = from_environment("UNDERSCORE_FARM");
+    *f = (struct farm_settings){
+        .address = set ? set : CLIENT_FARM,
+        .keys = { from_environment("UNDERSCORE_KEY"), from_environment("UNDERSCORE_COORDINATOR_KEY") },
+    };
     specs[0] = (struct option_spec){ .name = "Farm", .kind = OPTION_HEADING };
     specs[1] = (struct option_spec){ .name = "farm", .kind = OPTION_STRING, .target = &f->address, .value = "ADDRESS",
         .help = "of the coordinator; $UNDERSCORE_FARM where not given\n(" CLIENT_FARM ")" };
-    specs[2] = (struct option_spec){ 0 };
+    specs[2] = (struct option_spec){ .name = "key", .kind = OPTION_STRING, .target = &f->keys.own, .value = "FILE",
+        .help = "this node's own key, where the farm uses keys; $UNDERSCORE_KEY\nwhere not given" };
+    specs[3] = (struct option_spec){ .name = "coordinator-key", .kind = OPTION_STRING, .target = &f->keys.coordinator,
+        .value = "FILE", .help = "the coordinator's .pub; $UNDERSCORE_COORDINATOR_KEY where\nnot given" };
+    specs[4] = (struct option_spec){ 0 };
 }
 
 enum err client_open(struct client **out, const struct farm_settings *f)
@@ -42,10 +56,16 @@ enum err client_open(struct client **out, const struct farm_settings *f)
         zmq_setsockopt(c->socket, ZMQ_LINGER, &linger, sizeof(linger));
         zmq_setsockopt(c->socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
     }
-    if (!c->socket || zmq_connect(c->socket, f->address) != 0) {
+    enum err e = c->socket ? curve_connect(c->socket, &f->keys) : ERR_NOMEM;
+    if (!e)
+        e = curve_watch_open(&c->watch, c->zmq, c->socket, &f->keys, f->address);
+    if (!e && zmq_connect(c->socket, f->address) != 0) {
         log_error("--farm %s: %s", f->address, zmq_strerror(zmq_errno()));
+        e = ERR_USAGE;
+    }
+    if (e) {
         client_close(&c);
-        return ERR_USAGE;
+        return e;
     }
     *out = c;
     return ERR_OK;
@@ -56,6 +76,7 @@ void client_close(struct client **cp)
     struct client *c = *cp;
     if (!c)
         return;
+    curve_watch_close(&c->watch);
     if (c->socket)
         zmq_close(c->socket);
     if (c->zmq)
@@ -93,12 +114,19 @@ static enum err take(struct client *c, const struct wire_message **answer)
 enum err client_next(struct client *c, const struct wire_message **answer)
 {
     const double until = clock_seconds() + CLIENT_PATIENCE_S;
-    zmq_pollitem_t item = { .socket = c->socket, .events = ZMQ_POLLIN };
+    zmq_pollitem_t items[] = { { .socket = c->socket, .events = ZMQ_POLLIN },
+                               { .socket = c->watch.events, .events = ZMQ_POLLIN } };
     while (clock_seconds() < until) {
         if (interrupt_asked())
             return ERR_STOP;
-        if (zmq_poll(&item, 1, LOOK_UP_MS) > 0)
+        zmq_poll(items, 2, LOOK_UP_MS);
+        if (items[0].revents)
             return take(c, answer);
+        const char *refused = curve_watch_refused(&c->watch);
+        if (refused) {
+            log_error("%s: refused: %s", c->address, refused);
+            return ERR_CONFIG;
+        }
     }
     log_error("%s: no coordinator answers; is underscored running there?", c->address);
     return ERR_UNAVAILABLE;

@@ -2,21 +2,25 @@
 // One thread; blocks until an answer is here or CLIENT_PATIENCE_S are over.
 #pragma once
 
-#include "cli/options.h"
+#include "common/config/options.h"
+#include "common/keys/curve.h"
 #include "common/wire/wire.h"
 
 #define CLIENT_PATIENCE_S 10
 #define CLIENT_FARM "tcp://127.0.0.1:7480"
 
-// Where the coordinator is: the table of the option, with its default filled in.
+// Where the coordinator is and what opens it: the table of the options, with their
+// defaults filled in.
 struct farm_settings {
     const char *address;
+    struct curve_files keys;
 };
 void farm_table(struct farm_settings *f, struct option_spec *specs);
 
 struct client;
 
-// ERR_USAGE logs: no address that ZeroMQ can use. Whether anybody is there shows later.
+// ERR_USAGE: no address that ZeroMQ can use. ERR_CONFIG, ERR_MISSING: as the keys are
+// read. Logged. Whether anybody is there shows later.
 ERR_CHECKED enum err client_open(struct client **out, const struct farm_settings *f);
 void client_close(struct client **c); // NULL inside is fine
 
@@ -24,8 +28,8 @@ void client_close(struct client **c); // NULL inside is fine
 struct wire_message *client_question(struct client *c, enum wire_type type);
 
 // Send it and wait for an answer, which is the client's until the next call. ERR_UNAVAILABLE:
-// there is no coordinator, or not any more. ERR_INPUT: it says no, and why. ERR_STOP on
-// Ctrl-C. All but the last logged.
+// there is no coordinator, or not any more. ERR_INPUT: it says no, and why. ERR_CONFIG: it
+// does not open to this key. ERR_STOP on Ctrl-C. All but the last logged.
 ERR_CHECKED enum err client_ask(struct client *c, const struct wire_message **answer);
 
 // The next message of an answer that has several.

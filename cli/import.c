@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/interrupt.h"
-#include "cli/options.h"
+#include "common/config/options.h"
 #include "cli/verb.h"
 #include "common/base/file.h"
 #include "common/base/log.h"

@@ -1,5 +1,5 @@
 #include "cli/interrupt.h"
-#include "cli/options.h"
+#include "common/config/options.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
 #include "worker/model/random_source.h"

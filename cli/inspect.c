@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "cli/model_path.h"
-#include "cli/options.h"
+#include "common/config/options.h"
 #include "cli/verb.h"
 #include "common/safetensors/safetensors.h"
 #include "worker/weights/config_json.h"

@@ -21,6 +21,8 @@ static const struct {
     { "show", verb_show, "all that is known of a job" },
     { "explain", verb_explain, "why what waits of a job is not running" },
     { "node", verb_node, "the workers of a farm" },
+    { "config", verb_config, "the settings of a farm's coordinator" },
+    { "key", verb_key, "keys of a farm: made, allowed, revoked" },
     { "cancel", verb_cancel, "stop a job" },
     { "pause", verb_pause, "begin nothing more of a job" },
     { "resume", verb_resume, "let a paused job go on" },

@@ -2,7 +2,7 @@
 // mean once the model is known.
 #pragma once
 
-#include "cli/options.h"
+#include "common/config/options.h"
 #include "common/media/track_writer.h"
 #include "common/timeline/plan.h"
 #include "worker/composer/composer.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/options.h"
+#include "common/config/options.h"
 #include "cli/settings.h"
 #include "cli/trace_parts.h"
 #include "cli/verb.h"

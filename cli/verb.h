@@ -23,6 +23,8 @@ enum err verb_list(int argc, char **argv);
 enum err verb_show(int argc, char **argv);
 enum err verb_explain(int argc, char **argv);
 enum err verb_node(int argc, char **argv);
+enum err verb_config(int argc, char **argv);
+enum err verb_key(int argc, char **argv);
 enum err verb_cancel(int argc, char **argv);
 enum err verb_pause(int argc, char **argv);
 enum err verb_resume(int argc, char **argv);

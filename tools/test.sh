@@ -9,7 +9,7 @@
 #   tsan        every test under ThreadSanitizer
 #   clang       clang, warnings are errors
 #   tidy        clang-tidy over every source
-#   package     the .deb and the tarball: built, unpacked, run
+#   package     the .debs and the tarball: built, unpacked, run
 #   fuzz        libFuzzer on every reader of foreign bytes, seconds each
 set -uo pipefail
 cd "$(dirname "$0")/.."

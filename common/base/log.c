@@ -1,17 +1,33 @@
 #include "common/base/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *program_name = "underscore";
 static enum log_level current_level = LOG_INFO;
+static bool to_journal;
+static _Thread_local char *kept_error;
+static _Thread_local size_t kept_room;
+
+static bool is_journal(void)
+{
+    const char *set = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat st;
+    return set && sscanf(set, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+           st.st_dev == device && st.st_ino == inode;
+}
 
 void log_init(const char *program, enum log_level level)
 {
     program_name = program;
     current_level = level;
+    to_journal = is_journal();
 }
 
 enum log_level log_level_get(void)
@@ -19,11 +35,18 @@ enum log_level log_level_get(void)
     return current_level;
 }
 
-__attribute__((format(printf, 2, 0))) static void write_line(const char *kind,
+void log_keep_error(char *out, size_t room)
+{
+    kept_error = out;
+    kept_room = room;
+}
+
+__attribute__((format(printf, 3, 0))) static void write_line(int priority, const char *kind,
                                                              const char *format, va_list args)
 {
     char line[2048];
-    int n = snprintf(line, sizeof(line), "%s: %s", program_name, kind);
+    int n = to_journal ? snprintf(line, sizeof(line), "<%d>", priority)
+                       : snprintf(line, sizeof(line), "%s: %s", program_name, kind);
     if (n < 0)
         return;
     size_t used = (size_t) n < sizeof(line) - 2 ? (size_t) n : sizeof(line) - 2;
@@ -43,7 +66,12 @@ void log_error(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    write_line("error: ", format, args);
+    write_line(3, "error: ", format, args);
+    va_end(args);
+    if (!kept_error)
+        return;
+    va_start(args, format);
+    vsnprintf(kept_error, kept_room, format, args);
     va_end(args);
 }
 
@@ -53,7 +81,7 @@ void log_warn(const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    write_line("warning: ", format, args);
+    write_line(4, "warning: ", format, args);
     va_end(args);
 }
 
@@ -63,7 +91,7 @@ void log_info(const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    write_line("", format, args);
+    write_line(6, "", format, args);
     va_end(args);
 }
 
@@ -73,6 +101,6 @@ void log_debug(const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    write_line("debug: ", format, args);
+    write_line(7, "debug: ", format, args);
     va_end(args);
 }

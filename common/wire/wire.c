@@ -108,6 +108,7 @@ static const struct {
     [WIRE_ORDER] = { "ORDER", false, {
         U64("job", order.job), U32("what", order.what, WIRE_JOB_ORDERS - 1), I64("value", order.value), END } },
     [WIRE_OBEYED] = { "OBEYED", false, { U64("job", obeyed.job), END } },
+    [WIRE_CONFIG] = { "CONFIG", false, { U32("what", config.what, WIRE_CONFIG_ORDERS - 1), END } },
     [WIRE_FETCH] = { "FETCH", true, {
         U64("attempt", fetch.attempt), U32("what", fetch.what, WIRE_WHATS - 1), U64("off", fetch.off), END } },
     [WIRE_OPEN] = { "OPEN", true, {

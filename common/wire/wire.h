@@ -19,6 +19,7 @@
 //                  NODES -> NODE..., LISTED
 //                  EXPLAIN -> LINE..., LISTED         why what waits is not running
 //                  ORDER -> OBEYED | REJECT           cancel, pause, resume, retry, priority
+//                  CONFIG -> LINE..., LISTED | REJECT what is in force, or a reload
 //   bulk, at most WIRE_BULK_BYTES a message
 //     inputs       FETCH -> CHUNK | STALE             a worker asks piece by piece, at most
 //                                                     WIRE_CREDIT pieces ahead
@@ -58,6 +59,7 @@ enum wire_type {
     WIRE_SUBMIT, WIRE_SUBMITTED,
     WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
     WIRE_ORDER, WIRE_OBEYED,
+    WIRE_CONFIG,
     WIRE_FETCH,
     WIRE_OPEN, WIRE_CREDITS, WIRE_CHUNK, WIRE_COMMIT,
     WIRE_ACCEPTED, WIRE_STALE, WIRE_DUP, WIRE_CORRUPT, WIRE_NOSPACE,
@@ -76,6 +78,7 @@ enum wire_failure {
 
 enum wire_beat_order { WIRE_RUN, WIRE_QUIET, WIRE_TERMINATE, WIRE_BEAT_ORDERS };
 enum wire_job_order { WIRE_JOB_CANCEL, WIRE_JOB_PAUSE, WIRE_JOB_RESUME, WIRE_JOB_RETRY, WIRE_JOB_PRIORITY, WIRE_JOB_ORDERS };
+enum wire_config { WIRE_CONFIG_CHECK, WIRE_CONFIG_DUMP, WIRE_CONFIG_RELOAD, WIRE_CONFIG_ORDERS };
 enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_WHATS };
 
 struct wire_ids {
@@ -190,6 +193,7 @@ struct wire_message {
         struct { char text[WIRE_TEXT_BYTES]; } line;
         struct { bool more; } listed;
         struct { uint64_t job; uint32_t what; int64_t value; } order;
+        struct { uint32_t what; } config;
         struct { uint64_t attempt; uint32_t what; uint64_t off; } fetch;
         struct { uint64_t attempt, fence, bytes; } open;
         struct { uint64_t attempt; uint32_t chunks; } credits;

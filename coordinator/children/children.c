@@ -41,9 +41,9 @@
 uint32_t children_free(const struct children *c)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->most; i++)
-        n += c->running[i].pid == 0;
-    return n;
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++)
+        n += c->running[i].pid != 0;
+    return n < c->most ? c->most - n : 0;
 }
 
 static void limit(int what, uint64_t most)
@@ -74,7 +74,7 @@ static void become_child(const struct children *c, int said, char *const *argume
 
 static struct child *free_place(struct children *c)
 {
-    for (uint32_t i = 0; i < c->most; i++)
+    for (uint32_t i = 0; children_free(c) && i < CHILDREN_MOST; i++)
         if (c->running[i].pid == 0)
             return &c->running[i];
     return NULL;
@@ -176,7 +176,7 @@ static enum err judge(struct child *c, int status, char *reason, size_t room)
 void children_poll(struct children *c,
                    void (*ended)(void *user, int64_t job, int what, enum err e, const char *reason), void *user)
 {
-    for (uint32_t i = 0; i < c->most; i++) {
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
         struct child *child = &c->running[i];
         int status;
         if (child->pid == 0)
@@ -195,7 +195,7 @@ void children_poll(struct children *c,
 
 void children_kill(struct children *c, int64_t job)
 {
-    for (uint32_t i = 0; i < c->most; i++) {
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
         struct child *child = &c->running[i];
         if (child->pid == 0 || (job && child->job != job))
             continue;

@@ -46,8 +46,8 @@ static enum err listen_at(struct hub *h, void **socket, const char *address)
 {
     const int mandatory = 1, linger = 0, high_water = HIGH_WATER, give_up = TCP_GIVE_UP_MS;
     const int64_t largest = LARGEST_MESSAGE;
-    if (!is_local(address)) {
-        log_error("%s: others could reach it, and there are no keys; only loopback addresses can be listened at",
+    if (h->gate.open && !is_local(address)) {
+        log_error("%s: others could reach it, and there are no keys; give --key and --allow, or a loopback address",
                   address);
         return ERR_CONFIG;
     }
@@ -59,6 +59,9 @@ static enum err listen_at(struct hub *h, void **socket, const char *address)
         zmq_setsockopt(*socket, ZMQ_RCVHWM, &high_water, sizeof(high_water));
         zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
         zmq_setsockopt(*socket, ZMQ_TCP_MAXRT, &give_up, sizeof(give_up));
+        const enum err e = gate_guard(&h->gate, h->zmq, *socket, socket == &h->bulk ? "bulk" : "control");
+        if (e)
+            return e;
         if (zmq_bind(*socket, address) == 0)
             return ERR_OK;
     }
@@ -82,6 +85,30 @@ static enum err open_ledger(struct hub *h)
     return e;
 }
 
+void hub_reload(struct hub *h, const struct hub_params *p)
+{
+    h->p.media = p->media;
+    h->p.beat_s = h->fleet.beat_s = p->beat_s;
+    h->p.lease_s = h->fleet.lease_s = h->schedule.lease_s = p->lease_s;
+    h->p.watch = p->watch;
+    h->p.watch_output = p->watch_output;
+    h->p.watch_owner = p->watch_owner;
+    h->p.watch_settle_s = p->watch_settle_s;
+    h->children.most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST;
+    h->children.memory = p->child_memory;
+    h->children.cpu_s = p->child_cpu_s;
+    hub_tell_times(h);
+}
+
+void hub_describe(const struct hub *h, char *out, size_t room)
+{
+    size_t there = 0;
+    for (size_t i = 0; i < h->fleet.count; i++)
+        there += h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST;
+    snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers", h->job_count,
+             h->schedule.lease_count, there);
+}
+
 enum err hub_open(struct hub **out, const struct hub_params *p)
 {
     *out = NULL;
@@ -89,20 +116,18 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     if (!h)
         return ERR_NOMEM;
     h->p = *p;
-    h->children = (struct children){
-        .program = p->program,
-        .most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST,
-        .memory = p->child_memory,
-        .cpu_s = p->child_cpu_s,
-    };
+    h->children.program = p->program;
     fleet_init(&h->fleet, p->beat_s, p->lease_s);
     schedule_init(&h->schedule, p->lease_s);
+    hub_reload(h, p);
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
     if (!e)
         e = spool_open(&h->spool, p->directory);
     if (!e)
         e = hub_jobs_load(h, clock_seconds());
+    if (!e)
+        e = gate_open(&h->gate, h->zmq, p->key, p->allow);
     if (!e)
         e = listen_at(h, &h->control, p->control);
     if (!e)
@@ -123,11 +148,13 @@ void hub_close(struct hub **hp)
     children_kill(&h->children, 0);
     hub_bulk_finish(h);
     hub_jobs_finish(h);
+    watch_finish(&h->watch);
     schedule_finish(&h->schedule);
     fleet_finish(&h->fleet);
     free(h->routes);
     spool_close(&h->spool);
     ledger_close(&h->ledger);
+    gate_close(&h->gate);
     if (h->control)
         zmq_close(h->control);
     if (h->bulk)
@@ -193,9 +220,22 @@ static bool is_from_worker(enum wire_type t)
            t == WIRE_FAILED || t == WIRE_GOODBYE;
 }
 
-static enum err take_in(struct hub *h, const struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
+// Whoever may not talk is told so and not listened to.
+static bool may_talk(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
+{
+    const struct key_entry *who = gate_who(&h->gate, zmq_msg_gets(message, "User-Id"), now);
+    if (who)
+        snprintf(from->node, sizeof(from->node), "%s", who->name);
+    else
+        refuse(h, from, bulk, "this key is not allowed any more");
+    return who != NULL;
+}
+
+static enum err take_in(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
 {
     const char *why;
+    if (!may_talk(h, from, bulk, message, now))
+        return ERR_OK;
     if (wire_decode(&h->in, zmq_msg_data(message), zmq_msg_size(message), &why)) {
         refuse(h, from, bulk, why);
         return ERR_OK;
@@ -234,12 +274,16 @@ static enum err work_off(struct hub *h, void *socket, double now)
 
 static void wait_for_something(struct hub *h)
 {
-    zmq_pollitem_t items[2 + CHILDREN_MOST] = {
+    void *gates[GATE_SOCKETS];
+    const size_t gate_count = gate_sockets(&h->gate, gates);
+    zmq_pollitem_t items[2 + GATE_SOCKETS + CHILDREN_MOST] = {
         { .socket = h->control, .events = ZMQ_POLLIN },
         { .socket = h->bulk, .events = ZMQ_POLLIN },
     };
     int count = 2;
-    for (uint32_t i = 0; i < h->children.most; i++)
+    for (size_t i = 0; i < gate_count; i++)
+        items[count++] = (zmq_pollitem_t){ .socket = gates[i], .events = ZMQ_POLLIN };
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++)
         if (h->children.running[i].pid && h->children.running[i].said >= 0)
             items[count++] = (zmq_pollitem_t){ .fd = h->children.running[i].said, .events = ZMQ_POLLIN };
     zmq_poll(items, count, TICK_MS);
@@ -249,11 +293,15 @@ static enum err turn(struct hub *h)
 {
     wait_for_something(h);
     const double now = clock_seconds();
+    if (gate_turn(&h->gate, now))
+        hub_expel(h, now);
     enum err e = work_off(h, h->control, now);
     if (!e)
         e = work_off(h, h->bulk, now);
     if (!e)
         e = hub_lapse(h, now);
+    if (!e)
+        e = hub_watch_tick(h, now);
     if (!e)
         e = hub_jobs_tick(h, now);
     if (!e)
@@ -270,6 +318,8 @@ enum err hub_run(struct hub *h)
     bool paused = false;
     while (!e && !atomic_load(h->p.stop)) {
         e = turn(h);
+        if (h->p.attend)
+            h->p.attend(h->p.user);
         if (e == ERR_IO && !paused)
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
         else if (!e && paused)

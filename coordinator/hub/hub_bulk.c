@@ -90,7 +90,7 @@ static void on_fetch(struct hub *h, const struct hub_route *from)
 {
     static uint8_t piece[WIRE_CHUNK_BYTES]; // one thread
     const int64_t attempt = (int64_t) h->in.fetch.attempt;
-    const struct work_lease *l = schedule_find(&h->schedule, attempt);
+    const struct work_lease *l = hub_lease_of(h, from, attempt);
     size_t got = 0;
     enum err e = l ? ERR_OK : ERR_MISSING;
     if (!e && h->in.fetch.what == WIRE_FRAMES)
@@ -145,7 +145,7 @@ static enum err on_open(struct hub *h, const struct hub_route *from, double now)
     enum err e = is_wanted(h, from, attempt, fence, &wanted);
     if (e || !wanted)
         return e;
-    const struct work_lease *l = schedule_find(&h->schedule, attempt);
+    const struct work_lease *l = hub_lease_of(h, from, attempt);
     const struct hub_job *j = l ? hub_job_find(h, l->job) : NULL;
     if (!j || h->in.open.bytes > most_bytes(j, l->segment)) {
         answer(h, from, WIRE_STALE, attempt);
@@ -153,6 +153,7 @@ static enum err on_open(struct hub *h, const struct hub_route *from, double now)
     }
     r.job = l->job;
     r.segment = l->segment;
+    memcpy(r.node, from->node, sizeof(r.node));
     struct hub_reception *before = find_reception(h, attempt);
     if (before)
         drop_reception(h, before);
@@ -173,7 +174,7 @@ static void on_chunk(struct hub *h, const struct hub_route *from, double now)
     const int64_t attempt = (int64_t) h->in.chunk.attempt;
     const struct wire_bytes *data = &h->in.chunk.data;
     struct hub_reception *r = find_reception(h, attempt);
-    if (!r || h->in.chunk.what != WIRE_RESULT)
+    if (!r || h->in.chunk.what != WIRE_RESULT || strcmp(r->node, from->node) != 0)
         return; // its sender hears nothing, and opens again
     r->heard_s = now;
     if (h->in.chunk.off != r->in.received || data->bytes > r->in.bytes - r->in.received ||
@@ -243,6 +244,8 @@ static enum err on_commit(struct hub *h, const struct hub_route *from, double no
     if (e || !wanted)
         return e;
     struct hub_reception *r = find_reception(h, attempt);
+    if (r && strcmp(r->node, from->node) != 0)
+        return ERR_OK;
     if (!r || r->in.received != r->in.bytes || h->in.commit.bytes != r->in.bytes ||
         h->in.commit.crc32c != r->in.crc32c) {
         answer_corrupt(h, from, attempt, 0);

@@ -149,10 +149,12 @@ static enum err output_is_free(struct hub *h, const struct wire_submit *s, const
 
 static enum err on_submit(struct hub *h, const struct hub_route *from)
 {
-    const struct wire_submit *s = &h->in.submit;
+    struct wire_submit *s = &h->in.submit;
     char identity[IDENTITY_BYTES];
     int64_t job;
     bool existed, is_free;
+    if (*from->node) // nobody uses another's share: with keys the key says who it is
+        snprintf(s->owner, sizeof(s->owner), "%s", from->node);
     if (!is_acceptable(h, from, s))
         return ERR_OK;
     enum err e = identify(identity, s);
@@ -347,6 +349,33 @@ static enum err on_order(struct hub *h, const struct hub_route *from, double now
     return e;
 }
 
+// The configuration
+
+struct config_lines {
+    struct hub *h;
+    const struct hub_route *to;
+};
+
+static void send_line(void *to, const char *text)
+{
+    const struct config_lines *l = to;
+    snprintf(hub_answer(l->h, WIRE_LINE)->line.text, WIRE_TEXT_BYTES, "%s", text);
+    hub_send(l->h, l->to);
+}
+
+static void on_config(struct hub *h, const struct hub_route *from)
+{
+    char why[WIRE_TEXT_BYTES] = "there is no configuration to ask about";
+    struct config_lines lines = { h, from };
+    log_keep_error(why, sizeof(why));
+    const bool done = h->p.configure && !h->p.configure(h->p.user, (enum wire_config) h->in.config.what, send_line, &lines);
+    log_keep_error(NULL, 0);
+    if (done)
+        send_listed(h, from, false);
+    else
+        reject(h, from, "%s", why);
+}
+
 enum err hub_client_message(struct hub *h, const struct hub_route *from, double now)
 {
     switch ((int) h->in.type) {
@@ -356,6 +385,7 @@ enum err hub_client_message(struct hub *h, const struct hub_route *from, double 
     case WIRE_NODES: on_nodes(h, from); return ERR_OK;
     case WIRE_EXPLAIN: return on_explain(h, from, now);
     case WIRE_ORDER: return on_order(h, from, now);
+    case WIRE_CONFIG: on_config(h, from); return ERR_OK;
     default: return ERR_OK; // what only a coordinator says
     }
 }

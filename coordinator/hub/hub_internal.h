@@ -9,18 +9,21 @@
 #include "common/wire/wire.h"
 #include "coordinator/children/children.h"
 #include "coordinator/fleet/fleet.h"
+#include "coordinator/gate/gate.h"
 #include "coordinator/hub/hub.h"
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/schedule/schedule.h"
 #include "coordinator/spool/spool.h"
+#include "coordinator/watch/watch.h"
 
 #define HUB_ROUTE_BYTES 64
 #define HUB_MODELS 32
 
-// Where an answer goes: the routing id that ZeroMQ gave the peer.
+// Where an answer goes: the routing id that ZeroMQ gave the peer; and whose key it has.
 struct hub_route {
     uint8_t id[HUB_ROUTE_BYTES];
     size_t bytes; // 0: not known
+    char node[KEY_NAME_BYTES]; // "": there are no keys
 };
 
 // A job under way: what is needed to lease its segments and to look at their results.
@@ -47,6 +50,7 @@ enum hub_child { CHILD_PLAN, CHILD_FRAMES, CHILD_PUBLISH };
 struct hub_reception {
     int64_t attempt, fence, job;
     uint32_t segment;
+    char node[KEY_NAME_BYTES]; // who opened it
     struct incoming in;
     double heard_s;
 };
@@ -54,6 +58,7 @@ struct hub_reception {
 struct hub {
     struct hub_params p;
     void *zmq, *control, *bulk;
+    struct gate gate;
     struct ledger *ledger;
     struct spool spool;
     struct fleet fleet;
@@ -70,6 +75,8 @@ struct hub {
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
     double frames_not_before_s;
+    struct watch watch;
+    double watch_next_s;
     uint64_t seq;
     uint64_t dropped; // messages nobody could make sense of
     struct wire_message in, out;
@@ -86,6 +93,11 @@ ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t b
 void hub_worker_message(struct hub *h, const struct hub_route *from, double now);
 ERR_CHECKED enum err hub_dispatch(struct hub *h, double now);
 ERR_CHECKED enum err hub_lapse(struct hub *h, double now); // leases and workers that are over
+void hub_tell_times(struct hub *h); // how often to report, how long a lease is, to all workers
+// Those whose keys are revoked: they are told, and what they had is another's.
+void hub_expel(struct hub *h, double now);
+// A lease of that node, or NULL: what others say of an attempt does not count.
+const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from, int64_t attempt);
 // Tells the workers of what else is at a segment that it is not wanted, and forgets those leases.
 void hub_call_off(struct hub *h, int64_t job, int64_t segment, double now); // segment -1: all
 ERR_CHECKED enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, const char *detail,
@@ -107,6 +119,9 @@ ERR_CHECKED enum err hub_job_advance(struct hub *h, int64_t job, double now);
 // It is over, or paused, or goes on: what is in memory follows what the ledger says.
 ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
 ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);
+
+// hub_watch.c
+ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
 
 // hub_clients.c
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

@@ -336,7 +336,7 @@ static enum err start_publish(struct hub *h, struct hub_errand *errand)
 
 static bool has_child(const struct hub *h, int64_t job, enum hub_child what)
 {
-    for (uint32_t i = 0; i < h->children.most; i++)
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++)
         if (h->children.running[i].pid && h->children.running[i].job == job && h->children.running[i].what == (int) what)
             return true;
     return false;

@@ -90,15 +90,48 @@ static void adopt(struct hub *h, size_t place, const struct wire_ids *held, doub
     }
 }
 
+// With keys a worker is called NODE/GPU: the node is its key's, and of what it calls itself
+// only what follows a '/' counts.
+static void name_worker(char name[WIRE_NAME_BYTES], const struct hub_route *from)
+{
+    char gpu[WIRE_NAME_BYTES];
+    const char *slash = strchr(name, '/');
+    if (!*from->node)
+        return;
+    snprintf(gpu, sizeof(gpu), "%s", slash ? slash + 1 : name);
+    snprintf(name, WIRE_NAME_BYTES, "%s/%.*s", from->node, (int) (WIRE_NAME_BYTES - KEY_NAME_BYTES - 1), gpu);
+}
+
+static bool is_of(const struct hub_route *from, const char *worker_name)
+{
+    const size_t n = strlen(from->node);
+    return n == 0 || (!strncmp(worker_name, from->node, n) && worker_name[n] == '/');
+}
+
+const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from, int64_t attempt)
+{
+    const struct work_lease *l = schedule_find(&h->schedule, attempt);
+    return l && is_of(from, l->worker_name) ? l : NULL;
+}
+
+static void welcome(struct hub *h, const struct hub_route *to)
+{
+    struct wire_message *m = hub_answer(h, WIRE_WELCOME);
+    m->welcome.beat_ms = (uint32_t) (h->p.beat_s * 1000);
+    m->welcome.lease_ms = (uint32_t) (h->p.lease_s * 1000);
+    hub_send(h, to);
+}
+
 static void on_hello(struct hub *h, const struct hub_route *from, double now)
 {
-    const struct wire_hello *hello = &h->in.hello;
+    struct wire_hello *hello = &h->in.hello;
     size_t place;
     bool restarted;
     if (!model_makes_sense(&hello->model) || !*hello->name || hello->slots == 0) {
         reject(h, from, "a hello without a name, slots or a model");
         return;
     }
+    name_worker(hello->name, from);
     enum err e = learn_model(h, &hello->model);
     if (!e)
         e = fleet_join(&h->fleet, &(struct fleet_hello){
@@ -114,17 +147,21 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
     adopt(h, place, &hello->held, now);
     lose_what_is_not_held(h, place, &hello->held, now);
     log_info("worker %s is here: %s", hello->name, hello->device);
-    struct wire_message *m = hub_answer(h, WIRE_WELCOME);
-    m->welcome.beat_ms = (uint32_t) (h->p.beat_s * 1000);
-    m->welcome.lease_ms = (uint32_t) (h->p.lease_s * 1000);
-    hub_send(h, from);
+    welcome(h, from);
+}
+
+void hub_tell_times(struct hub *h)
+{
+    for (size_t i = 0; i < h->fleet.count; i++)
+        if (h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST)
+            welcome(h, &h->routes[i]);
 }
 
 // Whose message this is; -1: somebody who is to say hello again, and has been told.
 static int64_t sender(struct hub *h, const struct hub_route *from)
 {
     const int64_t place = fleet_find(&h->fleet, h->in.incarnation);
-    if (place >= 0) {
+    if (place >= 0 && is_of(from, h->fleet.workers[place].name)) {
         h->routes[place] = *from;
         return place;
     }
@@ -160,14 +197,14 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
     hub_send(h, from);
 }
 
-static void on_failed(struct hub *h, double now)
+static void on_failed(struct hub *h, const struct hub_route *from, double now)
 {
     static const enum outcome outcomes[WIRE_FAILURES] = {
         [WIRE_FAIL_INPUT] = OUTCOME_INPUT, [WIRE_FAIL_OOM] = OUTCOME_OOM, [WIRE_FAIL_DEVICE_LOST] = OUTCOME_DEVICE_LOST,
         [WIRE_FAIL_LOST] = OUTCOME_LOST, [WIRE_FAIL_SHUTDOWN] = OUTCOME_SHUTDOWN,
     };
     const int64_t attempt = (int64_t) h->in.failed.attempt;
-    const struct work_lease *l = schedule_find(&h->schedule, attempt);
+    const struct work_lease *l = hub_lease_of(h, from, attempt);
     if (!l || (uint64_t) l->fence != h->in.failed.fence)
         return;
     const enum wire_failure why = (enum wire_failure) h->in.failed.failure;
@@ -179,16 +216,32 @@ static void on_failed(struct hub *h, double now)
         log_error("the ledger did not take that; the lease will end by itself");
 }
 
+static void part_with(struct hub *h, size_t place, double now)
+{
+    const struct wire_ids none = { 0 };
+    fleet_goodbye(&h->fleet, place);
+    lose_what_is_not_held(h, place, &none, now);
+}
+
 static void on_goodbye(struct hub *h, const struct hub_route *from, double now)
 {
     const int64_t place = fleet_find(&h->fleet, h->in.incarnation);
-    (void) from;
-    if (place < 0)
+    if (place < 0 || !is_of(from, h->fleet.workers[place].name))
         return;
     log_info("worker %s leaves: %s", h->fleet.workers[place].name, h->in.goodbye.reason);
-    fleet_goodbye(&h->fleet, (size_t) place);
-    const struct wire_ids none = { 0 };
-    lose_what_is_not_held(h, (size_t) place, &none, now);
+    part_with(h, (size_t) place, now);
+}
+
+void hub_expel(struct hub *h, double now)
+{
+    for (size_t i = 0; i < h->fleet.count; i++) {
+        struct fleet_worker *w = &h->fleet.workers[i];
+        if (w->state == WORKER_OFFLINE || w->state == WORKER_LOST || gate_allows(&h->gate, h->routes[i].node))
+            continue;
+        log_warn("worker %s is sent away: its key is not allowed any more", w->name);
+        reject(h, &h->routes[i], "this key is not allowed any more");
+        part_with(h, i, now);
+    }
 }
 
 void hub_worker_message(struct hub *h, const struct hub_route *from, double now)
@@ -197,7 +250,7 @@ void hub_worker_message(struct hub *h, const struct hub_route *from, double now)
     switch ((int) h->in.type) {
     case WIRE_HELLO: on_hello(h, from, now); break;
     case WIRE_BEAT: on_beat(h, from, now); break;
-    case WIRE_FAILED: on_failed(h, now); break;
+    case WIRE_FAILED: on_failed(h, from, now); break;
     case WIRE_GOODBYE: on_goodbye(h, from, now); break;
     case WIRE_PULL:
         place = sender(h, from);

@@ -337,6 +337,16 @@ enum err ledger_find(struct ledger *l, const char *identity, int64_t *job)
         identity, (int64_t) JOB_FAILED, (int64_t) JOB_CANCELLED), 0, job);
 }
 
+enum err ledger_had(struct ledger *l, const char *film, const char *output, int64_t since_ms, bool *had)
+{
+    int64_t n;
+    const enum err e = sql_number(&l->sql, sql_bind(&l->sql,
+        "SELECT count(*) FROM jobs WHERE film = ?1 AND output = ?2 AND submitted_ms >= ?3", "ssi", film, output,
+        since_ms), 0, &n);
+    *had = !e && n > 0;
+    return e;
+}
+
 static enum err insert_job(struct ledger *l, const struct ledger_submission *s, int64_t now_ms, int64_t *job)
 {
     enum err e = sql_run(&l->sql, sql_bind(&l->sql, "INSERT OR IGNORE INTO owners (name) VALUES (?1)", "s", s->owner));

@@ -103,6 +103,9 @@ ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submiss
 // The job that submitting this identity would find; 0: there is none.
 ERR_CHECKED enum err ledger_find(struct ledger *l, const char *identity, int64_t *job);
 
+// Was that film submitted for that output since then, whatever became of it?
+ERR_CHECKED enum err ledger_had(struct ledger *l, const char *film, const char *output, int64_t since_ms, bool *had);
+
 struct ledger_job {
     int64_t id;
     enum job_state state;

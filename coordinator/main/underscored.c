@@ -1,7 +1,6 @@
 // underscored: the coordinator. Options, signals, wiring; and, told --child, one piece of
 // work on one film.
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,13 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/daemon/daemon.h"
 #include "coordinator/children/children.h"
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub.h"
+#include "coordinator/main/coordinator_settings.h"
 #include "coordinator/publish/publish.h"
 
-#define MOST_MEDIA 64
 #define MOST_SEGMENTS 64
 
 static atomic_bool stopping; // a signal handler can reach nothing else
@@ -26,118 +27,112 @@ static void on_signal(int number)
     atomic_store(&stopping, true);
 }
 
-static void print_help(void)
-{
-    printf("underscored %s: the coordinator of a farm that composes music for films\n\n"
-           "usage: underscored --dir DIR --media DIR [OPTIONS]\n\n"
-           "  --dir DIR          where its ledger and the work under way are kept\n"
-           "  --media DIR        films and outputs must lie here; may be given again\n"
-           "  --control ADDRESS  where workers and clients find it (" HUB_CONTROL ")\n"
-           "  --bulk ADDRESS     where what is large travels (" HUB_BULK ")\n"
-           "  --lease SECONDS    a worker that gets on with nothing for so long has lost it (30)\n"
-           "  --beat SECONDS     how often workers report (1)\n"
-           "  --films N          films looked at or written side by side (2)\n"
-           "  -v, --verbose      say more\n"
-           "      --version\n", UNDERSCORE_VERSION);
-}
-
-static enum err bad_number(const char *name, const char *text)
-{
-    log_error("--%s %s: not a number in its range; underscored --help tells more", name, text);
-    return ERR_USAGE;
-}
-
-static enum err take_number(const char *name, const char *text, double least, double most, double *out)
-{
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && !*end && *out >= least && *out <= most ? ERR_OK : bad_number(name, text);
-}
-
-struct command {
-    struct hub_params p;
-    const char *media[MOST_MEDIA + 1];
-    size_t media_count;
+// All that this process is made of.
+struct coordinator {
+    struct daemon_reload daemon;
+    struct hub *hub;
     char program[4096]; // its own path
-    bool done; // --help or --version: nothing more to do
-    bool verbose;
 };
 
-static enum err take_option(struct command *c, int letter)
+static const struct coordinator_settings *settings_of(const struct coordinator *c)
 {
-    double n = 0;
-    enum err e = ERR_OK;
-    switch (letter) {
-    case 'd': c->p.directory = optarg; break;
-    case 'm':
-        if (c->media_count == MOST_MEDIA)
-            return ERR_USAGE;
-        c->media[c->media_count++] = optarg;
-        break;
-    case 'c': c->p.control = optarg; break;
-    case 'b': c->p.bulk = optarg; break;
-    case 'l': e = take_number("lease", optarg, 1, 86400, &c->p.lease_s); break;
-    case 't': e = take_number("beat", optarg, 0.05, 60, &c->p.beat_s); break;
-    case 'f':
-        e = take_number("films", optarg, 1, CHILDREN_MOST, &n);
-        c->p.children = (uint32_t) n;
-        break;
-    case 'v': c->verbose = true; break;
-    case 'h':
-        print_help();
-        c->done = true;
-        break;
-    case 'V':
-        printf("underscored %s\n", UNDERSCORE_VERSION);
-        c->done = true;
-        break;
-    default: return ERR_USAGE; // getopt has said why
-    }
-    return e;
+    return c->daemon.now.settings;
 }
 
-static enum err take_options(struct command *c, int argc, char **argv)
+static enum err read_settings(struct daemon_settings *out, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "dir", required_argument, NULL, 'd' },    { "media", required_argument, NULL, 'm' },
-        { "control", required_argument, NULL, 'c' }, { "bulk", required_argument, NULL, 'b' },
-        { "lease", required_argument, NULL, 'l' },   { "beat", required_argument, NULL, 't' },
-        { "films", required_argument, NULL, 'f' },   { "verbose", no_argument, NULL, 'v' },
-        { "help", no_argument, NULL, 'h' },          { "version", no_argument, NULL, 'V' },
-        { NULL, 0, NULL, 0 },
-    };
-    enum err e = ERR_OK;
-    for (int letter; !e && !c->done && (letter = getopt_long(argc, argv, "vh", options, NULL)) != -1;)
-        e = take_option(c, letter);
-    if (!e && !c->done && (!c->p.directory || !c->media_count || optind < argc)) {
-        log_error("--dir DIR and --media DIR are needed, and nothing but options; underscored --help tells more");
-        e = ERR_USAGE;
-    }
-    return e;
+    struct coordinator_settings *s = calloc(1, sizeof(*s));
+    out->settings = s;
+    if (!s)
+        return ERR_NOMEM;
+    out->table = s->table;
+    return coordinator_settings_read(s, argc, argv);
 }
 
-static enum err run(struct command *c)
+static void finish_settings(struct daemon_settings *d)
 {
-    struct hub *h;
+    if (d->settings)
+        coordinator_settings_finish(d->settings);
+    free(d->settings);
+}
+
+static void apply(void *user)
+{
+    const struct coordinator *c = user;
+    struct hub_params p = { 0 };
+    log_init("underscored", settings_of(c)->verbose ? LOG_DEBUG : LOG_INFO);
+    coordinator_settings_to_hub(settings_of(c), &p);
+    hub_reload(c->hub, &p);
+}
+
+static void describe(void *user, char *out, size_t room)
+{
+    const struct coordinator *c = user;
+    hub_describe(c->hub, out, room);
+}
+
+static void attend(void *user)
+{
+    struct coordinator *c = user;
+    daemon_attend_hangup(&c->daemon);
+    daemon_alive(clock_seconds(), describe, c);
+}
+
+static enum err configure(void *user, enum wire_config what, void (*line)(void *to, const char *text), void *to)
+{
+    struct coordinator *c = user;
+    if (what != WIRE_CONFIG_DUMP)
+        return daemon_reload(&c->daemon, what == WIRE_CONFIG_CHECK, line, to);
+    config_dump(c->daemon.now.table, line, to);
+    return ERR_OK;
+}
+
+static enum err find_program(struct coordinator *c)
+{
     const ssize_t n = readlink("/proc/self/exe", c->program, sizeof(c->program) - 1);
-    if (n <= 0) {
-        log_error("/proc/self/exe: %s", strerror(errno));
-        return ERR_UNAVAILABLE;
-    }
-    c->program[n] = 0;
-    c->p.program = c->program;
-    c->p.media = c->media;
-    c->p.stop = &stopping;
+    if (n > 0)
+        return ERR_OK;
+    log_error("/proc/self/exe: %s", strerror(errno));
+    return ERR_UNAVAILABLE;
+}
+
+static enum err serve(struct coordinator *c)
+{
+    const struct coordinator_settings *s = settings_of(c);
+    struct hub_params p = {
+        .program = c->program, .stop = &stopping, .attend = attend, .configure = configure, .user = c,
+    };
     const struct sigaction once = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND };
     sigaction(SIGINT, &once, NULL);
     sigaction(SIGTERM, &once, NULL);
     signal(SIGPIPE, SIG_IGN);
-    enum err e = hub_open(&h, &c->p);
+    daemon_watch_hangup();
+    coordinator_settings_to_hub(s, &p);
+    enum err e = find_program(c);
+    if (!e)
+        e = hub_open(&c->hub, &p);
     if (e)
         return e;
-    log_info("listening at %s and %s", c->p.control, c->p.bulk);
-    e = hub_run(h);
-    hub_close(&h);
+    log_info("listening at %s and %s", s->control, s->bulk);
+    daemon_notify("READY=1");
+    e = hub_run(c->hub);
+    daemon_notify("STOPPING=1");
+    hub_close(&c->hub);
+    return e;
+}
+
+static enum err run(int argc, char **argv)
+{
+    struct coordinator c = {
+        .daemon = { .argc = argc, .argv = argv, .read = read_settings, .finish = finish_settings, .apply = apply },
+    };
+    c.daemon.user = &c;
+    enum err e = daemon_begin(&c.daemon);
+    if (!e && !settings_of(&c)->command.done) {
+        log_init("underscored", settings_of(&c)->verbose ? LOG_DEBUG : LOG_INFO);
+        e = serve(&c);
+    }
+    daemon_end(&c.daemon);
     return e;
 }
 
@@ -168,13 +163,5 @@ int main(int argc, char **argv)
     log_init("underscored", LOG_INFO);
     if (argc > 2 && !strcmp(argv[1], "--child"))
         return err_exit_code(run_child(argc - 2, argv + 2));
-    struct command c = {
-        .p = { .control = HUB_CONTROL, .bulk = HUB_BULK, .beat_s = 1, .lease_s = 30, .children = 2,
-               .child_memory = 4ull << 30, .child_cpu_s = 24 * 3600 },
-    };
-    const enum err e = take_options(&c, argc, argv);
-    if (e || c.done)
-        return err_exit_code(e);
-    log_init("underscored", c.verbose ? LOG_DEBUG : LOG_INFO);
-    return err_exit_code(run(&c));
+    return err_exit_code(run(argc, argv));
 }

@@ -5,6 +5,7 @@ Environment beside e2e.py's: UNDERSCORED and UNDERSCORE_WORKER, the programs.
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -22,16 +23,32 @@ def catches(pid, number):
     return int(caught.split()[1], 16) >> (number - 1) & 1
 
 
-class Farm:
-    """Everything lies in `folder`; ends all it has started when left."""
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
 
-    def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1):
+
+class Farm:
+    """Everything lies in `folder`; ends all it has started when left. With keys=True
+    it speaks TCP, and every node has a key of its name (self.key()). What is None is not said to a daemon."""
+
+    def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1, keys=False):
         self.folder, self.model, self.lease, self.beat = folder, model, lease, beat
         self.batch, self.prefetch = batch, prefetch
         self.workers, self.coordinator = {}, None
         os.makedirs(folder, exist_ok=True)
         self.sockets = tempfile.mkdtemp(prefix="farm-") # their names must be short
         self.control, self.bulk = (f"ipc://{self.sockets}/{name}" for name in ("control", "bulk"))
+        self.keys = self.path("keys") if keys else None
+        if keys:
+            os.makedirs(self.keys)
+            self.control, self.bulk = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+            for name in ("coordinator", "client"):
+                self.make_key(name)
+            self.allow("client")
 
     def __enter__(self):
         return self
@@ -47,27 +64,68 @@ class Farm:
     def path(self, *names):
         return os.path.join(self.folder, *names)
 
+    # Keys
+
+    def key(self, name):
+        return os.path.join(self.keys, f"{name}.key")
+
+    def public(self, name):
+        return os.path.join(self.keys, f"{name}.pub")
+
+    def list_of_keys(self):
+        return os.path.join(self.keys, "allowed.keys")
+
+    def make_key(self, name):
+        done = e2e.run("key", "gen", name, "--dir", self.keys)
+        assert done.returncode == 0, done.stderr
+
+    def allow(self, name):
+        done = e2e.run("key", "add", self.public(name), "--allow", self.list_of_keys())
+        assert done.returncode == 0, done.stderr
+
+    def revoke(self, name):
+        done = e2e.run("key", "revoke", name, "--allow", self.list_of_keys())
+        assert done.returncode == 0, done.stderr
+
+    def key_options(self, name):
+        if not self.keys:
+            return []
+        return ["--key", self.key(name), "--coordinator-key", self.public("coordinator")]
+
     def _start(self, name, program, *args):
         with open(self.path(f"{name}.log"), "a") as log:
             return subprocess.Popen([os.path.abspath(os.environ[program]), *map(str, args), "--control", self.control,
                                      "--bulk", self.bulk, "-v"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def start_coordinator(self):
+    def times(self):
+        return [] if self.lease is None else ["--lease", self.lease, "--beat", self.beat]
+
+    def start_coordinator(self, *args):
         self.coordinator = self._start("coordinator", "UNDERSCORED", "--dir", self.path("coordinator"), "--media",
-                                       os.path.dirname(self.folder), "--lease", self.lease, "--beat", self.beat)
+                                       os.path.dirname(self.folder), *self.times(), *args,
+                                       *(["--key", self.key("coordinator"), "--allow", self.list_of_keys()]
+                                         if self.keys else []))
         return self.coordinator
 
-    def start_worker(self, name):
+    def start_worker(self, name, *args):
+        """With keys its node has a key by its name, unless `args` say otherwise."""
+        if self.keys and not args:
+            if not os.path.exists(self.key(name)):
+                self.make_key(name)
+                self.allow(name)
+            args = self.key_options(name)
+        if self.prefetch is not None:
+            args = ["--prefetch", self.prefetch, *args]
         self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir", self.path(name),
-                                         "--name", name, "--batch", self.batch, "--prefetch", self.prefetch)
+                                         "--name", name, "--batch", self.batch, *args)
         return self.workers[name]
 
     def log(self, name):
         with open(self.path(f"{name}.log"), errors="replace") as f:
             return f.read()
 
-    def ask(self, *args):
-        return e2e.run(*args, "--farm", self.control)
+    def ask(self, *args, key="client"):
+        return e2e.run(*args, "--farm", self.control, *self.key_options(key))
 
     def submit(self, film, out, *args):
         return self.ask("submit", film, "-o", out, *args)

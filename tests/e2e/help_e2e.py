@@ -30,6 +30,15 @@ class Help(e2e.Case):
         self.assertEqual(offered - named, set())
         self.assertEqual(named - offered - {"version"}, set())
 
+    def test_the_manuals_of_the_daemons_name_every_option(self):
+        for program, variable in (("underscored", "UNDERSCORED"), ("underscore-worker", "UNDERSCORE_WORKER")):
+            with open(f"docs/man/{program}.8") as f:
+                named = set(re.findall(r"Fl Fl ([a-z0-9-]+)", f.read()))
+            page = e2e.run("--help", program=os.path.abspath(os.environ[variable])).stdout
+            offered = set(re.findall(r"^  (?:-., |    )--([a-z0-9-]+)", page, re.M))
+            self.assertEqual(named, offered | {"help"}, program)
+            self.assertLessEqual(max(map(len, page.splitlines())), 100, program)
+
     def test_no_arguments(self):
         done = e2e.run()
         self.assertEqual(done.returncode, 64)

@@ -28,6 +28,7 @@ struct talk {
     const struct link_params *p;
     struct desk *desk;
     void *zmq, *control, *bulk;
+    struct curve_watch watch;   // of control
     uint64_t incarnation, epoch, seq;
     bool welcome;               // the coordinator knows this worker
     bool draining, refused;
@@ -71,6 +72,11 @@ static enum err connect_to(struct talk *t, void **socket, const char *address)
         zmq_setsockopt(*socket, ZMQ_SNDHWM, &high_water, sizeof(high_water));
         zmq_setsockopt(*socket, ZMQ_RCVHWM, &high_water, sizeof(high_water));
         zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
+        enum err e = curve_connect(*socket, &t->p->keys);
+        if (!e && socket == &t->control)
+            e = curve_watch_open(&t->watch, t->zmq, *socket, &t->p->keys, address);
+        if (e)
+            return e;
         if (zmq_connect(*socket, address) == 0)
             return ERR_OK;
     }
@@ -563,9 +569,16 @@ static enum err converse(struct talk *t)
     enum err e = ERR_OK;
     for (;;) {
         turn(t);
+        if (t->p->attend)
+            t->p->attend(t->p->user);
         const unsigned asked = atomic_load(t->p->signals); // those during the start, too
         if (t->refused)
             return ERR_UNAVAILABLE;
+        const char *refused = curve_watch_refused(&t->watch);
+        if (refused) {
+            log_error("%s: refused: %s", t->p->control, refused);
+            return ERR_CONFIG;
+        }
         if (has_failed(t, &e)) {
             give_back(t, failure_of(e), err_text(e));
             break;
@@ -589,6 +602,7 @@ static void hang_up(struct talk *t)
 {
     const int linger = GOODBYE_LINGER_MS;
     void *const sockets[] = { t->control, t->bulk };
+    curve_watch_close(&t->watch);
     for (int i = 0; i < 2; i++)
         if (sockets[i]) {
             zmq_setsockopt(sockets[i], ZMQ_LINGER, &linger, sizeof(linger));

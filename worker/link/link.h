@@ -10,19 +10,24 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/keys/curve.h"
 #include "common/wire/wire.h"
 #include "worker/link/desk.h"
 
 struct link_params {
     const char *control, *bulk; // where the coordinator listens
+    struct curve_files keys;    // both NULL: without
     const char *outbox;
     struct desk *desk;
     struct wire_hello hello;    // who this is
     uint32_t prefetch;          // segments asked for beyond the slots
     uint32_t max_columns, max_frames;
     const atomic_uint *signals; // asked to stop: once, finish what is begun; twice, leave now
+    void (*attend)(void *user); // the owner's, on this thread, at every turn; it may change prefetch
+    void *user;
 };
 
 // Until told to stop (ERR_OK) or the device is lost or fails (its error; the coordinator
-// has been told). ERR_UNAVAILABLE: the coordinator refuses this worker, logged.
+// has been told). ERR_UNAVAILABLE: the coordinator refuses this worker; ERR_CONFIG: it
+// does not open to its key; both logged.
 ERR_CHECKED enum err link_run(const struct link_params *p);

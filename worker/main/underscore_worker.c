@@ -1,6 +1,4 @@
 // underscore-worker: one GPU at the service of a coordinator. Options, signals, wiring.
-#include <errno.h>
-#include <getopt.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -9,17 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/daemon/daemon.h"
 #include "common/media/frames.h"
 #include "common/media/sha256.h"
 #include "worker/composer/composer.h"
 #include "worker/link/desk.h"
 #include "worker/link/link.h"
+#include "worker/main/worker_settings.h"
 #include "worker/model/config.h"
 #include "worker/weights/model_file.h"
-
-#define DEFAULT_CONTROL "tcp://127.0.0.1:7480"
-#define DEFAULT_BULK "tcp://127.0.0.1:7481"
 
 static atomic_uint signals; // a signal handler can reach nothing else
 
@@ -31,103 +29,9 @@ static void on_signal(int number)
     }
 }
 
-struct command {
-    const char *control, *bulk, *directory, *model, *device, *name, *cache;
-    uint32_t batch, prefetch;
-    uint64_t memory;
-    bool verbose, done;
-};
-
-static void print_help(void)
-{
-    printf("underscore-worker %s: composes for a coordinator, on one GPU\n\n"
-           "usage: underscore-worker --model FILE --dir DIR [OPTIONS]\n\n"
-           "  -m, --model FILE       as `underscore import` writes it\n"
-           "      --dir DIR          where results are kept until they are accepted\n"
-           "      --control ADDRESS  where the coordinator listens (" DEFAULT_CONTROL ")\n"
-           "      --bulk ADDRESS     likewise, for what is large (" DEFAULT_BULK ")\n"
-           "  -d, --device WHICH     index, name or UUID, as `underscore devices` lists them (the best)\n"
-           "      --name NAME        what the farm calls this GPU (HOST/INDEX)\n"
-           "      --batch N          segments composed side by side (as many as fit)\n"
-           "      --prefetch N       segments fetched beyond those (2)\n"
-           "      --memory MIB       device memory to use at most (what the driver says is free)\n"
-           "      --cache-dir DIR    for compiled kernels\n"
-           "  -v, --verbose          say more\n"
-           "      --version\n", UNDERSCORE_VERSION);
-}
-
-static enum err take_number(const char *text, unsigned long most, unsigned long *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    if (end != text && !*end && !errno && *out <= most)
-        return ERR_OK;
-    log_error("%s: not a number in its range; underscore-worker --help tells more", text);
-    return ERR_USAGE;
-}
-
-static enum err take_option(struct command *c, int letter)
-{
-    unsigned long n = 0;
-    enum err e = ERR_OK;
-    switch (letter) {
-    case 'm': c->model = optarg; break;
-    case 'o': c->directory = optarg; break;
-    case 'c': c->control = optarg; break;
-    case 'b': c->bulk = optarg; break;
-    case 'd': c->device = optarg; break;
-    case 'n': c->name = optarg; break;
-    case 'k': c->cache = optarg; break;
-    case 'B':
-        e = take_number(optarg, WIRE_MAX_WANT, &n);
-        c->batch = (uint32_t) n;
-        break;
-    case 'p':
-        e = take_number(optarg, WIRE_MAX_WANT, &n);
-        c->prefetch = (uint32_t) n;
-        break;
-    case 'M':
-        e = take_number(optarg, 1ul << 30, &n);
-        c->memory = (uint64_t) n << 20;
-        break;
-    case 'v': c->verbose = true; break;
-    case 'h':
-        print_help();
-        c->done = true;
-        break;
-    case 'V':
-        printf("underscore-worker %s\n", UNDERSCORE_VERSION);
-        c->done = true;
-        break;
-    default: e = ERR_USAGE; // getopt has said why
-    }
-    return e;
-}
-
-static enum err take_options(struct command *c, int argc, char **argv)
-{
-    static const struct option options[] = {
-        { "model", required_argument, NULL, 'm' },   { "dir", required_argument, NULL, 'o' },
-        { "control", required_argument, NULL, 'c' }, { "bulk", required_argument, NULL, 'b' },
-        { "device", required_argument, NULL, 'd' },  { "name", required_argument, NULL, 'n' },
-        { "batch", required_argument, NULL, 'B' },   { "prefetch", required_argument, NULL, 'p' },
-        { "memory", required_argument, NULL, 'M' },  { "cache-dir", required_argument, NULL, 'k' },
-        { "verbose", no_argument, NULL, 'v' },       { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },       { NULL, 0, NULL, 0 },
-    };
-    enum err e = ERR_OK;
-    for (int letter; !e && !c->done && (letter = getopt_long(argc, argv, "m:d:vh", options, NULL)) != -1;)
-        e = take_option(c, letter);
-    if (!e && !c->done && (!c->model || !c->directory || optind < argc)) {
-        log_error("--model FILE and --dir DIR are needed, and nothing but options; underscore-worker --help tells more");
-        e = ERR_USAGE;
-    }
-    return e;
-}
-
 // All that this process is made of; zeroed is empty.
 struct worker {
+    struct daemon_reload daemon;
     struct model_file *model;
     struct device *device;
     struct composer *composer;
@@ -135,7 +39,7 @@ struct worker {
     struct link_params link;
 };
 
-static void name_it(struct wire_hello *h, const struct command *c, const struct device_facts *f)
+static void name_it(struct wire_hello *h, const struct worker_settings *c, const struct device_facts *f)
 {
     char host[64] = "";
     gethostname(host, sizeof(host) - 1);
@@ -150,7 +54,7 @@ static void name_it(struct wire_hello *h, const struct command *c, const struct 
     h->memory = f->memory;
 }
 
-static enum err describe_model(struct wire_model *out, const struct command *c, const struct model_config *m)
+static enum err describe_model(struct wire_model *out, const struct worker_settings *c, const struct model_config *m)
 {
     *out = (struct wire_model){
         .sample_rate = m->codec.sample_rate,
@@ -165,7 +69,7 @@ static enum err describe_model(struct wire_model *out, const struct command *c, 
 }
 
 // The longest segment there can be decides how much memory each slot takes.
-static enum err open_composer(struct worker *w, const struct command *c)
+static enum err open_composer(struct worker *w, const struct worker_settings *c)
 {
     const struct model_config *m = model_file_config(w->model);
     w->link.max_columns = codec_columns(&m->codec, m->lm.max_duration_s);
@@ -176,13 +80,60 @@ static enum err open_composer(struct worker *w, const struct command *c)
         .temperature = 1,
         .top_k = 250,
         .guidance = (double) m->lm.guidance,
-        .batch = c->batch,
+        .batch = (uint32_t) c->batch,
         .max_columns = w->link.max_columns,
         .max_frames = w->link.max_frames,
     });
 }
 
-static enum err prepare(struct worker *w, const struct command *c)
+static const struct worker_settings *settings_of(const struct worker *w)
+{
+    return w->daemon.now.settings;
+}
+
+static enum err read_settings(struct daemon_settings *out, int argc, char **argv)
+{
+    struct worker_settings *s = calloc(1, sizeof(*s));
+    out->settings = s;
+    if (!s)
+        return ERR_NOMEM;
+    out->table = s->table;
+    return worker_settings_read(s, argc, argv);
+}
+
+static void finish_settings(struct daemon_settings *d)
+{
+    if (d->settings)
+        worker_settings_finish(d->settings);
+    free(d->settings);
+}
+
+static void apply(void *user)
+{
+    struct worker *w = user;
+    log_init("underscore-worker", settings_of(w)->verbose ? LOG_DEBUG : LOG_INFO);
+    w->link.prefetch = (uint32_t) settings_of(w)->prefetch;
+}
+
+static void describe(void *user, char *out, size_t room)
+{
+    struct worker *w = user;
+    uint32_t tasks = 0;
+    desk_lock(&w->desk);
+    for (const struct task *t = w->desk.tasks; t; t = t->next)
+        tasks++;
+    desk_unlock(&w->desk);
+    snprintf(out, room, "%s: %u segments here, %.2f s of music a second", w->link.hello.device, tasks, desk_rate(&w->desk));
+}
+
+static void attend(void *user)
+{
+    struct worker *w = user;
+    daemon_attend_hangup(&w->daemon);
+    daemon_alive(clock_seconds(), describe, w);
+}
+
+static enum err prepare(struct worker *w, const struct worker_settings *c)
 {
     enum err e = model_file_open(&w->model, c->model);
     if (!e)
@@ -198,10 +149,13 @@ static enum err prepare(struct worker *w, const struct command *c)
     w->link.hello.slots = composer_timings(w->composer).batch;
     w->link.control = c->control;
     w->link.bulk = c->bulk;
+    w->link.keys = c->keys;
     w->link.outbox = c->directory;
     w->link.desk = &w->desk;
-    w->link.prefetch = c->prefetch;
+    w->link.prefetch = (uint32_t) c->prefetch;
     w->link.signals = &signals;
+    w->link.attend = attend;
+    w->link.user = w;
     return ERR_OK;
 }
 
@@ -211,39 +165,52 @@ static void catch_signals(void)
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     signal(SIGPIPE, SIG_IGN);
+    daemon_watch_hangup();
 }
 
-static enum err run(const struct command *c)
+static enum err serve(struct worker *w)
 {
-    struct worker *w = calloc(1, sizeof(*w));
-    if (!w)
-        return ERR_NOMEM;
+    const struct worker_settings *s = settings_of(w);
     catch_signals();
-    enum err e = prepare(w, c);
+    enum err e = prepare(w, s);
     if (!e)
         e = desk_start(&w->desk, &(struct desk_params){
-            .composer = w->composer, .outbox = c->directory,
+            .composer = w->composer, .outbox = s->directory,
             .columns_per_s = codec_frame_rate(&model_file_config(w->model)->codec) });
     if (!e) {
         log_info("%s: %u segments side by side", w->link.hello.device, w->link.hello.slots);
+        daemon_notify("READY=1");
         e = link_run(&w->link);
+        daemon_notify("STOPPING=1");
         desk_close(&w->desk);
     }
     desk_join(&w->desk);
     composer_close(&w->composer);
     device_close(&w->device);
     model_file_close(&w->model);
+    return e;
+}
+
+static enum err run(int argc, char **argv)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+    if (!w)
+        return ERR_NOMEM;
+    w->daemon = (struct daemon_reload){
+        .argc = argc, .argv = argv, .read = read_settings, .finish = finish_settings, .apply = apply, .user = w,
+    };
+    enum err e = daemon_begin(&w->daemon);
+    if (!e && !settings_of(w)->command.done) {
+        log_init("underscore-worker", settings_of(w)->verbose ? LOG_DEBUG : LOG_INFO);
+        e = serve(w);
+    }
+    daemon_end(&w->daemon);
     free(w);
     return e;
 }
 
 int main(int argc, char **argv)
 {
-    struct command c = { .control = DEFAULT_CONTROL, .bulk = DEFAULT_BULK, .prefetch = 2 };
     log_init("underscore-worker", LOG_INFO);
-    const enum err e = take_options(&c, argc, argv);
-    if (e || c.done)
-        return err_exit_code(e);
-    log_init("underscore-worker", c.verbose ? LOG_DEBUG : LOG_INFO);
-    return err_exit_code(run(&c));
+    return err_exit_code(run(argc, argv));
 }

@@ -1,5 +1,5 @@
-// options: one table describes a verb's command line: parsing, ranges and
-// `--help` all come from it.
+// options: one table describes what a verb or a daemon can be told: parsing, defaults,
+// ranges and `--help` all come from it, and so does a daemon's file (common/config/config.h).
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +17,16 @@ enum option_kind {
     OPTION_SECONDS, // int64_t milliseconds, from "30", "1.5", "2:30", "1:02:30.5"
     OPTION_BYTES,   // uint64_t, from "512M", "2G", "1.5GiB"
     OPTION_CHOICE,  // int, an index into choices
+    OPTION_LIST,    // struct option_list; may be given again
     OPTION_HEADING, // no option: a line in the help
+};
+
+#define OPTION_LIST_MOST 64
+
+struct option_list {
+    const char *items[OPTION_LIST_MOST + 1]; // ends with NULL
+    size_t count;
+    const void *source; // what the items are of: another one begins anew
 };
 
 struct option_spec {
@@ -29,7 +38,14 @@ struct option_spec {
     const char *help;  // what it does; lines after the first are indented by us
     double min, max;   // of a number; both 0: any. OPTION_SECONDS: in seconds
     const char *const *choices; // ends with NULL
+    // What options_default() sets, as one would write it; NULL: nothing, and nothing is
+    // what a string then may be.
+    const char *fallback;
+    const char *unit; // of a number: "s"
+    bool reload;      // of a daemon's: can change while it runs
 };
+
+#define OPTION_TEXT_BYTES 8192
 
 struct verb_page {
     const char *usage;    // "underscore score FILM -o OUT [OPTIONS]"
@@ -51,3 +67,21 @@ struct verb_arguments {
 // wrong and what would be right.
 ERR_CHECKED enum err options_parse(const struct verb_page *page, int argc, char **argv,
                                    struct verb_arguments *out);
+
+// Every target to its fallback. ERR_BUG: one is out of its range, logged.
+ERR_CHECKED enum err options_default(const struct option_spec *specs);
+
+// One target from text. `where` begins what is logged of it: "--lease 0", "FILE:3: lease".
+// `source`: see struct option_list. The text must stay. ERR_USAGE: it is not right, logged.
+ERR_CHECKED enum err option_set(const struct option_spec *s, const char *where, const void *source, const char *text);
+
+// The target's value as a configuration file would have it: `30`, `"text"`, `[ "a", "b" ]`.
+void option_text(char out[OPTION_TEXT_BYTES], const struct option_spec *s);
+
+// What is allowed, in words: "1 to 86400 s". Empty: anything.
+void option_range(char *out, size_t room, const struct option_spec *s);
+
+// Has it its fallback?
+bool option_is_default(const struct option_spec *s);
+
+size_t option_bytes(const struct option_spec *s); // of its target

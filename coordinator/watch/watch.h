@@ -1,0 +1,34 @@
+// watch: folders in which films appear, and which of them are there whole: a film counts
+// when its size and time have not changed for a while. Reads names and stats; submits
+// nothing. Time is an argument. One thread; a scan blocks as long as reading a folder does.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+#define WATCH_MOST_FILES 100000
+
+struct watched_file {
+    char *path;
+    int64_t bytes, changed_ns; // Unix time
+    double since_s;            // when it was first seen so
+    bool there, taken;
+};
+
+struct watch {
+    struct watched_file *files; // in no order
+    size_t count, room, next;
+};
+
+// What is in the folders now: files of formats that hold films, whose names do not begin
+// with a dot; no folders in them, no links. A folder that cannot be read is logged and has
+// nothing; what it had begins anew. `folders` ends with NULL. ERR_NOMEM.
+ERR_CHECKED enum err watch_scan(struct watch *w, const char *const *folders, double now);
+void watch_finish(struct watch *w); // a zeroed one is fine
+
+// A film that has been as it is for `settle_s`, once; NULL: none (any more). Valid until
+// the next scan. One that changes afterwards is another.
+const struct watched_file *watch_take(struct watch *w, double settle_s, double now);

@@ -1,0 +1,130 @@
+// Films that appear, grow, change and go, on a clock of our own.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/files_fixture.h"
+#include "coordinator/watch/watch.h"
+
+#define SETTLE 10
+
+static char folder[] = "/tmp/watch_test.XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+    static char path[256];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    return path;
+}
+
+static void put(const char *name, const char *text)
+{
+    spill(in_folder(name), text, strlen(text));
+}
+
+// The names that can be taken at `now`, in a line.
+static const char *taken(struct watch *w, double now)
+{
+    static char names[512];
+    const char *const folders[] = { folder, NULL };
+    names[0] = 0;
+    assert_int_equal(watch_scan(w, folders, now), ERR_OK);
+    for (const struct watched_file *f; (f = watch_take(w, SETTLE, now));) {
+        strcat(names, strrchr(f->path, '/') + 1);
+        strcat(names, " ");
+    }
+    return names;
+}
+
+static void test_only_what_has_settled_and_once(void **state)
+{
+    (void) state;
+    struct watch w = { 0 };
+    put("a.mp4", "12");
+    assert_string_equal(taken(&w, 100), "");
+    put("a.mp4", "123"); // still being copied
+    assert_string_equal(taken(&w, 109), "");
+    assert_string_equal(taken(&w, 118.9), "");
+    assert_string_equal(taken(&w, 119), "a.mp4 ");
+    assert_string_equal(taken(&w, 200), "");
+    put("a.mp4", "another film of that name");
+    assert_string_equal(taken(&w, 300), "");
+    assert_string_equal(taken(&w, 310), "a.mp4 ");
+    unlink(in_folder("a.mp4"));
+    assert_string_equal(taken(&w, 320), "");
+    assert_int_equal(w.count, 0);
+    put("a.mp4", "another film of that name"); // gone and there again: it is new
+    assert_string_equal(taken(&w, 330), "");
+    assert_string_equal(taken(&w, 340), "a.mp4 ");
+    unlink(in_folder("a.mp4"));
+    watch_finish(&w);
+}
+
+static void test_what_is_no_film(void **state)
+{
+    (void) state;
+    struct watch w = { 0 };
+    put("notes.txt", "x");
+    put(".hidden.mp4", "x");
+    put("mp4", "x");
+    put(".mp4", "x");
+    put("empty.mkv", ""); // its copying has hardly begun
+    put("UPPER.MKV", "x");
+    assert_int_equal(mkdir(in_folder("folder.mp4"), 0700), 0);
+    assert_int_equal(symlink("/etc/passwd", in_folder("link.mp4")), 0);
+    assert_string_equal(taken(&w, 0), "");
+    assert_string_equal(taken(&w, 100), "UPPER.MKV ");
+    watch_finish(&w);
+}
+
+static void test_many_and_a_folder_that_is_not_there(void **state)
+{
+    (void) state;
+    struct watch w = { 0 };
+    char name[32];
+    const char *const folders[] = { "/nowhere/at/all", folder, NULL };
+    size_t count = 0;
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof(name), "f%d.mov", i);
+        put(name, "x");
+    }
+    const int kept = silence_stderr();
+    assert_int_equal(watch_scan(&w, folders, 0), ERR_OK);
+    assert_int_equal(watch_scan(&w, folders, 20), ERR_OK);
+    restore_stderr(kept);
+    while (watch_take(&w, SETTLE, 20))
+        count++;
+    assert_int_equal(count, 201); // UPPER.MKV of before
+    watch_finish(&w);
+}
+
+static int begin(void **state)
+{
+    (void) state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void) state;
+    char command[300];
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_only_what_has_settled_and_once),
+        cmocka_unit_test(test_what_is_no_film),
+        cmocka_unit_test(test_many_and_a_folder_that_is_not_there),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}

@@ -1,0 +1,71 @@
+"""Watched folders: what appears there is scored by itself, once, when it is whole."""
+import json
+import os
+import shutil
+
+import e2e
+from farm import Farm
+
+
+class Watched(e2e.Case):
+    def jobs(self, farm):
+        return json.loads(farm.ask("list", "-a", "--json").stdout)["jobs"]
+
+    def test_films_that_appear(self):
+        film = e2e.make_film(self.path("film.mkv"), seconds=2)
+        with Farm(self.path("farm"), self.model) as farm:
+            for name in ("in", "out"):
+                os.makedirs(farm.path(name))
+            options = ["--watch", farm.path("in"), "--watch-output", farm.path("out"), "--watch-settle", 4]
+            farm.start_coordinator(*options)
+            farm.start_worker("a")
+            farm.wait_until(lambda: "is here" in farm.log("coordinator"))
+            with open(farm.path("in", "note.txt"), "w") as f:
+                f.write("no film")
+            with open(farm.path("in", "bad.mp4"), "w") as f:
+                f.write("no film either")
+            with open(farm.path("in", "late.mkv"), "wb") as f, open(film, "rb") as whole:
+                data = whole.read()
+                f.write(data[:100]) # it is being copied; meanwhile nobody touches it
+                f.flush()
+                for i in range(12):
+                    e2e.subprocess.run(["sleep", "0.5"])
+                    f.write(data[100 + i * 1000:1100 + i * 1000])
+                    f.flush()
+                self.assertNotIn("late.mkv", farm.log("coordinator"))
+                f.write(data[12100:])
+            farm.wait_until(lambda: os.path.exists(farm.path("out", "late.mkv")))
+            farm.wait_until(lambda: sorted(j["state"] for j in self.jobs(farm)) == ["DONE", "FAILED"])
+            self.assertEqual({j["owner"] for j in self.jobs(farm)}, {"watch"})
+            self.assertEqual(len(e2e.streams(farm.path("out", "late.mkv"), "audio")), 2)
+            # A new start submits nothing again, not even what failed.
+            farm.coordinator.terminate()
+            self.assertEqual(farm.coordinator.wait(timeout=30), 0)
+            farm.start_coordinator(*options)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
+            e2e.subprocess.run(["sleep", "8"])
+            self.assertEqual(len(self.jobs(farm)), 2)
+            # An output that is there is never written over.
+            shutil.copy(film, farm.path("in", "film.avi"))
+            with open(farm.path("out", "film.mkv"), "w") as f:
+                f.write("precious")
+            farm.wait_until(lambda: "film.avi: not submitted" in farm.log("coordinator"), seconds=20)
+            self.assertEqual(len(self.jobs(farm)), 2)
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assertEqual(farm.check_ledger(), [])
+
+    def test_settings(self):
+        start = ["--media", self.folder, "--dir", self.path("d"), "--check-config"]
+        program = os.path.abspath(os.environ["UNDERSCORED"])
+        os.makedirs(self.path("same"), exist_ok=True)
+        os.symlink("same", self.path("link"))
+        for says, args in (("need a watch-output", ["--watch", self.path("same")]),
+                           ("is watched itself", ["--watch", self.path("same"), "--watch-output", self.path("link")]),
+                           ("must be 1 to 86400 s", ["--watch-settle", 0])):
+            done = e2e.run(*start, *args, program=program)
+            self.assertEqual(done.returncode, 64, done.stderr)
+            self.assertIn(says, done.stderr)
+
+
+if __name__ == "__main__":
+    e2e.main()
