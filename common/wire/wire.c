@@ -97,16 +97,25 @@ static const struct {
         U32("cues", job.cues, UINT32_MAX), I64("submitted_ms", job.submitted_ms),
         I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), BOOL("over", job.over),
         BOOL("failed", job.failed), TEXT("reason", job.reason), END } },
-    [WIRE_NODES] = { "NODES", false, { END } },
+    [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work), END } },
     [WIRE_NODE] = { "NODE", false, {
         TEXT("name", node.name), TEXT("device", node.device), TEXT("state", node.state),
+        TEXT("vendor", node.vendor), TEXT("driver", node.driver), TEXT("software", node.software),
+        TEXT("model", node.model), U64("memory", node.memory),
         U32("slots", node.slots, WIRE_MAX_WANT), U32("held", node.held, UINT32_MAX), F64("rate", node.rate),
-        U64("done", node.done), U64("failed", node.failed), END } },
+        U64("done", node.done), U64("failed", node.failed), U32("troubles", node.troubles, UINT32_MAX),
+        BOOL("drained", node.drained), BOOL("quarantined", node.quarantined), END } },
+    [WIRE_WORK] = { "WORK", false, {
+        TEXT("node", work.node), TEXT("film", work.film), U64("job", work.job), U64("attempt", work.attempt),
+        U32("segment", work.segment, UINT32_MAX), U32("cue", work.cue, UINT32_MAX),
+        I64("audio_ms", work.audio_ms), I64("for_ms", work.for_ms), END } },
     [WIRE_EXPLAIN] = { "EXPLAIN", false, { U64("job", explain.job), END } },
     [WIRE_LINE] = { "LINE", false, { TEXT("text", line.text), END } },
     [WIRE_LISTED] = { "LISTED", false, { BOOL("more", listed.more), END } },
     [WIRE_ORDER] = { "ORDER", false, {
         U64("job", order.job), U32("what", order.what, WIRE_JOB_ORDERS - 1), I64("value", order.value), END } },
+    [WIRE_NODE_ORDER] = { "NODE_ORDER", false, {
+        TEXT("name", node_order.name), U32("what", node_order.what, WIRE_NODE_ORDERS - 1), END } },
     [WIRE_OBEYED] = { "OBEYED", false, { U64("job", obeyed.job), END } },
     [WIRE_FETCH] = { "FETCH", true, {
         U64("attempt", fetch.attempt), U32("what", fetch.what, WIRE_WHATS - 1), U64("off", fetch.off), END } },

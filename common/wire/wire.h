@@ -16,7 +16,8 @@
 //     client       SUBMIT -> SUBMITTED | REJECT
 //                  LIST -> JOB..., LISTED             a page of jobs
 //                  SHOW -> JOB | REJECT
-//                  NODES -> NODE..., LISTED
+//                  NODES -> NODE and its WORK, ..., LISTED
+//                  NODE_ORDER -> OBEYED | REJECT      drain, undrain, quarantine, release
 //                  EXPLAIN -> LINE..., LISTED         why what waits is not running
 //                  ORDER -> OBEYED | REJECT           cancel, pause, resume, retry, priority
 //   bulk, at most WIRE_BULK_BYTES a message
@@ -56,8 +57,8 @@ enum wire_type {
     WIRE_CANCEL, WIRE_CANCELLED,
     WIRE_FAILED, WIRE_GOODBYE,
     WIRE_SUBMIT, WIRE_SUBMITTED,
-    WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
-    WIRE_ORDER, WIRE_OBEYED,
+    WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_WORK, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
+    WIRE_ORDER, WIRE_NODE_ORDER, WIRE_OBEYED,
     WIRE_FETCH,
     WIRE_OPEN, WIRE_CREDITS, WIRE_CHUNK, WIRE_COMMIT,
     WIRE_ACCEPTED, WIRE_STALE, WIRE_DUP, WIRE_CORRUPT, WIRE_NOSPACE,
@@ -76,6 +77,7 @@ enum wire_failure {
 
 enum wire_beat_order { WIRE_RUN, WIRE_QUIET, WIRE_TERMINATE, WIRE_BEAT_ORDERS };
 enum wire_job_order { WIRE_JOB_CANCEL, WIRE_JOB_PAUSE, WIRE_JOB_RESUME, WIRE_JOB_RETRY, WIRE_JOB_PRIORITY, WIRE_JOB_ORDERS };
+enum wire_node_order { WIRE_NODE_DRAIN, WIRE_NODE_UNDRAIN, WIRE_NODE_QUARANTINE, WIRE_NODE_RELEASE, WIRE_NODE_ORDERS };
 enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_WHATS };
 
 struct wire_ids {
@@ -159,9 +161,23 @@ struct wire_job {
 
 struct wire_node {
     char name[WIRE_NAME_BYTES], device[WIRE_NAME_BYTES], state[WIRE_NAME_BYTES];
+    char vendor[WIRE_NAME_BYTES], driver[WIRE_NAME_BYTES], software[WIRE_NAME_BYTES];
+    char model[WIRE_SHA256_BYTES];
+    uint64_t memory;
     uint32_t slots, held;
     double rate;
     uint64_t done, failed;
+    uint32_t troubles; // failures of its GPU in a row
+    bool drained, quarantined;
+};
+
+// A segment that a node has.
+struct wire_work {
+    char node[WIRE_NAME_BYTES];
+    char film[WIRE_PATH_BYTES];
+    uint64_t job, attempt;
+    uint32_t segment, cue;
+    int64_t audio_ms, for_ms; // of music to compose; since when it has it
 };
 
 struct wire_message {
@@ -186,7 +202,10 @@ struct wire_message {
         struct { uint64_t after; uint32_t most; } list;
         struct { uint64_t job; } show, explain, obeyed;
         struct wire_job job;
+        struct { char name[WIRE_NAME_BYTES]; bool work; } nodes; // name "": all
         struct wire_node node;
+        struct wire_work work;
+        struct { char name[WIRE_NAME_BYTES]; uint32_t what; } node_order;
         struct { char text[WIRE_TEXT_BYTES]; } line;
         struct { bool more; } listed;
         struct { uint64_t job; uint32_t what; int64_t value; } order;

@@ -1,6 +1,7 @@
 #include "coordinator/hub/hub.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,8 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
     if (!e)
+        e = hub_nodes_load(h);
+    if (!e)
         e = spool_open(&h->spool, p->directory);
     if (!e)
         e = hub_jobs_load(h, clock_seconds());
@@ -157,6 +160,16 @@ void hub_send(struct hub *h, const struct hub_route *to)
     free(bytes);
 }
 
+void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...)
+{
+    struct wire_message *m = hub_answer(h, WIRE_REJECT);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->reject.reason, sizeof(m->reject.reason), format, args);
+    va_end(args);
+    hub_send(h, to);
+}
+
 // One whole message: the routing id and one part. *n < 0: there is none.
 static bool receive(void *socket, struct hub_route *from, zmq_msg_t *message, int *n)
 {
@@ -181,10 +194,7 @@ static void refuse(struct hub *h, const struct hub_route *from, bool bulk, const
     log_debug("a message dropped: %s (%llu so far)", why, (unsigned long long) h->dropped);
     if (bulk)
         return;
-    struct wire_message *m = hub_answer(h, WIRE_REJECT);
-    snprintf(m->reject.reason, sizeof(m->reject.reason), "%s; this is underscored %s, which speaks version %d", why,
-             UNDERSCORE_VERSION, WIRE_VERSION);
-    hub_send(h, from);
+    hub_reject(h, from, "%s; this is underscored %s, which speaks version %d", why, UNDERSCORE_VERSION, WIRE_VERSION);
 }
 
 static bool is_from_worker(enum wire_type t)

@@ -1,7 +1,6 @@
 // The hub and the clients: jobs handed in, asked about, ordered about.
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +15,6 @@
 #define FNV_OTHER 0x84222325cbf29ce4u
 #define FNV_PRIME 0x100000001b3u
 #define IDENTITY_BYTES 128
-
-__attribute__((format(printf, 3, 4))) static void reject(struct hub *h, const struct hub_route *to, const char *format,
-                                                         ...)
-{
-    struct wire_message *m = hub_answer(h, WIRE_REJECT);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(m->reject.reason, sizeof(m->reject.reason), format, args);
-    va_end(args);
-    hub_send(h, to);
-}
 
 // Submitting
 
@@ -69,17 +57,17 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
     for (size_t i = 0; i < h->model_count; i++)
         models += !strcmp(h->models[i].sha256, s->model);
     if (!is_media(h, s->film))
-        reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
+        hub_reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
     else if (!lies_in_media(h, s->output))
-        reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
+        hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
     else if (same_file(s->film, s->output))
-        reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
+        hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
     else if (*s->model && models == 0)
-        reject(h, from, "no worker has had the model %.64s", s->model);
+        hub_reject(h, from, "no worker has had the model %.64s", s->model);
     else if (!*s->model && h->model_count > 1)
-        reject(h, from, "the workers have several models: say which with --model FILE");
+        hub_reject(h, from, "the workers have several models: say which with --model FILE");
     else if (!*s->owner)
-        reject(h, from, "a job without an owner");
+        hub_reject(h, from, "a job without an owner");
     else
         return true;
     return false;
@@ -159,13 +147,13 @@ static enum err on_submit(struct hub *h, const struct hub_route *from)
     if (!e)
         e = output_is_free(h, s, identity, &is_free);
     if (!e && !is_free) {
-        reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+        hub_reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
         return ERR_OK;
     }
     if (!e)
         e = keep(h, s, identity, &job, &existed);
     if (e) {
-        reject(h, from, "the job could not be kept: %s", err_text(e));
+        hub_reject(h, from, "the job could not be kept: %s", err_text(e));
         return e;
     }
     struct wire_message *m = hub_answer(h, WIRE_SUBMITTED);
@@ -238,7 +226,7 @@ static struct ledger_job *asked_job(struct hub *h, const struct hub_route *from,
     if (!*e)
         return j;
     if (*e == ERR_MISSING) {
-        reject(h, from, "there is no job %llu", (unsigned long long) job);
+        hub_reject(h, from, "there is no job %llu", (unsigned long long) job);
         *e = ERR_OK;
     }
     free(j);
@@ -253,24 +241,6 @@ static enum err on_show(struct hub *h, const struct hub_route *from)
         send_job(h, from, j);
     free(j);
     return e;
-}
-
-static void on_nodes(struct hub *h, const struct hub_route *from)
-{
-    for (size_t i = 0; i < h->fleet.count; i++) {
-        const struct fleet_worker *w = &h->fleet.workers[i];
-        struct wire_node *n = &hub_answer(h, WIRE_NODE)->node;
-        n->slots = w->slots;
-        n->held = w->held;
-        n->rate = w->rate;
-        n->done = w->done;
-        n->failed = w->failed;
-        snprintf(n->name, sizeof(n->name), "%s", w->name);
-        snprintf(n->device, sizeof(n->device), "%s", w->device);
-        snprintf(n->state, sizeof(n->state), "%s%s", worker_state_name(w->state), w->quarantined ? ", QUARANTINED" : "");
-        hub_send(h, from);
-    }
-    send_listed(h, from, false);
 }
 
 static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t room, double now)
@@ -334,14 +304,14 @@ static enum err on_order(struct hub *h, const struct hub_route *from, double now
         return e;
     e = obey(h, j, what, h->in.order.value);
     if (e == ERR_INPUT) {
-        reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);
+        hub_reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);
         e = ERR_OK;
     } else if (!e) {
         hub_answer(h, WIRE_OBEYED)->obeyed.job = (uint64_t) j->id;
         hub_send(h, from);
         e = hub_job_follow(h, j->id, now);
     } else {
-        reject(h, from, "it could not be written down: %s", err_text(e));
+        hub_reject(h, from, "it could not be written down: %s", err_text(e));
     }
     free(j);
     return e;
@@ -353,7 +323,8 @@ enum err hub_client_message(struct hub *h, const struct hub_route *from, double 
     case WIRE_SUBMIT: return on_submit(h, from);
     case WIRE_LIST: return on_list(h, from);
     case WIRE_SHOW: return on_show(h, from);
-    case WIRE_NODES: on_nodes(h, from); return ERR_OK;
+    case WIRE_NODES: hub_on_nodes(h, from, now); return ERR_OK;
+    case WIRE_NODE_ORDER: return hub_on_node_order(h, from);
     case WIRE_EXPLAIN: return on_explain(h, from, now);
     case WIRE_ORDER: return on_order(h, from, now);
     default: return ERR_OK; // what only a coordinator says

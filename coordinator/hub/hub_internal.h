@@ -80,6 +80,7 @@ struct hub {
 // needs the answer asks again.
 void hub_send(struct hub *h, const struct hub_route *to);
 struct wire_message *hub_answer(struct hub *h, enum wire_type type); // h->out, zeroed
+void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...) __attribute__((format(printf, 3, 4)));
 ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes);
 
 // hub_workers.c
@@ -107,6 +108,11 @@ ERR_CHECKED enum err hub_job_advance(struct hub *h, int64_t job, double now);
 // It is over, or paused, or goes on: what is in memory follows what the ledger says.
 ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
 ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);
+
+// hub_nodes.c
+ERR_CHECKED enum err hub_nodes_load(struct hub *h);
+void hub_on_nodes(struct hub *h, const struct hub_route *from, double now);
+ERR_CHECKED enum err hub_on_node_order(struct hub *h, const struct hub_route *from);
 
 // hub_clients.c
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

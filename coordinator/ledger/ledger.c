@@ -49,7 +49,7 @@
 #include "coordinator/ledger/sql.h"
 #include "schema.h"
 
-#define VERSION 1
+#define VERSION 2
 
 struct ledger {
     struct sql sql;
@@ -320,6 +320,31 @@ enum err ledger_each_owner(struct ledger *l, enum err (*visit)(void *user, const
         struct ledger_owner o = { .weight = sqlite3_column_double(s, 1), .used_s = sqlite3_column_double(s, 2) };
         sql_text(s, 0, o.name, sizeof(o.name));
         e = visit(user, &o);
+        if (e)
+            break;
+    }
+    if (s)
+        sqlite3_reset(s);
+    return e;
+}
+
+// Nodes and the queue
+
+enum err ledger_put_node(struct ledger *l, const struct ledger_node *n)
+{
+    return sql_run(&l->sql, sql_bind(&l->sql, "INSERT OR REPLACE INTO nodes VALUES (?1, ?2, ?3)", "sii", n->name,
+                                     (int64_t) n->drained, (int64_t) n->quarantined));
+}
+
+enum err ledger_each_node(struct ledger *l, enum err (*visit)(void *user, const struct ledger_node *n), void *user)
+{
+    sqlite3_stmt *s = sql_statement(&l->sql, "SELECT name, drained, quarantined FROM nodes ORDER BY name");
+    bool row;
+    enum err e;
+    while (!(e = sql_step(&l->sql, s, &row)) && row) {
+        struct ledger_node n = { .drained = sqlite3_column_int(s, 1) != 0, .quarantined = sqlite3_column_int(s, 2) != 0 };
+        sql_text(s, 0, n.name, sizeof(n.name));
+        e = visit(user, &n);
         if (e)
             break;
     }

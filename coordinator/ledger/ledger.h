@@ -87,6 +87,15 @@ ERR_CHECKED enum err ledger_put_model(struct ledger *l, const struct ledger_mode
 // All models known, at most `room` of them; *count says how many there are.
 ERR_CHECKED enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count);
 
+// What an operator has said of a worker.
+struct ledger_node {
+    char name[LEDGER_NAME_BYTES];
+    bool drained, quarantined;
+};
+ERR_CHECKED enum err ledger_put_node(struct ledger *l, const struct ledger_node *n);
+ERR_CHECKED enum err ledger_each_node(struct ledger *l, enum err (*visit)(void *user, const struct ledger_node *n),
+                                      void *user);
+
 struct ledger_submission {
     const char *film, *output, *owner, *model, *identity;
     int64_t priority;

@@ -298,6 +298,7 @@ enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decisi
         .worker = d->worker,
         .granted_s = now,
         .renewed_s = now,
+        .sent_s = now,
         .takes_s = takes,
         .deadline_s = now + fmax(s->lease_s, SCHEDULE_DEADLINE * takes),
         .promised_s = g->audio_s / rate_of(w),
@@ -338,6 +339,7 @@ void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *leas
 {
     const struct work_job *j = schedule_job(s, lease->job);
     lease->renewed_s = now;
+    lease->acknowledged = true;
     if (lease->worker == worker || !j)
         return;
     const double audio_s = j->segments[lease->segment].audio_s;

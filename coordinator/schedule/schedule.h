@@ -64,6 +64,8 @@ struct work_lease {
     double granted_s, renewed_s, deadline_s;
     double takes_s;     // what it should take, the worker's backlog included
     double promised_s;  // of GPU time, charged to the owner
+    bool acknowledged;  // its worker has said that it has it
+    double sent_s;
 };
 #define SCHEDULE_NOBODY ((size_t) -1)
 

@@ -50,8 +50,9 @@ class Farm:
                                        os.path.dirname(self.folder), "--lease", self.lease, "--beat", self.beat)
         return self.coordinator
 
-    def start_worker(self, name):
-        self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir", self.path(name),
+    def start_worker(self, name, folder=None):
+        self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir",
+                                         self.path(folder or name),
                                          "--name", name, "--batch", self.batch, "--prefetch", self.prefetch)
         return self.workers[name]
 
