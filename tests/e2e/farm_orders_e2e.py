@@ -5,6 +5,7 @@ import time
 import e2e
 from e2e import SHORT
 from farm import Farm
+from wire import Peer
 
 # One segment that a tiny model is at for a while.
 LONG = ["--segment", "30", "--min-cue", "25", "--max-cue", "180", "--overlap", "1", "--cut", "none"]
@@ -108,6 +109,39 @@ class Orders(e2e.Case):
             farm.wait_until(lambda: self.job(farm)["state"] == "DONE")
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
+
+    def test_a_lease_that_never_came(self):
+        """It is sent again until its worker says that it has it; one that it has no more is another's."""
+        with Farm(self.path("lost"), self.model, lease=60) as farm:
+            farm.start_coordinator()
+            with Peer(farm.control) as worker:
+                self.assertEqual(worker.hello("deaf")["type"], "WELCOME")
+                self.submit(farm, self.film, self.path("lost/out.mp4"), *LONG)
+                def lease(*held): # beats until one comes
+                    for _ in range(200):
+                        worker.beat(*held)
+                        found = worker.receive("LEASE", seconds=0.1)
+                        if found:
+                            return found
+                    return None
+                worker.send("PULL", want=1)
+                first, again = lease(), lease()
+                self.assertEqual((again["attempt"], again["fence"]), (first["attempt"], first["fence"]))
+                worker.send("LEASE_ACK", attempt=first["attempt"])
+                worker.beat(first["attempt"])
+                self.assertEqual(self.job(farm)["running"], 1)
+                worker.send("PULL", want=1)
+                other = lease() # and says that it has none
+                self.assertGreater(other["fence"], first["fence"])
+                # A later start of that name takes over; the earlier one is told to leave.
+                with Peer(farm.control, incarnation=2) as later:
+                    self.assertEqual(later.hello("deaf")["type"], "WELCOME")
+                    self.assertEqual(worker.beat(other["attempt"])["order"], 2)
+                    self.assertEqual(worker.hello("deaf")["order"], 2)
+                    self.assertEqual(later.beat()["order"], 0)
+                    self.order(farm, "drain", "deaf")
+                    self.assertEqual(later.beat()["order"], 1)
+            self.assertEqual(farm.stop(), [0])
 
     def test_what_is_refused(self):
         with Farm(self.path("refused"), self.model) as farm:
