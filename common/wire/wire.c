@@ -76,6 +76,7 @@ static const struct {
     [WIRE_SUBMIT] = { "SUBMIT", false, {
         TEXT("film", submit.film), TEXT("output", submit.output), TEXT("owner", submit.owner),
         I64("priority", submit.priority), TEXT("model", submit.model), BOOL("force", submit.force),
+        TEXT("require", submit.require),
         I64("segment_ms", submit.segment_ms), I64("overlap_ms", submit.overlap_ms),
         I64("crossfade_ms", submit.crossfade_ms), I64("min_cue_ms", submit.min_cue_ms),
         I64("max_cue_ms", submit.max_cue_ms), BOOL("cut", submit.cut), U64("seed", submit.seed),
@@ -95,7 +96,7 @@ static const struct {
         TEXT("owner", job.owner), I64("priority", job.priority), U32("segments", job.segments, UINT32_MAX),
         U32("done", job.done, UINT32_MAX), U32("running", job.running, UINT32_MAX),
         U32("cues", job.cues, UINT32_MAX), I64("submitted_ms", job.submitted_ms),
-        I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), BOOL("over", job.over),
+        I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), I64("left_ms", job.left_ms), BOOL("over", job.over),
         BOOL("failed", job.failed), TEXT("reason", job.reason), END } },
     [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work), END } },
     [WIRE_NODE] = { "NODE", false, {

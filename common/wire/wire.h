@@ -46,6 +46,7 @@
 #define WIRE_PATH_BYTES 4096
 #define WIRE_TEXT_BYTES 2048
 #define WIRE_KEY_BYTES 512
+#define WIRE_REQUIRE_BYTES 512
 #define WIRE_SHA256_BYTES 65
 #define WIRE_MAX_IDS 512
 #define WIRE_MAX_WANT 256
@@ -133,6 +134,7 @@ struct wire_submit {
     int64_t priority;
     char model[WIRE_SHA256_BYTES]; // "": the only one the farm has
     bool force;                    // even if there is such a job
+    char require[WIRE_REQUIRE_BYTES]; // of the workers, "vram>=8G,vendor=amd"; "": nothing
     int64_t segment_ms, overlap_ms, crossfade_ms, min_cue_ms, max_cue_ms;
     bool cut; // at scene changes
     uint64_t seed;
@@ -154,6 +156,7 @@ struct wire_job {
     uint32_t segments, done, running, cues;
     int64_t submitted_ms, ended_ms; // Unix time; ended 0: not yet
     int64_t duration_ms;            // of the film; 0: not known yet
+    int64_t left_ms;                // until it is composed, at the present rate; -1: not known
     bool over;                      // DONE, FAILED or CANCELLED
     bool failed;
     char reason[WIRE_TEXT_BYTES];

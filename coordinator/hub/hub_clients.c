@@ -54,6 +54,8 @@ static bool same_file(const char *a, const char *b)
 static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
 {
     size_t models = 0;
+    struct require require;
+    char why[WIRE_TEXT_BYTES - 64];
     for (size_t i = 0; i < h->model_count; i++)
         models += !strcmp(h->models[i].sha256, s->model);
     if (!is_media(h, s->film))
@@ -66,6 +68,8 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
         hub_reject(h, from, "no worker has had the model %.64s", s->model);
     else if (!*s->model && h->model_count > 1)
         hub_reject(h, from, "the workers have several models: say which with --model FILE");
+    else if (require_parse(&require, s->require, why, sizeof(why)))
+        hub_reject(h, from, "--require %s", why);
     else if (!*s->owner)
         hub_reject(h, from, "a job without an owner");
     else
@@ -126,12 +130,23 @@ static enum err keep(struct hub *h, const struct wire_submit *s, const char *ide
     return e;
 }
 
-// The output may not be there yet, unless the same job has put it there or it may be replaced.
-static enum err output_is_free(struct hub *h, const struct wire_submit *s, const char *identity, bool *is_free)
+// A new job's output may not be there yet, unless it may be replaced, and no other job may
+// be about to write it. What is wrong is said to the client.
+static enum err output_is_free(struct hub *h, const struct hub_route *from, const struct wire_submit *s,
+                               const char *identity, bool *is_free)
 {
-    int64_t same = 0;
+    int64_t same = 0, other = 0;
+    *is_free = false;
     enum err e = s->force ? ERR_OK : ledger_find(h->ledger, identity, &same);
-    *is_free = same || s->overwrite || access(s->output, F_OK) != 0;
+    if (!e && !same)
+        e = ledger_writes(h->ledger, s->output, &other);
+    if (!e && other)
+        hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first, or choose another name", s->output,
+                   (long long) other);
+    else if (!e && !same && !s->overwrite && access(s->output, F_OK) == 0)
+        hub_reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+    else
+        *is_free = !e;
     return e;
 }
 
@@ -145,11 +160,9 @@ static enum err on_submit(struct hub *h, const struct hub_route *from)
         return ERR_OK;
     enum err e = identify(identity, s);
     if (!e)
-        e = output_is_free(h, s, identity, &is_free);
-    if (!e && !is_free) {
-        hub_reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+        e = output_is_free(h, from, s, identity, &is_free);
+    if (!e && !is_free)
         return ERR_OK;
-    }
     if (!e)
         e = keep(h, s, identity, &job, &existed);
     if (e) {
@@ -176,10 +189,12 @@ static uint32_t count_running(const struct hub *h, int64_t job)
 static void send_job(struct hub *h, const struct hub_route *to, const struct ledger_job *j)
 {
     struct wire_job *out = &hub_answer(h, WIRE_JOB)->job;
+    const double left = schedule_left(&h->schedule, &h->fleet, j->id);
     *out = (struct wire_job){
         .job = (uint64_t) j->id, .priority = j->priority, .segments = j->segments, .done = j->done, .cues = j->cues,
         .running = count_running(h, j->id), .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms,
-        .duration_ms = j->duration_ms, .over = job_state_is_over(j->state), .failed = j->state == JOB_FAILED,
+        .duration_ms = j->duration_ms, .over = job_state_is_over(j->state),
+        .left_ms = left < 0 ? -1 : (int64_t) (left * 1000), .failed = j->state == JOB_FAILED,
     };
     snprintf(out->state, sizeof(out->state), "%s", job_state_name(j->state));
     snprintf(out->film, sizeof(out->film), "%s", j->film);
@@ -265,6 +280,21 @@ static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t
     }
 }
 
+// Each worker that may not compose what waits of a job, and why.
+static void explain_workers(struct hub *h, const struct hub_route *to, int64_t job)
+{
+    const struct work_job *work = schedule_job(&h->schedule, job);
+    char why[512];
+    for (size_t i = 0; work && work->done < work->count && i < h->fleet.count; i++) {
+        const struct fleet_worker *w = &h->fleet.workers[i];
+        if (!schedule_excludes(work, w, why, sizeof(why)))
+            continue;
+        struct wire_message *m = hub_answer(h, WIRE_LINE);
+        snprintf(m->line.text, sizeof(m->line.text), "worker %s %s", w->name, why);
+        hub_send(h, to);
+    }
+}
+
 static enum err on_explain(struct hub *h, const struct hub_route *from, double now)
 {
     enum err e;
@@ -274,6 +304,7 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
     struct wire_message *m = hub_answer(h, WIRE_LINE);
     explain(h, j, m->line.text, sizeof(m->line.text), now);
     hub_send(h, from);
+    explain_workers(h, from, j->id);
     send_listed(h, from, false);
     free(j);
     return ERR_OK;

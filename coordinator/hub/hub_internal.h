@@ -30,6 +30,7 @@ struct hub_job {
     char identity[FILM_IDENTITY_BYTES];
     struct ledger_model model;
     struct part_inputs inputs; // pointing into this struct
+    struct require require;
 };
 
 // A job that waits for a child process.

@@ -362,6 +362,13 @@ enum err ledger_find(struct ledger *l, const char *identity, int64_t *job)
         identity, (int64_t) JOB_FAILED, (int64_t) JOB_CANCELLED), 0, job);
 }
 
+enum err ledger_writes(struct ledger *l, const char *output, int64_t *job)
+{
+    return sql_number(&l->sql, sql_bind(&l->sql,
+        "SELECT id FROM jobs WHERE output = ?1 AND state NOT IN (?2, ?3, ?4) LIMIT 1", "siii", output,
+        (int64_t) JOB_DONE, (int64_t) JOB_FAILED, (int64_t) JOB_CANCELLED), 0, job);
+}
+
 static enum err insert_job(struct ledger *l, const struct ledger_submission *s, int64_t now_ms, int64_t *job)
 {
     enum err e = sql_run(&l->sql, sql_bind(&l->sql, "INSERT OR IGNORE INTO owners (name) VALUES (?1)", "s", s->owner));

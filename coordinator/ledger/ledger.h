@@ -112,6 +112,9 @@ ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submiss
 // The job that submitting this identity would find; 0: there is none.
 ERR_CHECKED enum err ledger_find(struct ledger *l, const char *identity, int64_t *job);
 
+// The job that is not over and is to write `output`; 0: there is none.
+ERR_CHECKED enum err ledger_writes(struct ledger *l, const char *output, int64_t *job);
+
 struct ledger_job {
     int64_t id;
     enum job_state state;

@@ -536,6 +536,76 @@ static void what_was_confirmed_survives_a_kill(void **state)
     assert_true(cut_short >= 10);
 }
 
+static enum err keep_node(void *user, const struct ledger_node *n)
+{
+    struct ledger_node *out = user;
+    while (*out->name)
+        out++;
+    *out = *n;
+    return ERR_OK;
+}
+
+static void what_is_said_of_nodes_is_kept(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct ledger_node found[4] = { 0 };
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "b/1", .drained = true }), ERR_OK);
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "a/0", .quarantined = true }), ERR_OK);
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "b/1" }), ERR_OK);
+    l = reopened(l);
+    assert_int_equal(ledger_each_node(l, keep_node, found), ERR_OK);
+    assert_string_equal(found[0].name, "a/0");
+    assert_true(found[0].quarantined && !found[0].drained);
+    assert_string_equal(found[1].name, "b/1");
+    assert_false(found[1].quarantined || found[1].drained);
+    assert_string_equal(found[2].name, "");
+    ledger_close(&l);
+}
+
+static void an_output_has_one_job_at_a_time(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    int64_t other;
+    assert_int_equal(ledger_writes(l, "/out/a.mkv", &other), ERR_OK);
+    assert_int_equal(other, 0);
+    const int64_t job = planned(l, "one");
+    assert_int_equal(ledger_writes(l, "/out/a.mkv", &other), ERR_OK);
+    assert_int_equal(other, job);
+    assert_int_equal(ledger_writes(l, "/out/b.mkv", &other), ERR_OK);
+    assert_int_equal(other, 0);
+    assert_int_equal(ledger_move_job(l, job, JOB_CANCELLED, NULL, 5), ERR_OK);
+    assert_int_equal(ledger_writes(l, "/out/a.mkv", &other), ERR_OK);
+    assert_int_equal(other, 0);
+    ledger_close(&l);
+}
+
+// A ledger as version 1 left it, with work under way, becomes one of today.
+static void an_older_ledger_is_brought_up(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    const int64_t job = planned(l, "old");
+    leased(l, job, 0);
+    ledger_close(&l);
+    struct sql s;
+    int64_t version;
+    assert_int_equal(sql_open(&s, path), ERR_OK);
+    assert_int_equal(sql_script(&s, "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
+                                    "DROP INDEX attempts_failed; DROP INDEX jobs_by_output;"
+                                    "ALTER TABLE attempts DROP COLUMN detail; PRAGMA user_version = 1"), ERR_OK);
+    sql_close(&s);
+    l = reopened(NULL);
+    assert_segments(l, job, "lbbrb");
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "n" }), ERR_OK);
+    ledger_close(&l);
+    assert_int_equal(sql_open(&s, path), ERR_OK);
+    assert_int_equal(sql_number(&s, sql_statement(&s, "PRAGMA user_version"), 0, &version), ERR_OK);
+    assert_int_equal(version, 2);
+    sql_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +626,9 @@ int main(void)
         cmocka_unit_test(a_damaged_ledger_is_refused),
         cmocka_unit_test(a_later_version_is_refused),
         cmocka_unit_test(what_was_confirmed_survives_a_kill),
+        cmocka_unit_test(what_is_said_of_nodes_is_kept),
+        cmocka_unit_test(an_output_has_one_job_at_a_time),
+        cmocka_unit_test(an_older_ledger_is_brought_up),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
