@@ -14,6 +14,7 @@
 struct client {
     const char *address;
     void *zmq, *socket;
+    double patience_s;
     struct wire_message question, answer;
 };
 
@@ -36,6 +37,7 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     if (!c)
         return ERR_NOMEM;
     c->address = f->address;
+    c->patience_s = CLIENT_PATIENCE_S;
     c->zmq = zmq_ctx_new();
     c->socket = c->zmq ? zmq_socket(c->zmq, ZMQ_DEALER) : NULL;
     if (c->socket) {
@@ -62,6 +64,11 @@ void client_close(struct client **cp)
         zmq_ctx_term(c->zmq);
     free(c);
     *cp = NULL;
+}
+
+void client_patience(struct client *c, double seconds)
+{
+    c->patience_s = seconds;
 }
 
 struct wire_message *client_question(struct client *c, enum wire_type type)
@@ -92,7 +99,7 @@ static enum err take(struct client *c, const struct wire_message **answer)
 
 enum err client_next(struct client *c, const struct wire_message **answer)
 {
-    const double until = clock_seconds() + CLIENT_PATIENCE_S;
+    const double until = clock_seconds() + c->patience_s;
     zmq_pollitem_t item = { .socket = c->socket, .events = ZMQ_POLLIN };
     while (clock_seconds() < until) {
         if (interrupt_asked())

@@ -17,12 +17,11 @@ static enum err list_page(struct client *c, const struct farm_verb *v, bool all,
     struct wire_message *q = client_question(c, WIRE_LIST);
     q->list.after = *after;
     q->list.most = JOBS_A_PAGE;
+    q->list.open = !all;
     enum err e = client_ask(c, &answer);
     for (; !e && answer->type == WIRE_JOB; e = client_next(c, &answer)) {
         const struct wire_job *j = &answer->job;
         *after = j->job;
-        if (j->over && !all)
-            continue;
         if (v->talk.json)
             json_array_append_new(list, job_json(j));
         else
@@ -113,9 +112,10 @@ enum err verb_explain(int argc, char **argv)
     }
     json_t *lines = json_array();
     for (; !e && answer->type == WIRE_LINE; e = client_next(c, &answer)) {
-        json_array_append_new(lines, json_string(answer->line.text));
+        char line[3 * WIRE_TEXT_BYTES];
+        json_array_append_new(lines, json_text(answer->line.text));
         if (!v.talk.json)
-            printf("%s\n", answer->line.text);
+            printf("%s\n", plain(line, sizeof(line), answer->line.text));
     }
     if (!e && v.talk.json)
         json_print(json_pack("{s:I, s:O}", "job", (json_int_t) job, "why", lines));

@@ -40,9 +40,10 @@ static enum err take(void *user, const struct wire_message *m)
             node_print_line(&m->node);
     } else if (m->type == WIRE_WORK && l->work) {
         json_array_append_new(l->work, work_json(&m->work));
+        char film[2 * WIRE_PATH_BYTES];
         if (!l->v->talk.json && l->whole)
             printf("%-10s segment %" PRIu32 " of job %" PRIu64 ", %s\n", "composes", m->work.segment, m->work.job,
-                   m->work.film);
+                   plain(film, sizeof(film), m->work.film));
     } else if (m->type != WIRE_LISTED) {
         return ERR_UNAVAILABLE;
     }

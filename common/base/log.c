@@ -1,9 +1,12 @@
 #include "common/base/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define TAIL_BYTES 4096 // more than a line has
 
 static const char *program_name = "underscore";
 static enum log_level current_level = LOG_INFO;
@@ -17,6 +20,38 @@ void log_init(const char *program, enum log_level level)
 enum log_level log_level_get(void)
 {
     return current_level;
+}
+
+static pthread_mutex_t tail_lock = PTHREAD_MUTEX_INITIALIZER;
+static char tail[TAIL_BYTES]; // whole lines, newlines included
+static size_t tail_bytes;
+
+static void keep(const char *line, size_t bytes)
+{
+    pthread_mutex_lock(&tail_lock);
+    while (tail_bytes + bytes > sizeof(tail)) {
+        const size_t first = (size_t) ((char *) memchr(tail, '\n', tail_bytes) - tail) + 1;
+        memmove(tail, tail + first, tail_bytes - first);
+        tail_bytes -= first;
+    }
+    memcpy(tail + tail_bytes, line, bytes);
+    tail_bytes += bytes;
+    pthread_mutex_unlock(&tail_lock);
+}
+
+void log_tail(char *out, size_t room)
+{
+    out[0] = 0;
+    pthread_mutex_lock(&tail_lock);
+    size_t from = tail_bytes; // of the first line that is taken
+    for (size_t i = tail_bytes; i-- > 0 && tail_bytes - i <= room;)
+        if (i == 0 || tail[i - 1] == '\n')
+            from = i;
+    if (from < tail_bytes) {
+        memcpy(out, tail + from, tail_bytes - from);
+        out[tail_bytes - from - 1] = 0; // in the place of the last newline
+    }
+    pthread_mutex_unlock(&tail_lock);
 }
 
 __attribute__((format(printf, 2, 0))) static void write_line(const char *kind,
@@ -35,6 +70,7 @@ __attribute__((format(printf, 2, 0))) static void write_line(const char *kind,
         if ((unsigned char) line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?';
     line[used++] = '\n';
+    keep(line, used);
     if (write(STDERR_FILENO, line, used) < 0)
         return; // nobody left to tell
 }

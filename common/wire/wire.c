@@ -89,7 +89,7 @@ static const struct {
         TEXT("title", submit.title), TEXT("language", submit.language), END } },
     [WIRE_SUBMITTED] = { "SUBMITTED", false, {
         U64("job", submitted.job), BOOL("existed", submitted.existed), END } },
-    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 1000), END } },
+    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 1000), BOOL("open", list.open), END } },
     [WIRE_SHOW] = { "SHOW", false, { U64("job", show.job), END } },
     [WIRE_JOB] = { "JOB", false, {
         U64("job", job.job), TEXT("state", job.state), TEXT("film", job.film), TEXT("output", job.output),
@@ -115,6 +115,20 @@ static const struct {
     [WIRE_LISTED] = { "LISTED", false, { BOOL("more", listed.more), END } },
     [WIRE_ORDER] = { "ORDER", false, {
         U64("job", order.job), U32("what", order.what, WIRE_JOB_ORDERS - 1), I64("value", order.value), END } },
+    [WIRE_LOGS] = { "LOGS", false, {
+        U64("job", logs.job), U64("after", logs.after), U32("most", logs.most, 1000), END } },
+    [WIRE_EVENT] = { "EVENT", false, {
+        U64("attempt", event.attempt), U32("segment", event.segment, UINT32_MAX), TEXT("worker", event.worker),
+        TEXT("outcome", event.outcome), I64("leased_ms", event.leased_ms), I64("ended_ms", event.ended_ms),
+        TEXT("detail", event.detail), END } },
+    [WIRE_QUEUE] = { "QUEUE", false, { U32("what", queue.what, WIRE_QUEUE_ORDERS - 1), END } },
+    [WIRE_QUEUE_IS] = { "QUEUE_IS", false, {
+        BOOL("disabled", queue_is.disabled), BOOL("stopped", queue_is.stopped), END } },
+    [WIRE_LEDGER] = { "LEDGER", false, {
+        U32("what", ledger.what, WIRE_LEDGER_ORDERS - 1), I64("before_ms", ledger.before_ms), END } },
+    [WIRE_LEDGER_DONE] = { "LEDGER_DONE", false, {
+        TEXT("path", ledger_done.path), U32("count", ledger_done.count, UINT32_MAX),
+        BOOL("more", ledger_done.more), END } },
     [WIRE_NODE_ORDER] = { "NODE_ORDER", false, {
         TEXT("name", node_order.name), U32("what", node_order.what, WIRE_NODE_ORDERS - 1), END } },
     [WIRE_OBEYED] = { "OBEYED", false, { U64("job", obeyed.job), END } },

@@ -101,6 +101,8 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
     if (!e)
+        e = ledger_queue(h->ledger, &h->queue);
+    if (!e)
         e = hub_nodes_load(h);
     if (!e)
         e = spool_open(&h->spool, p->directory);

@@ -140,7 +140,9 @@ static enum err output_is_free(struct hub *h, const struct hub_route *from, cons
     enum err e = s->force ? ERR_OK : ledger_find(h->ledger, identity, &same);
     if (!e && !same)
         e = ledger_writes(h->ledger, s->output, &other);
-    if (!e && other)
+    if (!e && !same && h->queue.disabled)
+        hub_reject(h, from, "no new jobs are taken: the queue is disabled");
+    else if (!e && other)
         hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first, or choose another name", s->output,
                    (long long) other);
     else if (!e && !same && !s->overwrite && access(s->output, F_OK) == 0)
@@ -228,7 +230,7 @@ static enum err on_list(struct hub *h, const struct hub_route *from)
 {
     struct listing l = { h, from, 0 };
     const uint32_t most = h->in.list.most;
-    const enum err e = ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, list_job, &l);
+    const enum err e = ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, h->in.list.open, list_job, &l);
     send_listed(h, from, l.count == most);
     return e;
 }
@@ -304,6 +306,11 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
     struct wire_message *m = hub_answer(h, WIRE_LINE);
     explain(h, j, m->line.text, sizeof(m->line.text), now);
     hub_send(h, from);
+    if (h->queue.stopped && !job_state_is_over(j->state)) {
+        snprintf(hub_answer(h, WIRE_LINE)->line.text, WIRE_TEXT_BYTES,
+                 "no segment of any job is given out: the queue is stopped, until `underscore queue start`");
+        hub_send(h, from);
+    }
     explain_workers(h, from, j->id);
     send_listed(h, from, false);
     free(j);
@@ -355,6 +362,9 @@ enum err hub_client_message(struct hub *h, const struct hub_route *from, double 
     case WIRE_LIST: return on_list(h, from);
     case WIRE_SHOW: return on_show(h, from);
     case WIRE_NODES: hub_on_nodes(h, from, now); return ERR_OK;
+    case WIRE_LOGS: return hub_on_logs(h, from);
+    case WIRE_QUEUE: return hub_on_queue(h, from);
+    case WIRE_LEDGER: return hub_on_ledger(h, from);
     case WIRE_NODE_ORDER: return hub_on_node_order(h, from);
     case WIRE_EXPLAIN: return on_explain(h, from, now);
     case WIRE_ORDER: return on_order(h, from, now);

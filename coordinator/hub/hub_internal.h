@@ -70,6 +70,7 @@ struct hub {
     size_t reception_count, reception_room;
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
+    struct ledger_queue queue;
     double frames_not_before_s;
     uint64_t seq;
     uint64_t dropped; // messages nobody could make sense of
@@ -114,6 +115,11 @@ ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason
 ERR_CHECKED enum err hub_nodes_load(struct hub *h);
 void hub_on_nodes(struct hub *h, const struct hub_route *from, double now);
 ERR_CHECKED enum err hub_on_node_order(struct hub *h, const struct hub_route *from);
+
+// hub_admin.c
+ERR_CHECKED enum err hub_on_queue(struct hub *h, const struct hub_route *from);
+ERR_CHECKED enum err hub_on_ledger(struct hub *h, const struct hub_route *from);
+ERR_CHECKED enum err hub_on_logs(struct hub *h, const struct hub_route *from);
 
 // hub_clients.c
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

@@ -676,7 +676,7 @@ enum err hub_jobs_load(struct hub *h, double now)
     if (!e)
         e = clear_away(h);
     if (!e)
-        e = ledger_each_job(h->ledger, 0, UINT32_MAX, keep_unfinished, &w);
+        e = ledger_each_job(h->ledger, 0, UINT32_MAX, true, keep_unfinished, &w);
     for (size_t i = 0; !e && i < w.count; i++)
         e = wake(h, w.ids[i], w.states[i], now);
     if (!e)

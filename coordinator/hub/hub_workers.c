@@ -306,7 +306,7 @@ static size_t decide(struct hub *h, struct ledger_lease *leases, double now)
 enum err hub_dispatch(struct hub *h, double now)
 {
     struct ledger_lease leases[LEASES_AT_ONCE];
-    const size_t n = decide(h, leases, now);
+    const size_t n = h->queue.stopped ? 0 : decide(h, leases, now);
     if (n == 0)
         return ERR_OK;
     const enum err e = ledger_lease(h->ledger, leases, n, clock_unix_ms());

@@ -44,7 +44,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "coordinator/ledger/sql.h"
 #include "schema.h"
@@ -74,6 +76,16 @@ const char *segment_state_name(enum segment_state s)
         [SEGMENT_CANCELLED] = "CANCELLED",
     };
     return names[s];
+}
+
+const char *outcome_name(enum outcome o)
+{
+    static const char *const names[OUTCOMES] = {
+        [OUTCOME_LIVE] = "live", [OUTCOME_ACCEPTED] = "accepted", [OUTCOME_SUPERSEDED] = "superseded",
+        [OUTCOME_CANCELLED] = "cancelled", [OUTCOME_INPUT] = "input", [OUTCOME_OOM] = "oom",
+        [OUTCOME_DEVICE_LOST] = "device_lost", [OUTCOME_LOST] = "lost", [OUTCOME_SHUTDOWN] = "shutdown",
+    };
+    return (unsigned) o < OUTCOMES ? names[o] : "unknown";
 }
 
 bool job_state_is_over(enum job_state s)
@@ -257,7 +269,31 @@ static enum err check(struct ledger *l, int64_t job)
 
 enum err ledger_check(struct ledger *l)
 {
-    return check(l, 0);
+    const enum err e = check_pages(l);
+    return e ? e : check(l, 0);
+}
+
+enum err ledger_check_file(const char *path)
+{
+    struct ledger l = { 0 };
+    int64_t version = 0;
+    enum err e = access(path, R_OK) == 0 ? ERR_OK : ERR_MISSING;
+    if (e)
+        log_error("%s: cannot be read", path);
+    else
+        e = sql_open_to_read(&l.sql, path);
+    if (!e)
+        e = sql_number(&l.sql, sql_statement(&l.sql, "PRAGMA user_version"), 0, &version);
+    if (!e && (version < 1 || version > VERSION)) {
+        log_error("%s: no ledger of a version that this underscored knows (1 to %d)", path, VERSION);
+        e = ERR_CONFIG;
+    }
+    if (e == ERR_UNAVAILABLE)
+        log_error("%s: a coordinator has it open; ask that with `underscore db check`", path);
+    if (!e)
+        e = ledger_check(&l);
+    sql_close(&l.sql);
+    return e;
 }
 
 // Ends the transaction of a change to `job`.
@@ -353,7 +389,73 @@ enum err ledger_each_node(struct ledger *l, enum err (*visit)(void *user, const 
     return e;
 }
 
+enum err ledger_queue(struct ledger *l, struct ledger_queue *out)
+{
+    int64_t disabled = 0, stopped = 0;
+    enum err e = sql_number(&l->sql, sql_statement(&l->sql, "SELECT value FROM meta WHERE key = 'queue_disabled'"), 0,
+                            &disabled);
+    if (!e)
+        e = sql_number(&l->sql, sql_statement(&l->sql, "SELECT value FROM meta WHERE key = 'queue_stopped'"), 0,
+                       &stopped);
+    *out = (struct ledger_queue){ disabled != 0, stopped != 0 };
+    return e;
+}
+
+enum err ledger_put_queue(struct ledger *l, const struct ledger_queue *q)
+{
+    return sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE meta SET value = CASE key WHEN 'queue_disabled' THEN ?1 ELSE ?2 END "
+        "WHERE key IN ('queue_disabled', 'queue_stopped')", "ii", (int64_t) q->disabled, (int64_t) q->stopped));
+}
+
 // Jobs
+
+enum err ledger_count_jobs(struct ledger *l, uint64_t counts[JOB_STATES])
+{
+    sqlite3_stmt *s = sql_statement(&l->sql, "SELECT state, count(*) FROM jobs GROUP BY state");
+    bool row;
+    enum err e;
+    memset(counts, 0, JOB_STATES * sizeof(*counts));
+    while (!(e = sql_step(&l->sql, s, &row)) && row)
+        if (column_u32(s, 0) < JOB_STATES)
+            counts[column_u32(s, 0)] = (uint64_t) sqlite3_column_int64(s, 1);
+    return e;
+}
+
+static enum err old_jobs(struct ledger *l, int64_t before_ms, int64_t *ids, size_t room, size_t *count)
+{
+    sqlite3_stmt *s = sql_bind(&l->sql,
+        "SELECT id FROM jobs WHERE state IN (?1, ?2, ?3) AND ended_ms < ?4 ORDER BY id LIMIT ?5", "iiiii",
+        (int64_t) JOB_DONE, (int64_t) JOB_FAILED, (int64_t) JOB_CANCELLED, before_ms, (int64_t) room);
+    bool row;
+    enum err e;
+    *count = 0;
+    while (!(e = sql_step(&l->sql, s, &row)) && row)
+        ids[(*count)++] = sqlite3_column_int64(s, 0);
+    return e;
+}
+
+static enum err forget(struct ledger *l, int64_t job)
+{
+    enum err e = sql_run(&l->sql, sql_bind(&l->sql, "DELETE FROM attempts WHERE job = ?1", "i", job));
+    if (!e)
+        e = sql_run(&l->sql, sql_bind(&l->sql, "DELETE FROM segments WHERE job = ?1", "i", job));
+    return e ? e : sql_run(&l->sql, sql_bind(&l->sql, "DELETE FROM jobs WHERE id = ?1", "i", job));
+}
+
+enum err ledger_prune(struct ledger *l, int64_t before_ms, int64_t *ids, size_t room, size_t *count)
+{
+    enum err e = sql_begin(&l->sql);
+    if (e)
+        return e;
+    e = old_jobs(l, before_ms, ids, room, count);
+    for (size_t i = 0; !e && i < *count; i++)
+        e = forget(l, ids[i]);
+    e = sql_end(&l->sql, e);
+    if (e)
+        *count = 0;
+    return e;
+}
 
 enum err ledger_find(struct ledger *l, const char *identity, int64_t *job)
 {
@@ -449,11 +551,12 @@ enum err ledger_job(struct ledger *l, int64_t job, struct ledger_job *out)
     return e;
 }
 
-enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most,
+enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool open,
                          enum err (*visit)(void *user, const struct ledger_job *job), void *user)
 {
-    sqlite3_stmt *s = sql_bind(&l->sql, "SELECT " JOB_COLUMNS " FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2", "ii",
-                               after, (int64_t) most);
+    sqlite3_stmt *s = sql_bind(&l->sql,
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE id > ?1 AND (?3 = 0 OR state < ?4) ORDER BY id LIMIT ?2", "iiii", after,
+        (int64_t) most, (int64_t) open, (int64_t) JOB_DONE);
     struct ledger_job j;
     bool row;
     enum err e;
@@ -469,6 +572,8 @@ enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most,
         sqlite3_reset(s);
     return e;
 }
+
+_Static_assert(JOB_HELD < JOB_DONE && JOB_DONE < JOB_FAILED && JOB_FAILED < JOB_CANCELLED, "what is over comes last");
 
 enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes)
 {
@@ -663,7 +768,7 @@ static enum err set_segment(struct ledger *l, int64_t job, uint32_t segment, enu
 
 // Attempts
 
-#define ATTEMPT_COLUMNS "id, job, segment, fence, worker, outcome, leased_ms"
+#define ATTEMPT_COLUMNS "id, job, segment, fence, worker, outcome, leased_ms, ended_ms, detail"
 
 static void take_attempt(sqlite3_stmt *s, struct ledger_attempt *out)
 {
@@ -674,8 +779,10 @@ static void take_attempt(sqlite3_stmt *s, struct ledger_attempt *out)
         .fence = sqlite3_column_int64(s, 3),
         .outcome = (enum outcome) sqlite3_column_int(s, 5),
         .leased_ms = sqlite3_column_int64(s, 6),
+        .ended_ms = sqlite3_column_int64(s, 7),
     };
     sql_text(s, 4, out->worker, sizeof(out->worker));
+    sql_text(s, 8, out->detail, sizeof(out->detail));
 }
 
 enum err ledger_attempt(struct ledger *l, int64_t attempt, struct ledger_attempt *out)
@@ -692,10 +799,9 @@ enum err ledger_attempt(struct ledger *l, int64_t attempt, struct ledger_attempt
     return e;
 }
 
-enum err ledger_each_live(struct ledger *l, enum err (*visit)(void *user, const struct ledger_attempt *a), void *user)
+static enum err each_attempt(struct ledger *l, sqlite3_stmt *s,
+                             enum err (*visit)(void *user, const struct ledger_attempt *a), void *user)
 {
-    sqlite3_stmt *s = sql_statement(&l->sql,
-        "SELECT " ATTEMPT_COLUMNS " FROM attempts WHERE outcome = 0 ORDER BY job, segment, id");
     struct ledger_attempt a;
     bool row;
     enum err e;
@@ -709,6 +815,29 @@ enum err ledger_each_live(struct ledger *l, enum err (*visit)(void *user, const 
         sqlite3_reset(s);
     return e;
 }
+
+enum err ledger_each_live(struct ledger *l, enum err (*visit)(void *user, const struct ledger_attempt *a), void *user)
+{
+    return each_attempt(l, sql_statement(&l->sql,
+        "SELECT " ATTEMPT_COLUMNS " FROM attempts WHERE outcome = 0 ORDER BY job, segment, id"), visit, user);
+}
+
+enum err ledger_each_attempt(struct ledger *l, int64_t job, int64_t after, uint32_t most,
+                             enum err (*visit)(void *user, const struct ledger_attempt *a), void *user)
+{
+    return each_attempt(l, sql_bind(&l->sql,
+        "SELECT " ATTEMPT_COLUMNS " FROM attempts WHERE job = ?1 AND id > ?2 ORDER BY id LIMIT ?3", "iii", job, after,
+        (int64_t) most), visit, user);
+}
+
+enum err ledger_each_failure(struct ledger *l, uint32_t most,
+                             enum err (*visit)(void *user, const struct ledger_attempt *a), void *user)
+{
+    return each_attempt(l, sql_bind(&l->sql,
+        "SELECT " ATTEMPT_COLUMNS " FROM attempts WHERE outcome > 3 ORDER BY id DESC LIMIT ?1", "i", (int64_t) most),
+        visit, user);
+}
+_Static_assert(OUTCOME_CANCELLED == 3, "what follows it is a failure");
 
 static enum err lease_one(struct ledger *l, struct ledger_lease *lease, int64_t now_ms)
 {
@@ -779,10 +908,11 @@ enum err ledger_judge(struct ledger *l, int64_t attempt, int64_t fence, enum ver
     return find_and_judge(l, attempt, fence, &a, &s, out);
 }
 
-static enum err end_attempt(struct ledger *l, int64_t attempt, enum outcome why, int64_t now_ms)
+static enum err end_attempt(struct ledger *l, int64_t attempt, enum outcome why, const char *detail, int64_t now_ms)
 {
-    return sql_run(&l->sql, sql_bind(&l->sql, "UPDATE attempts SET outcome = ?2, ended_ms = ?3 WHERE id = ?1", "iii",
-                                     attempt, (int64_t) why, now_ms));
+    return sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE attempts SET outcome = ?2, ended_ms = ?3, detail = ?4 WHERE id = ?1", "iiis", attempt, (int64_t) why,
+        now_ms, detail ? detail : ""));
 }
 
 static enum err charge(struct ledger *l, int64_t job, double gpu_s)
@@ -795,7 +925,7 @@ static enum err charge(struct ledger *l, int64_t job, double gpu_s)
 // What one result changes: five rows, in one transaction.
 static enum err accept(struct ledger *l, const struct ledger_attempt *a, double gpu_s, int64_t now_ms)
 {
-    enum err e = end_attempt(l, a->id, OUTCOME_ACCEPTED, now_ms);
+    enum err e = end_attempt(l, a->id, OUTCOME_ACCEPTED, NULL, now_ms);
     if (!e)
         e = sql_run(&l->sql, sql_bind(&l->sql,
             "UPDATE attempts SET outcome = ?3, ended_ms = ?4 WHERE job = ?1 AND segment = ?2 AND outcome = 0", "iiii",
@@ -879,7 +1009,7 @@ static enum err end_live(struct ledger *l, const struct ledger_attempt *a, enum 
     int64_t others;
     enum err e = find_segment(l, a->job, a->segment, &s);
     if (!e)
-        e = end_attempt(l, a->id, why, now_ms);
+        e = end_attempt(l, a->id, why, detail, now_ms);
     if (!e)
         e = count_failure(l, a, why);
     if (!e)
@@ -963,23 +1093,38 @@ enum err ledger_retry(struct ledger *l, int64_t job)
     return e ? e : end(l, retry(l, job), job);
 }
 
-enum err ledger_backup(struct ledger *l, const char *path)
+// The copy of the pages, and then a file of its own: without a -wal beside it.
+static enum err copy(struct ledger *l, sqlite3 *to)
 {
-    sqlite3 *to = NULL;
-    enum err e = ERR_OK;
-    if (sqlite3_open(path, &to) != SQLITE_OK) {
-        log_error("%s: cannot create: %s", path, to ? sqlite3_errmsg(to) : "out of memory");
-        e = ERR_CREATE;
-    }
-    sqlite3_backup *b = e ? NULL : sqlite3_backup_init(to, "main", l->sql.db, "main");
+    sqlite3_backup *b = sqlite3_backup_init(to, "main", l->sql.db, "main");
     if (b) {
         sqlite3_backup_step(b, -1);
         sqlite3_backup_finish(b);
     }
-    if (!e && sqlite3_errcode(to) != SQLITE_OK) {
-        log_error("%s: cannot write: %s", path, sqlite3_errmsg(to));
-        e = ERR_IO;
+    return sqlite3_errcode(to) == SQLITE_OK &&
+           sqlite3_exec(to, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : ERR_IO;
+}
+
+enum err ledger_backup(struct ledger *l, const char *path)
+{
+    sqlite3 *to = NULL;
+    if (access(path, F_OK) == 0) {
+        log_error("%s: exists", path);
+        return ERR_CREATE;
     }
+    char *temporary = file_temporary_name(path);
+    enum err e = temporary ? ERR_OK : ERR_NOMEM;
+    if (!e && sqlite3_open(temporary, &to) != SQLITE_OK)
+        e = ERR_CREATE;
+    if (!e)
+        e = copy(l, to);
+    if (e)
+        log_error("%s: cannot write: %s", path, to ? sqlite3_errmsg(to) : "out of memory");
     sqlite3_close(to);
+    if (!e)
+        e = file_publish(temporary, path);
+    else if (temporary)
+        unlink(temporary);
+    free(temporary);
     return e;
 }

@@ -13,6 +13,7 @@
 #include "coordinator/children/children.h"
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub.h"
+#include "coordinator/ledger/ledger.h"
 #include "coordinator/publish/publish.h"
 
 #define MOST_MEDIA 64
@@ -29,7 +30,8 @@ static void on_signal(int number)
 static void print_help(void)
 {
     printf("underscored %s: the coordinator of a farm that composes music for films\n\n"
-           "usage: underscored --dir DIR --media DIR [OPTIONS]\n\n"
+           "usage: underscored --dir DIR --media DIR [OPTIONS]\n"
+           "       underscored --check-ledger FILE\n\n"
            "  --dir DIR          where its ledger and the work under way are kept\n"
            "  --media DIR        films and outputs must lie here; may be given again\n"
            "  --control ADDRESS  where workers and clients find it (" HUB_CONTROL ")\n"
@@ -163,9 +165,20 @@ static enum err run_child(int argc, char **argv)
     return ERR_USAGE;
 }
 
+// Of a coordinator that does not run, or a copy.
+static enum err check_ledger(const char *path)
+{
+    const enum err e = ledger_check_file(path);
+    if (!e)
+        printf("%s: in order\n", path);
+    return e;
+}
+
 int main(int argc, char **argv)
 {
     log_init("underscored", LOG_INFO);
+    if (argc == 3 && !strcmp(argv[1], "--check-ledger"))
+        return err_exit_code(check_ledger(argv[2]));
     if (argc > 2 && !strcmp(argv[1], "--child"))
         return err_exit_code(run_child(argc - 2, argv + 2));
     struct command c = {

@@ -185,7 +185,11 @@ static void say_failed(struct talk *t, const struct task *task, enum wire_failur
     m->failed.attempt = task->lease.attempt;
     m->failed.fence = task->lease.fence;
     m->failed.failure = (uint32_t) why;
-    snprintf(m->failed.log_tail, sizeof(m->failed.log_tail), "%s", text);
+    const int n = snprintf(m->failed.log_tail, sizeof(m->failed.log_tail), "%s\n", text);
+    if (why == WIRE_FAIL_SHUTDOWN)
+        m->failed.log_tail[n - 1] = 0; // nothing went wrong
+    else
+        log_tail(m->failed.log_tail + n, sizeof(m->failed.log_tail) - (size_t) n);
     send_it(t);
 }
 
