@@ -20,7 +20,7 @@ wrong() { echo "package: $*" >&2; exit 1; }
 
 depends=$(dpkg-deb -f "$deb" Depends)
 for library in libc6 libvulkan1 libavformat libavcodec libavfilter libswresample \
-    libebur128-1 libjansson4 libyaml-0-2 libzmq5 libmsgpackc2 libsqlite3-0; do
+    libebur128-1 libjansson4 libyaml-0-2 libzmq5 libmsgpackc2 libsqlite3-0 libmicrohttpd12; do
     [[ $depends == *$library* ]] || wrong "the .deb does not depend on $library: $depends"
 done
 [[ $depends == *libcmocka* ]] && wrong "the .deb depends on a test library: $depends"

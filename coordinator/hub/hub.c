@@ -112,6 +112,8 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
         e = listen_at(h, &h->control, p->control);
     if (!e)
         e = listen_at(h, &h->bulk, p->bulk);
+    if (!e)
+        e = hub_status_open(h);
     if (e) {
         hub_close(&h);
         return e;
@@ -125,6 +127,7 @@ void hub_close(struct hub **hp)
     struct hub *h = *hp;
     if (!h)
         return;
+    status_server_close(&h->status);
     children_kill(&h->children, 0);
     hub_bulk_finish(h);
     hub_jobs_finish(h);
@@ -271,6 +274,7 @@ static enum err turn(struct hub *h)
     if (!e)
         e = hub_dispatch(h, now);
     hub_bulk_tick(h, now);
+    hub_status_tick(h, now);
     return e;
 }
 
@@ -279,15 +283,14 @@ static enum err turn(struct hub *h)
 enum err hub_run(struct hub *h)
 {
     enum err e = ERR_OK;
-    bool paused = false;
     while (!e && !atomic_load(h->p.stop)) {
         e = turn(h);
-        if (e == ERR_IO && !paused)
+        if (e == ERR_IO && !h->paused)
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
-        else if (!e && paused)
+        else if (!e && h->paused)
             log_info("going on");
-        paused = e == ERR_IO;
-        if (paused) {
+        h->paused = e == ERR_IO;
+        if (h->paused) {
             zmq_poll(NULL, 0, PAUSE_MS);
             e = ERR_OK;
         }

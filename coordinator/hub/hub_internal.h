@@ -11,6 +11,7 @@
 #include "coordinator/fleet/fleet.h"
 #include "coordinator/hub/hub.h"
 #include "coordinator/ledger/ledger.h"
+#include "coordinator/page/status_server.h"
 #include "coordinator/schedule/schedule.h"
 #include "coordinator/spool/spool.h"
 
@@ -52,6 +53,14 @@ struct hub_reception {
     double heard_s;
 };
 
+// What is counted since the start.
+struct hub_figures {
+    uint64_t attempts[OUTCOMES];
+    double music_s, gpu_s;
+    double minutes[SNAPSHOT_MINUTES]; // music accepted in each; the last is the present one
+    int64_t minute;                   // which that is
+};
+
 struct hub {
     struct hub_params p;
     void *zmq, *control, *bulk;
@@ -71,6 +80,10 @@ struct hub {
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
     struct ledger_queue queue;
+    struct status_server *status; // or NULL
+    struct hub_figures figures;
+    double started_s, next_status_s;
+    bool paused; // the disk does not take what has to be kept
     double frames_not_before_s;
     uint64_t seq;
     uint64_t dropped; // messages nobody could make sense of
@@ -120,6 +133,11 @@ ERR_CHECKED enum err hub_on_node_order(struct hub *h, const struct hub_route *fr
 ERR_CHECKED enum err hub_on_queue(struct hub *h, const struct hub_route *from);
 ERR_CHECKED enum err hub_on_ledger(struct hub *h, const struct hub_route *from);
 ERR_CHECKED enum err hub_on_logs(struct hub *h, const struct hub_route *from);
+
+// hub_status.c
+ERR_CHECKED enum err hub_status_open(struct hub *h);
+void hub_status_tick(struct hub *h, double now);
+void hub_count(struct hub *h, enum outcome outcome, double music_s, double gpu_s, double now);
 
 // hub_clients.c
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

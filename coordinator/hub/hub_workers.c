@@ -374,6 +374,7 @@ enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, co
     const enum err e = ledger_end(h->ledger, attempt, why, detail, gpu_s, clock_unix_ms(), &ending);
     if (e)
         return e;
+    hub_count(h, why, 0, gpu_s, now);
     blame(h, l->worker, why);
     schedule_end(&h->schedule, &h->fleet, attempt, work_state_of(ending.segment_state), now);
     return job_state_is_over(ending.job_state) ? hub_job_follow(h, ending.job, now) : ERR_OK;

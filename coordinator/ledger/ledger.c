@@ -551,12 +551,9 @@ enum err ledger_job(struct ledger *l, int64_t job, struct ledger_job *out)
     return e;
 }
 
-enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool open,
+static enum err each_job(struct ledger *l, sqlite3_stmt *s,
                          enum err (*visit)(void *user, const struct ledger_job *job), void *user)
 {
-    sqlite3_stmt *s = sql_bind(&l->sql,
-        "SELECT " JOB_COLUMNS " FROM jobs WHERE id > ?1 AND (?3 = 0 OR state < ?4) ORDER BY id LIMIT ?2", "iiii", after,
-        (int64_t) most, (int64_t) open, (int64_t) JOB_DONE);
     struct ledger_job j;
     bool row;
     enum err e;
@@ -573,6 +570,21 @@ enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool op
     return e;
 }
 
+enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool open,
+                         enum err (*visit)(void *user, const struct ledger_job *job), void *user)
+{
+    return each_job(l, sql_bind(&l->sql,
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE id > ?1 AND (?3 = 0 OR state < ?4) ORDER BY id LIMIT ?2", "iiii", after,
+        (int64_t) most, (int64_t) open, (int64_t) JOB_DONE), visit, user);
+}
+
+enum err ledger_each_over(struct ledger *l, uint32_t most, enum err (*visit)(void *user, const struct ledger_job *job),
+                          void *user)
+{
+    return each_job(l, sql_bind(&l->sql,
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE state >= ?1 ORDER BY id DESC LIMIT ?2", "ii", (int64_t) JOB_DONE,
+        (int64_t) most), visit, user);
+}
 _Static_assert(JOB_HELD < JOB_DONE && JOB_DONE < JOB_FAILED && JOB_FAILED < JOB_CANCELLED, "what is over comes last");
 
 enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes)

@@ -138,6 +138,10 @@ ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t m
                                      enum err (*visit)(void *user, const struct ledger_job *job),
                                      void *user);
 
+// The last jobs that are over, the latest submitted first, at most `most`.
+ERR_CHECKED enum err ledger_each_over(struct ledger *l, uint32_t most,
+                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
+
 // The SUBMIT message of a job; the caller frees *out.
 ERR_CHECKED enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes);
 

@@ -14,6 +14,7 @@
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub.h"
 #include "coordinator/ledger/ledger.h"
+#include "coordinator/page/status_server.h"
 #include "coordinator/publish/publish.h"
 
 #define MOST_MEDIA 64
@@ -36,6 +37,7 @@ static void print_help(void)
            "  --media DIR        films and outputs must lie here; may be given again\n"
            "  --control ADDRESS  where workers and clients find it (" HUB_CONTROL ")\n"
            "  --bulk ADDRESS     where what is large travels (" HUB_BULK ")\n"
+           "  --status ADDRESS   of the status page and /metrics, ADDRESS:PORT, or none (" STATUS_ADDRESS ")\n"
            "  --lease SECONDS    a worker that gets on with nothing for so long has lost it (30)\n"
            "  --beat SECONDS     how often workers report (1)\n"
            "  --films N          films looked at or written side by side (2)\n"
@@ -78,6 +80,7 @@ static enum err take_option(struct command *c, int letter)
         break;
     case 'c': c->p.control = optarg; break;
     case 'b': c->p.bulk = optarg; break;
+    case 's': c->p.status = optarg; break;
     case 'l': e = take_number("lease", optarg, 1, 86400, &c->p.lease_s); break;
     case 't': e = take_number("beat", optarg, 0.05, 60, &c->p.beat_s); break;
     case 'f':
@@ -104,6 +107,7 @@ static enum err take_options(struct command *c, int argc, char **argv)
         { "dir", required_argument, NULL, 'd' },    { "media", required_argument, NULL, 'm' },
         { "control", required_argument, NULL, 'c' }, { "bulk", required_argument, NULL, 'b' },
         { "lease", required_argument, NULL, 'l' },   { "beat", required_argument, NULL, 't' },
+        { "status", required_argument, NULL, 's' },
         { "films", required_argument, NULL, 'f' },   { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },          { "version", no_argument, NULL, 'V' },
         { NULL, 0, NULL, 0 },

@@ -18,9 +18,9 @@ DONE = 4 # of a segment, as coordinator/ledger/ledger.h counts
 class Farm:
     """Everything lies in `folder`; ends all it has started when left."""
 
-    def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1):
+    def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1, status="none"):
         self.folder, self.model, self.lease, self.beat = folder, model, lease, beat
-        self.batch, self.prefetch = batch, prefetch
+        self.batch, self.prefetch, self.status = batch, prefetch, status
         self.workers, self.coordinator = {}, None
         os.makedirs(folder, exist_ok=True)
         self.sockets = tempfile.mkdtemp(prefix="farm-") # their names must be short
@@ -47,7 +47,7 @@ class Farm:
 
     def start_coordinator(self):
         self.coordinator = self._start("coordinator", "UNDERSCORED", "--dir", self.path("coordinator"), "--media",
-                                       os.path.dirname(self.folder), "--lease", self.lease, "--beat", self.beat)
+                                       os.path.dirname(self.folder), "--lease", self.lease, "--beat", self.beat, "--status", self.status)
         return self.coordinator
 
     def start_worker(self, name, folder=None):
