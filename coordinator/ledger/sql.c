@@ -171,6 +171,11 @@ enum err sql_number(struct sql *s, sqlite3_stmt *statement, int64_t missing, int
     return e;
 }
 
+uint32_t sql_u32(sqlite3_stmt *statement, int column)
+{
+    return (uint32_t) sqlite3_column_int64(statement, column);
+}
+
 void sql_text(sqlite3_stmt *statement, int column, char *out, size_t room)
 {
     const unsigned char *text = sqlite3_column_text(statement, column);

@@ -46,6 +46,8 @@ ERR_CHECKED enum err sql_run(struct sql *s, sqlite3_stmt *statement);
 // The first column of the first row; `missing` when there is no row.
 ERR_CHECKED enum err sql_number(struct sql *s, sqlite3_stmt *statement, int64_t missing, int64_t *out);
 
+uint32_t sql_u32(sqlite3_stmt *statement, int column);
+
 // A column as text, cut to fit.
 void sql_text(sqlite3_stmt *statement, int column, char *out, size_t room);
 
