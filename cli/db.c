@@ -14,17 +14,16 @@
 
 // A ledger of millions of segments takes its time.
 #define PATIENCE_S 600
-#define DAY_MS (24 * 3600 * INT64_C(1000))
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
 
 // A file that no coordinator has open is looked at by underscored, which knows ledgers: the
 // one beside this program, else the one on the PATH.
 static enum err check_file(const char *file)
 {
-    char beside[4096];
-    const ssize_t n = readlink("/proc/self/exe", beside, sizeof(beside) - 16);
-    char *slash = n > 0 ? (beside[n] = 0, strrchr(beside, '/')) : NULL;
-    if (slash) {
-        strcpy(slash + 1, "underscored");
+    char self[4096] = "", beside[4096 + 16];
+    if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
+        const char *slash = strrchr(self, '/');
+        snprintf(beside, sizeof(beside), "%.*s/underscored", slash ? (int) (slash - self) : 0, self);
         execl(beside, "underscored", "--check-ledger", file, (char *) NULL);
     }
     execlp("underscored", "underscored", "--check-ledger", file, (char *) NULL);

@@ -64,8 +64,8 @@ enum err sql_open_to_read(struct sql *s, const char *path)
     } else {
         char *to = stpcpy(uri, "file:");
         for (const char *p = path; *p; p++)
-            to += strchr("%?#", *p) ? sprintf(to, "%%%02x", (unsigned char) *p) : (*to = *p, 1);
-        strcpy(to, "?immutable=1");
+            to += snprintf(to, 4, strchr("%?#", *p) ? "%%%02x" : "%c", (unsigned char) *p);
+        memcpy(to, "?immutable=1", sizeof("?immutable=1"));
         e = open_with(s, path, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
     }
     free(wal);

@@ -18,7 +18,7 @@ DONE = 4 # of a segment, as coordinator/ledger/ledger.h counts
 class Farm:
     """Everything lies in `folder`; ends all it has started when left."""
 
-    def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1, status="none"):
+    def __init__(self, folder, model, lease=30, beat=0.2, batch=1, prefetch=1, status="none"):
         self.folder, self.model, self.lease, self.beat = folder, model, lease, beat
         self.batch, self.prefetch, self.status = batch, prefetch, status
         self.workers, self.coordinator = {}, None
