@@ -21,7 +21,8 @@ static const struct {
 struct listing {
     const struct farm_verb *v;
     bool whole; // all that is known
-    size_t count;
+    uint32_t count;
+    bool more;
     json_t *nodes, *work; // work: of the last node
 };
 
@@ -44,7 +45,9 @@ static enum err take(void *user, const struct wire_message *m)
         if (!l->v->talk.json && l->whole)
             printf("%-10s segment %" PRIu32 " of job %" PRIu64 ", %s\n", "composes", m->work.segment, m->work.job,
                    plain(film, sizeof(film), m->work.film));
-    } else if (m->type != WIRE_LISTED) {
+    } else if (m->type == WIRE_LISTED) {
+        l->more = m->listed.more;
+    } else {
         return ERR_UNAVAILABLE;
     }
     return ERR_OK;
@@ -52,13 +55,17 @@ static enum err take(void *user, const struct wire_message *m)
 
 static enum err ask(struct client *c, const struct farm_verb *v, const char *name)
 {
-    struct listing l = { .v = v, .whole = name != NULL, .nodes = json_array() };
-    struct wire_message *q = client_question(c, WIRE_NODES);
-    q->nodes.work = true;
-    snprintf(q->nodes.name, sizeof(q->nodes.name), "%s", name ? name : "");
+    struct listing l = { .v = v, .whole = name != NULL, .more = true, .nodes = json_array() };
+    enum err e = ERR_OK;
     if (!name && !v->talk.json)
         node_print_heading();
-    enum err e = farm_ask(c, WIRE_LISTED, take, &l);
+    while (!e && l.more) {
+        struct wire_message *q = client_question(c, WIRE_NODES);
+        q->nodes.work = true;
+        q->nodes.after = l.count;
+        snprintf(q->nodes.name, sizeof(q->nodes.name), "%s", name ? name : "");
+        e = farm_ask(c, WIRE_LISTED, take, &l);
+    }
     if (!e && name && l.count == 0) {
         log_error("no worker %s has been here", name);
         e = ERR_INPUT;

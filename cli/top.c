@@ -15,6 +15,7 @@ struct picture {
     FILE *f; // the nodes, line by line
     json_t *nodes, *work;
     uint32_t count, here, held;
+    bool more;
     double rate;
 };
 
@@ -56,7 +57,9 @@ static enum err take(void *user, const struct wire_message *m)
         take_node(p, &m->node);
     else if (m->type == WIRE_WORK && p->work)
         take_work(p, &m->work);
-    else if (m->type != WIRE_LISTED)
+    else if (m->type == WIRE_LISTED)
+        p->more = m->listed.more;
+    else
         return ERR_UNAVAILABLE;
     return ERR_OK;
 }
@@ -96,9 +99,14 @@ static enum err look(struct client *c, const struct farm_verb *v, struct screen 
     char *nodes = NULL;
     size_t bytes = 0;
     bool disabled = false, stopped = false;
-    struct picture p = { .nodes = json_array(), .f = open_memstream(&nodes, &bytes) };
-    client_question(c, WIRE_NODES)->nodes.work = true;
-    enum err e = p.f ? farm_ask(c, WIRE_LISTED, take, &p) : ERR_NOMEM;
+    struct picture p = { .nodes = json_array(), .more = true, .f = open_memstream(&nodes, &bytes) };
+    enum err e = p.f ? ERR_OK : ERR_NOMEM;
+    while (!e && p.more) {
+        struct wire_message *q = client_question(c, WIRE_NODES);
+        q->nodes.work = true;
+        q->nodes.after = p.count;
+        e = farm_ask(c, WIRE_LISTED, take, &p);
+    }
     if (p.f)
         fclose(p.f);
     if (!e)

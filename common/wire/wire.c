@@ -98,7 +98,8 @@ static const struct {
         U32("cues", job.cues, UINT32_MAX), I64("submitted_ms", job.submitted_ms),
         I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), I64("left_ms", job.left_ms), BOOL("over", job.over),
         BOOL("failed", job.failed), TEXT("reason", job.reason), END } },
-    [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work), END } },
+    [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work),
+        U32("after", nodes.after, UINT32_MAX), END } },
     [WIRE_NODE] = { "NODE", false, {
         TEXT("name", node.name), TEXT("device", node.device), TEXT("state", node.state),
         TEXT("vendor", node.vendor), TEXT("driver", node.driver), TEXT("software", node.software),

@@ -16,7 +16,7 @@
 //     client       SUBMIT -> SUBMITTED | REJECT
 //                  LIST -> JOB..., LISTED             a page of jobs
 //                  SHOW -> JOB | REJECT
-//                  NODES -> NODE and its WORK, ..., LISTED
+//                  NODES -> NODE and its WORK, ..., LISTED   a page of workers
 //                  LOGS -> EVENT..., LISTED           a page of a job's attempts
 //                  QUEUE -> QUEUE_IS                  and first changes it, if asked to
 //                  LEDGER -> LEDGER_DONE | REJECT     check, back up, prune
@@ -221,7 +221,7 @@ struct wire_message {
         struct { uint64_t after; uint32_t most; bool open; } list; // open: not those that are over
         struct { uint64_t job; } show, explain, obeyed;
         struct wire_job job;
-        struct { char name[WIRE_NAME_BYTES]; bool work; } nodes; // name "": all
+        struct { char name[WIRE_NAME_BYTES]; bool work; uint32_t after; } nodes; // name "": all but so many first ones
         struct wire_node node;
         struct wire_work work;
         struct { uint64_t job, after; uint32_t most; } logs; // attempts above that number

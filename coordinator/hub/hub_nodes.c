@@ -6,6 +6,9 @@
 #include "common/base/log.h"
 #include "coordinator/hub/hub_internal.h"
 
+// Messages of one answer, about: fewer than what may wait for a client to take them.
+#define A_PAGE 500
+
 static enum err know_node(void *user, const struct ledger_node *n)
 {
     struct hub *h = user;
@@ -62,15 +65,19 @@ static void send_work(struct hub *h, const struct hub_route *to, const struct wo
 void hub_on_nodes(struct hub *h, const struct hub_route *from, double now)
 {
     const char *name = h->in.nodes.name;
-    for (size_t i = 0; i < h->fleet.count; i++) {
+    size_t i = h->in.nodes.after, sent = 0;
+    for (; i < h->fleet.count && sent < A_PAGE; i++) {
         if (*name && strcmp(h->fleet.workers[i].name, name) != 0)
             continue;
         send_node(h, from, &h->fleet.workers[i]);
+        sent++;
         for (size_t k = 0; h->in.nodes.work && k < h->schedule.lease_count; k++)
-            if (h->schedule.leases[k].worker == i)
+            if (h->schedule.leases[k].worker == i) {
                 send_work(h, from, &h->schedule.leases[k], now);
+                sent++;
+            }
     }
-    hub_answer(h, WIRE_LISTED);
+    hub_answer(h, WIRE_LISTED)->listed.more = i < h->fleet.count;
     hub_send(h, from);
 }
 

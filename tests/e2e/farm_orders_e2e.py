@@ -143,6 +143,21 @@ class Orders(e2e.Case):
                     self.assertEqual(later.beat()["order"], 1)
             self.assertEqual(farm.stop(), [0])
 
+    def test_a_large_farm_is_listed_whole(self):
+        """Page by page: no answer is longer than what waits for a client."""
+        with Farm(self.path("large"), self.model) as farm:
+            farm.start_coordinator()
+            with Peer(farm.control) as worker:
+                names = [f"n{n}/0" for n in range(1700)]
+                for name in names:
+                    self.assertEqual(worker.hello(name)["type"], "WELCOME")
+                for args in (("node", "list"), ("top",)):
+                    done = farm.ask(*args, "--json")
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual([n["name"] for n in json.loads(done.stdout)["nodes"]], names)
+                self.assertEqual(self.node(farm, "n1699/0")["name"], "n1699/0")
+            self.assertEqual(farm.stop(), [0])
+
     def test_what_is_refused(self):
         with Farm(self.path("refused"), self.model) as farm:
             farm.start_coordinator()

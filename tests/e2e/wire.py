@@ -104,7 +104,7 @@ class Peer:
         while time.monotonic() < until:
             n = self.zmq.zmq_recv(self.socket, room, ctypes.c_size_t(len(room)), DONTWAIT)
             if n < 0:
-                time.sleep(0.005)
+                time.sleep(0.001)
                 continue
             message = unpack(room.raw[:n])
             if not kinds or message["type"] in kinds:
