@@ -83,18 +83,25 @@ void hub_on_nodes(struct hub *h, const struct hub_route *from, double now)
 
 // Ordering
 
-static void obey(struct hub *h, size_t place, const struct ledger_node *n, enum wire_node_order what)
+// What an order makes of a node; in words, for the log.
+static const char *apply(struct ledger_node *n, enum wire_node_order what)
 {
-    static const char *const did[WIRE_NODE_ORDERS] = {
-        [WIRE_NODE_DRAIN] = "drained: it finishes what it has and gets nothing new",
-        [WIRE_NODE_UNDRAIN] = "no longer drained",
-        [WIRE_NODE_QUARANTINE] = "in quarantine: it gets nothing until it is released",
-        [WIRE_NODE_RELEASE] = "released from quarantine",
-    };
-    fleet_drain(&h->fleet, place, n->drained);
-    if (what == WIRE_NODE_QUARANTINE || what == WIRE_NODE_RELEASE)
-        fleet_quarantine(&h->fleet, place, n->quarantined);
-    log_info("worker %s is %s", n->name, did[what]);
+    switch (what) {
+    case WIRE_NODE_DRAIN:
+        n->drained = true;
+        return "drained: it finishes what it has and gets nothing new";
+    case WIRE_NODE_UNDRAIN:
+        n->drained = false;
+        return "no longer drained";
+    case WIRE_NODE_QUARANTINE:
+        n->quarantined = true;
+        return "in quarantine: it gets nothing until it is released";
+    case WIRE_NODE_RELEASE:
+        n->quarantined = false;
+        return "released from quarantine";
+    case WIRE_NODE_ORDERS: break;
+    }
+    return "as it was";
 }
 
 // Kept over restarts of both, unlike a quarantine that failures led to: three more will tell.
@@ -109,19 +116,16 @@ enum err hub_on_node_order(struct hub *h, const struct hub_route *from)
     const struct fleet_worker *w = &h->fleet.workers[place];
     struct ledger_node n = { .drained = w->drained, .quarantined = w->quarantined };
     snprintf(n.name, sizeof(n.name), "%s", w->name);
-    switch (what) {
-    case WIRE_NODE_DRAIN: n.drained = true; break;
-    case WIRE_NODE_UNDRAIN: n.drained = false; break;
-    case WIRE_NODE_QUARANTINE: n.quarantined = true; break;
-    case WIRE_NODE_RELEASE: n.quarantined = false; break;
-    case WIRE_NODE_ORDERS: break;
-    }
+    const char *did = apply(&n, what);
     const enum err e = ledger_put_node(h->ledger, &n);
     if (e) {
         hub_reject(h, from, "it could not be written down: %s", err_text(e));
         return e;
     }
-    obey(h, (size_t) place, &n, what);
+    fleet_drain(&h->fleet, (size_t) place, n.drained);
+    if (what == WIRE_NODE_QUARANTINE || what == WIRE_NODE_RELEASE)
+        fleet_quarantine(&h->fleet, (size_t) place, n.quarantined);
+    log_info("worker %s is %s", n.name, did);
     hub_answer(h, WIRE_OBEYED);
     hub_send(h, from);
     return ERR_OK;

@@ -43,7 +43,7 @@ class Orders(e2e.Case):
             start = time.monotonic()
             self.assertEqual(farm.ask("cancel", 1).returncode, 0)
             farm.wait_until(lambda: "worker a has stopped attempt" in farm.log("coordinator"))
-            self.assertLess(time.monotonic() - start, 5)
+            self.assertLess(time.monotonic() - start, 20) # a second or two, but for sanitizers on a busy machine
             self.assertEqual((self.node(farm, "a")["work"], self.job(farm)["done"]), ([], 0))
             # There is room again: the next film is composed.
             done = farm.submit(self.film, self.path("cancel/next.mp4"), *SHORT, "--wait")
