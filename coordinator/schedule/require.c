@@ -111,8 +111,8 @@ static const char *text_of(enum require_fact f, const struct fleet_worker *w)
 
 static bool holds(const struct require_term *t, const struct fleet_worker *w)
 {
-    const bool numeric = is_number(t->fact);
-    const double order = numeric ? number_of(t->fact, w) - t->number : strcasecmp(text_of(t->fact, w), t->value);
+    const int text = strcasecmp(text_of(t->fact, w), t->value);
+    const double order = is_number(t->fact) ? number_of(t->fact, w) - t->number : (double) text;
     switch (t->op) {
     case REQUIRE_LE: return order <= 0;
     case REQUIRE_GE: return order >= 0;
