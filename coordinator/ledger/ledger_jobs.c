@@ -174,11 +174,12 @@ enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool op
         (int64_t) most, (int64_t) open, (int64_t) JOB_DONE), visit, user);
 }
 
+// The plus keeps SQLite from sorting all that is over: the last few lie at the end.
 enum err ledger_each_over(struct ledger *l, uint32_t most, enum err (*visit)(void *user, const struct ledger_job *job),
                           void *user)
 {
     return each_job(l, sql_bind(&l->sql,
-        "SELECT " JOB_COLUMNS " FROM jobs WHERE state >= ?1 ORDER BY id DESC LIMIT ?2", "ii", (int64_t) JOB_DONE,
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE +state >= ?1 ORDER BY id DESC LIMIT ?2", "ii", (int64_t) JOB_DONE,
         (int64_t) most), visit, user);
 }
 _Static_assert(JOB_HELD < JOB_DONE && JOB_DONE < JOB_FAILED && JOB_FAILED < JOB_CANCELLED, "what is over comes last");

@@ -1,6 +1,7 @@
 // status_server: shows the last snapshot to browsers and to Prometheus: GET / and
 // GET /metrics over HTTP, nothing else. It changes nothing and asks nobody: its thread
-// reads snapshots, which others hand over.
+// reads snapshots, which others hand over. At a loopback address it answers only to names of
+// that, so that no page of another site can read it: a proxy in front sends Host: localhost.
 #pragma once
 
 #include "common/base/err.h"
