@@ -690,6 +690,39 @@ static void what_is_long_over_is_forgotten(void **state)
     ledger_close(&l);
 }
 
+struct numbers {
+    int64_t id[8];
+    size_t count;
+};
+
+static enum err keep_number(void *user, const struct ledger_job *j)
+{
+    struct numbers *n = user;
+    n->id[n->count++] = j->id;
+    return ERR_OK;
+}
+
+static void jobs_are_listed_by_what_one_wants_of_them(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 };
+    int64_t job[5];
+    for (int i = 0; i < 5; i++)
+        job[i] = submitted(l, (const char *const[]){ "a", "b", "c", "d", "e" }[i]);
+    assert_int_equal(ledger_move_job(l, job[3], JOB_CANCELLED, NULL, 5), ERR_OK);
+    assert_int_equal(ledger_move_job(l, job[1], JOB_FAILED, NULL, 6), ERR_OK);
+    assert_int_equal(ledger_each_job(l, job[0], 3, false, keep_number, &all), ERR_OK);
+    assert_true(all.count == 3 && all.id[0] == job[1] && all.id[2] == job[3]);
+    assert_int_equal(ledger_each_job(l, 0, 100, true, keep_number, &open), ERR_OK);
+    assert_true(open.count == 3 && open.id[0] == job[0] && open.id[1] == job[2] && open.id[2] == job[4]);
+    assert_int_equal(ledger_each_over(l, 100, keep_number, &over), ERR_OK);
+    assert_true(over.count == 2 && over.id[0] == job[3] && over.id[1] == job[1]);
+    assert_int_equal(ledger_each_over(l, 1, keep_number, &last), ERR_OK);
+    assert_true(last.count == 1 && last.id[0] == job[3]);
+    ledger_close(&l);
+}
+
 static void a_file_is_checked_as_it_is(void **state)
 {
     (void) state;
@@ -736,6 +769,7 @@ int main(void)
         cmocka_unit_test(what_attempts_came_to_is_kept),
         cmocka_unit_test(the_queues_switches_are_kept),
         cmocka_unit_test(what_is_long_over_is_forgotten),
+        cmocka_unit_test(jobs_are_listed_by_what_one_wants_of_them),
         cmocka_unit_test(a_file_is_checked_as_it_is),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
