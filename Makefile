@@ -1,9 +1,10 @@
 # `make demo` and `make test` do all of it on a fresh Debian 12: packages, configure,
 # build, run. The steps are in tools/; CMakePresets.json has the builds.
-.PHONY: help demo test build install-deps asan tsan clang tidy fuzz format package clean
+.PHONY: help demo demo-farm test build install-deps asan tsan clang tidy fuzz format package clean
 
 help:
 	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
+	@echo "make demo-farm a coordinator, three workers and four films on this machine, with a page to watch: out/farm/"
 	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
@@ -18,6 +19,12 @@ demo:
 	@echo "Building build/release"
 	@tools/build.sh release -DUNDERSCORE_TESTS=OFF
 	@tools/demo.sh
+
+demo-farm:
+	@tools/install-deps.sh demo
+	@echo "Building build/release"
+	@tools/build.sh release -DUNDERSCORE_TESTS=OFF
+	@tools/demo-farm.sh
 
 test:
 	@tools/install-deps.sh test

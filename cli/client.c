@@ -15,6 +15,7 @@ struct client {
     const char *address;
     void *zmq, *socket;
     struct curve_watch watch;
+    double patience_s;
     struct wire_message question, answer;
 };
 
@@ -50,6 +51,7 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     if (!c)
         return ERR_NOMEM;
     c->address = f->address;
+    c->patience_s = CLIENT_PATIENCE_S;
     c->zmq = zmq_ctx_new();
     c->socket = c->zmq ? zmq_socket(c->zmq, ZMQ_DEALER) : NULL;
     if (c->socket) {
@@ -85,6 +87,11 @@ void client_close(struct client **cp)
     *cp = NULL;
 }
 
+void client_patience(struct client *c, double seconds)
+{
+    c->patience_s = seconds;
+}
+
 struct wire_message *client_question(struct client *c, enum wire_type type)
 {
     c->question = (struct wire_message){ .type = type, .seq = c->question.seq + 1 };
@@ -113,7 +120,7 @@ static enum err take(struct client *c, const struct wire_message **answer)
 
 enum err client_next(struct client *c, const struct wire_message **answer)
 {
-    const double until = clock_seconds() + CLIENT_PATIENCE_S;
+    const double until = clock_seconds() + c->patience_s;
     zmq_pollitem_t items[] = { { .socket = c->socket, .events = ZMQ_POLLIN },
                                { .socket = c->watch.events, .events = ZMQ_POLLIN } };
     while (clock_seconds() < until) {

@@ -27,6 +27,9 @@ void client_close(struct client **c); // NULL inside is fine
 // A message to fill in, zeroed, and then to be sent with client_ask().
 struct wire_message *client_question(struct client *c, enum wire_type type);
 
+// How long to wait for an answer, if not CLIENT_PATIENCE_S: some questions take their time.
+void client_patience(struct client *c, double seconds);
+
 // Send it and wait for an answer, which is the client's until the next call. ERR_UNAVAILABLE:
 // there is no coordinator, or not any more. ERR_INPUT: it says no, and why. ERR_CONFIG: it
 // does not open to this key. ERR_STOP on Ctrl-C. All but the last logged.

@@ -267,7 +267,7 @@ static enum err run(struct work *w, struct compose_result *out)
     if (!e) {
         progress_begin(&w->bar, "composing", seconds_of(w, w->columns_done), c->quiet);
         e = composer_run(composer, &(struct composer_hooks){
-            take, deliver, on_progress, cancelled, w });
+            .take = take, .deliver = deliver, .progress = on_progress, .cancelled = cancelled, .user = w });
         progress_end(&w->bar);
         out->timings = composer_timings(composer);
         out->device = *device_facts(device);

@@ -1,76 +1,27 @@
 // farm_verbs: what one asks of a farm and tells it about its jobs: list, show, explain,
-// node, and the orders: cancel, pause, resume, retry, prio.
-#include <errno.h>
+// and the orders: cancel, pause, resume, retry, prio.
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "cli/client.h"
-#include "cli/interrupt.h"
+#include "cli/farm.h"
 #include "cli/job_print.h"
-#include "cli/settings.h"
 #include "cli/verb.h"
-#include "common/base/log.h"
 
 #define JOBS_A_PAGE 200
 
-struct farm_verb {
-    struct talk_settings talk;
-    struct farm_settings farm;
-    struct verb_arguments arguments;
-    bool all;
-};
-
-struct farm_page {
-    const char *usage, *summary;
-    uint32_t least, most; // arguments
-    const struct option_spec *own; // or NULL
-};
-
-static enum err parse(struct farm_verb *v, const struct farm_page *about, int argc, char **argv)
-{
-    static const struct option_spec none[] = { { 0 } };
-    struct option_spec talk[SETTINGS_MAX_SPECS], farm[SETTINGS_MAX_SPECS];
-    talk_table(&v->talk, talk);
-    farm_table(&v->farm, farm);
-    const struct option_spec *const tables[] = { about->own ? about->own : none, farm, talk };
-    const struct verb_page page = {
-        .usage = about->usage, .summary = about->summary, .tables = tables, .table_count = 3,
-        .min_arguments = about->least, .max_arguments = about->most,
-    };
-    const enum err e = options_parse(&page, argc, argv, &v->arguments);
-    if (!e && !v->arguments.help_shown) {
-        talk_apply(&v->talk);
-        interrupt_watch();
-    }
-    return e;
-}
-
-static enum err job_number(const char *text, uint64_t *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    if (end != text && !*end && !errno && *out > 0 && text[0] != '-')
-        return ERR_OK;
-    log_error("%s: not the number of a job", text);
-    return ERR_USAGE;
-}
-
 // list
 
-static enum err list_page(struct client *c, const struct farm_verb *v, uint64_t *after, bool *more, json_t *list)
+static enum err list_page(struct client *c, const struct farm_verb *v, bool all, uint64_t *after, bool *more, json_t *list)
 {
     const struct wire_message *answer;
     struct wire_message *q = client_question(c, WIRE_LIST);
     q->list.after = *after;
     q->list.most = JOBS_A_PAGE;
+    q->list.open = !all;
     enum err e = client_ask(c, &answer);
     for (; !e && answer->type == WIRE_JOB; e = client_next(c, &answer)) {
         const struct wire_job *j = &answer->job;
         *after = j->job;
-        if (j->over && !v->all)
-            continue;
         if (v->talk.json)
             json_array_append_new(list, job_json(j));
         else
@@ -85,14 +36,15 @@ static enum err list_page(struct client *c, const struct farm_verb *v, uint64_t 
 enum err verb_list(int argc, char **argv)
 {
     struct farm_verb v = { 0 };
+    bool all = false;
     const struct option_spec own[] = {
         { .name = "Listing", .kind = OPTION_HEADING },
-        { .name = "all", .letter = 'a', .kind = OPTION_FLAG, .target = &v.all, .help = "those that are over, too" },
+        { .name = "all", .letter = 'a', .kind = OPTION_FLAG, .target = &all, .help = "those that are over, too" },
         { 0 },
     };
     const struct farm_page about = { "underscore list [--all] [--json]", "The jobs of a farm.", 0, 0, own };
     struct client *c = NULL;
-    enum err e = parse(&v, &about, argc, argv);
+    enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
     json_t *list = json_array();
@@ -101,7 +53,7 @@ enum err verb_list(int argc, char **argv)
     if (!e && !v.talk.json)
         job_print_heading();
     for (bool more = true; !e && more;)
-        e = list_page(c, &v, &after, &more, list);
+        e = list_page(c, &v, all, &after, &more, list);
     if (!e && v.talk.json)
         json_print(json_pack("{s:O}", "jobs", list));
     json_decref(list);
@@ -118,10 +70,10 @@ enum err verb_show(int argc, char **argv)
     const struct wire_message *answer;
     struct client *c = NULL;
     uint64_t job;
-    enum err e = parse(&v, &about, argc, argv);
+    enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
-    e = job_number(v.arguments.values[0], &job);
+    e = farm_job_number(v.arguments.values[0], &job);
     if (!e)
         e = client_open(&c, &v.farm);
     if (!e) {
@@ -148,10 +100,10 @@ enum err verb_explain(int argc, char **argv)
     const struct wire_message *answer;
     struct client *c = NULL;
     uint64_t job;
-    enum err e = parse(&v, &about, argc, argv);
+    enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
-    e = job_number(v.arguments.values[0], &job);
+    e = farm_job_number(v.arguments.values[0], &job);
     if (!e)
         e = client_open(&c, &v.farm);
     if (!e) {
@@ -160,63 +112,14 @@ enum err verb_explain(int argc, char **argv)
     }
     json_t *lines = json_array();
     for (; !e && answer->type == WIRE_LINE; e = client_next(c, &answer)) {
-        json_array_append_new(lines, json_string(answer->line.text));
+        char line[3 * WIRE_TEXT_BYTES];
+        json_array_append_new(lines, json_text(answer->line.text));
         if (!v.talk.json)
-            printf("%s\n", answer->line.text);
+            printf("%s\n", plain(line, sizeof(line), answer->line.text));
     }
     if (!e && v.talk.json)
         json_print(json_pack("{s:I, s:O}", "job", (json_int_t) job, "why", lines));
     json_decref(lines);
-    client_close(&c);
-    return e;
-}
-
-// node
-
-static void print_node(const struct wire_node *n)
-{
-    printf("%-20s %-20s %5u/%-5u %8.2f %6llu %6llu  %s\n", n->name, n->state, n->held, n->slots, n->rate,
-           (unsigned long long) n->done, (unsigned long long) n->failed, n->device);
-}
-
-static json_t *node_json(const struct wire_node *n)
-{
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "name", n->name, "device", n->device, "state", n->state,
-                     "slots", (json_int_t) n->slots, "held", (json_int_t) n->held, "rate", n->rate,
-                     "done", (json_int_t) n->done, "failed", (json_int_t) n->failed);
-}
-
-enum err verb_node(int argc, char **argv)
-{
-    struct farm_verb v = { 0 };
-    const struct farm_page about = { "underscore node list [--json]",
-                                     "The workers of a farm: their state, what they have and what they did.", 1, 1,
-                                     NULL };
-    const struct wire_message *answer;
-    struct client *c = NULL;
-    enum err e = parse(&v, &about, argc, argv);
-    if (e || v.arguments.help_shown)
-        return e;
-    if (strcmp(v.arguments.values[0], "list") != 0) {
-        log_error("%s: not something to ask of nodes; usage: %s", v.arguments.values[0], about.usage);
-        return ERR_USAGE;
-    }
-    e = client_open(&c, &v.farm);
-    if (!e && !v.talk.json)
-        printf("%-20s %-20s %11s %8s %6s %6s  %s\n", "name", "state", "held/slots", "rate", "done", "failed", "device");
-    if (!e) {
-        client_question(c, WIRE_NODES);
-        e = client_ask(c, &answer);
-    }
-    json_t *list = json_array();
-    for (; !e && answer->type == WIRE_NODE; e = client_next(c, &answer)) {
-        json_array_append_new(list, node_json(&answer->node));
-        if (!v.talk.json)
-            print_node(&answer->node);
-    }
-    if (!e && v.talk.json)
-        json_print(json_pack("{s:O}", "nodes", list));
-    json_decref(list);
     client_close(&c);
     return e;
 }
@@ -229,10 +132,10 @@ static enum err order(const struct farm_page *about, enum wire_job_order what, i
     const struct wire_message *answer;
     struct client *c = NULL;
     uint64_t job;
-    enum err e = parse(&v, about, argc, argv);
+    enum err e = farm_parse(&v, about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
-    e = job_number(v.arguments.values[0], &job);
+    e = farm_job_number(v.arguments.values[0], &job);
     if (!e)
         e = client_open(&c, &v.farm);
     if (!e) {

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/clock_text.h"
-#include "cli/html.h"
+#include "common/base/html.h"
 #include "cli/page_parts.h"
 
 #define LONG_LICENCE 90 // folded away

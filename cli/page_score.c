@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/clock_text.h"
-#include "cli/html.h"
+#include "common/base/html.h"
 #include "cli/interrupt.h"
 #include "cli/page_parts.h"
 #include "common/media/frames.h"

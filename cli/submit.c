@@ -1,5 +1,4 @@
 // submit: films handed to a farm, and waited for if asked to.
-#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/client.h"
+#include "cli/films.h"
 #include "cli/interrupt.h"
 #include "cli/job_print.h"
 #include "cli/settings.h"
@@ -25,7 +25,8 @@ struct submit_verb {
     struct delivery_options delivery;
     const char *owner;
     int64_t priority;
-    bool wait, force;
+    const char *require;
+    bool wait, force, recursive;
 };
 
 static enum err too_long(const char *what)
@@ -37,53 +38,6 @@ static enum err too_long(const char *what)
 static enum err copy(char *to, size_t room, const char *text)
 {
     return !text || (size_t) snprintf(to, room, "%s", text) < room ? ERR_OK : too_long(text);
-}
-
-// The name as the coordinator, which has another working directory, needs it.
-static enum err absolute(char *to, const char *path)
-{
-    char here[PATH_MAX];
-    if (path[0] == '/')
-        return copy(to, WIRE_PATH_BYTES, path);
-    if (!getcwd(here, sizeof(here)))
-        return too_long(path);
-    return snprintf(to, WIRE_PATH_BYTES, "%s/%s", here, path) < WIRE_PATH_BYTES ? ERR_OK : too_long(path);
-}
-
-// {dir}, {name} and {ext} of the film put into a template.
-static enum err expand(char *to, const char *pattern, const char *film)
-{
-    const char *slash = strrchr(film, '/'), *base = slash ? slash + 1 : film, *dot = strrchr(base, '.');
-    const struct { const char *word; const char *text; int bytes; } words[] = {
-        { "{dir}", slash == film ? "/" : film, slash == film ? 1 : slash ? (int) (slash - film) : 0 },
-        { "{name}", base, dot ? (int) (dot - base) : (int) strlen(base) },
-        { "{ext}", dot ? dot + 1 : "", dot ? (int) strlen(dot + 1) : 0 },
-    };
-    size_t n = 0;
-    for (const char *p = pattern; *p && n < WIRE_PATH_BYTES;) {
-        size_t i = 0;
-        while (i < 3 && strncmp(p, words[i].word, strlen(words[i].word)) != 0)
-            i++;
-        if (i < 3) {
-            n += (size_t) snprintf(to + n, WIRE_PATH_BYTES - n, "%.*s", words[i].bytes, words[i].text);
-            p += strlen(words[i].word);
-        } else {
-            to[n++] = *p++;
-        }
-    }
-    if (n >= WIRE_PATH_BYTES)
-        return too_long(pattern);
-    to[n] = 0;
-    return ERR_OK;
-}
-
-static enum err set_paths(struct wire_submit *s, const char *film, const char *pattern)
-{
-    char output[WIRE_PATH_BYTES];
-    enum err e = absolute(s->film, film);
-    if (!e)
-        e = expand(output, pattern, s->film);
-    return e ? e : absolute(s->output, output);
 }
 
 static enum err set_owner(struct wire_submit *s, const char *owner)
@@ -139,18 +93,22 @@ static enum err common_part(struct wire_submit *s, const struct submit_verb *v)
     enum err e = set_delivery(s, &v->delivery);
     if (!e)
         e = set_owner(s, v->owner);
+    if (!e)
+        e = copy(s->require, sizeof(s->require), v->require);
     if (!e && v->model.model)
         e = sha256_file(s->model, v->model.model);
     return e;
 }
 
 static enum err submit_one(struct client *c, const struct submit_verb *v, const struct wire_submit *common,
-                           const char *film, uint64_t *job)
+                           const struct film_output *film, uint64_t *job)
 {
     const struct wire_message *answer;
     struct wire_submit *s = &client_question(c, WIRE_SUBMIT)->submit;
     *s = *common;
-    enum err e = set_paths(s, film, v->delivery.output);
+    enum err e = copy(s->film, sizeof(s->film), film->film);
+    if (!e)
+        e = copy(s->output, sizeof(s->output), film->output);
     if (!e)
         e = client_ask(c, &answer);
     if (!e && answer->type != WIRE_SUBMITTED)
@@ -159,9 +117,9 @@ static enum err submit_one(struct client *c, const struct submit_verb *v, const 
         return e;
     *job = answer->submitted.job;
     if (answer->submitted.existed)
-        log_info("%s: this is job %llu already", film, (unsigned long long) *job);
+        log_info("%s: this is job %llu already", film->film, (unsigned long long) *job);
     if (!v->talk.json && !v->talk.quiet)
-        printf("job %llu: %s\n", (unsigned long long) *job, film);
+        printf("job %llu: %s\n", (unsigned long long) *job, film->film);
     fflush(stdout);
     return ERR_OK;
 }
@@ -218,23 +176,47 @@ static enum err finish_one(struct client *c, const struct submit_verb *v, uint64
     return e;
 }
 
-static enum err run(const struct submit_verb *v, const struct verb_arguments *films)
+// Every film is submitted, and waited for, whatever becomes of the others: what is wrong
+// with one has been said, and counts in the end.
+static enum err submit_all(struct client *c, const struct submit_verb *v, const struct wire_submit *common,
+                           const struct films *films, json_t *list)
+{
+    uint64_t *jobs = calloc(films->count + 1, sizeof(*jobs)); // 0: refused
+    enum err e = jobs ? ERR_OK : ERR_NOMEM, worst = ERR_OK;
+    for (size_t i = 0; !e && i < films->count; i++) {
+        e = interrupt_asked() ? ERR_STOP : submit_one(c, v, common, &films->items[i], &jobs[i]);
+        if (e == ERR_INPUT)
+            worst = e, e = ERR_OK;
+    }
+    for (size_t i = 0; !e && i < films->count; i++) {
+        e = jobs[i] ? finish_one(c, v, jobs[i], list) : ERR_OK;
+        if (e == ERR_INPUT)
+            worst = e, e = ERR_OK;
+    }
+    free(jobs);
+    return e ? e : worst;
+}
+
+static enum err run(const struct submit_verb *v, const struct verb_arguments *arguments)
 {
     struct client *c = NULL;
-    uint64_t jobs[16];
+    struct films films = { 0 };
     struct wire_submit *common = malloc(sizeof(*common));
     json_t *list = json_array();
     enum err e = common ? common_part(common, v) : ERR_NOMEM;
     if (!e)
+        e = films_collect(&films, arguments->values, arguments->count, v->recursive);
+    if (!e)
+        e = films_name_outputs(&films, v->delivery.output);
+    if (!e)
         e = client_open(&c, &v->farm);
-    for (uint32_t i = 0; !e && i < films->count; i++)
-        e = submit_one(c, v, common, films->values[i], &jobs[i]);
-    for (uint32_t i = 0; !e && i < films->count; i++)
-        e = finish_one(c, v, jobs[i], list);
+    if (!e)
+        e = submit_all(c, v, common, &films, list);
     if (v->talk.json && (!e || e == ERR_INPUT))
         json_print(json_incref(list));
     json_decref(list);
     client_close(&c);
+    films_free(&films);
     free(common);
     return e;
 }
@@ -265,6 +247,11 @@ enum err verb_submit(int argc, char **argv)
           .help = "whose share of the farm this uses (you)" },
         { .name = "priority", .letter = 'p', .kind = OPTION_INT, .target = &v.priority, .value = "N", .min = -1000,
           .max = 1000, .help = "among the owner's jobs; higher goes first (0)" },
+        { .name = "recursive", .letter = 'r', .kind = OPTION_FLAG, .target = &v.recursive,
+          .help = "films in the folders below, too" },
+        { .name = "require", .kind = OPTION_STRING, .target = &v.require, .value = "TERMS",
+          .help = "of the workers, all of it: vram>=8G,vendor=amd\n(vram, slots: = != < <= > >=; vendor, device, driver,\n"
+                  "name: = != ~)" },
         { .name = "force", .kind = OPTION_FLAG, .target = &v.force, .help = "even if there is such a job" },
         { 0 },
     };
@@ -277,21 +264,21 @@ enum err verb_submit(int argc, char **argv)
     leave_out(delivery, (const char *const[]){ "wav", "report", NULL });
     const struct option_spec *const tables[] = { delivery, own, farm, plan, model, talk };
     const struct verb_page page = {
-        .usage = "underscore submit FILM... -o OUT [--wait] [OPTIONS]",
+        .usage = "underscore submit FILM|FOLDER|PATTERN... -o OUT [--wait] [OPTIONS]",
         .summary = "Hand films to a farm. The coordinator must be able to read them and to write OUT, in which\n"
                    "{dir}, {name} and {ext} stand for those of each film. The same film, settings and output\n"
                    "are one job, however often they are submitted.",
         .examples = "  underscore submit film.mkv -o film-scored.mkv --wait\n"
-                    "  underscore submit films/*.mp4 -o '{dir}/{name}.scored.{ext}'",
-        .tables = tables, .table_count = 6, .min_arguments = 1, .max_arguments = 16,
+                    "  underscore submit archive/ --recursive -o '{dir}/{name}.scored.{ext}' --require 'vram>=8G'",
+        .tables = tables, .table_count = 6, .min_arguments = 1, .max_arguments = UINT32_MAX,
     };
     struct verb_arguments arguments;
     const enum err e = options_parse(&page, argc, argv, &arguments);
     if (e || arguments.help_shown)
         return e;
     talk_apply(&v.talk);
-    if (arguments.count > 1 && v.delivery.output && !strstr(v.delivery.output, "{name}")) {
-        log_error("-o %s: several films need {name} in it", v.delivery.output);
+    if (!v.delivery.output) {
+        log_error("-o OUT is needed; usage: %s", page.usage);
         return ERR_USAGE;
     }
     interrupt_watch();

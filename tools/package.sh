@@ -37,7 +37,7 @@ needs() { # PACKAGE LIBRARIES...
 }
 needs underscore libc6 libvulkan1 libavformat libavcodec libavfilter libswresample libebur128-1 libjansson4 \
     libyaml-0-2 libzmq5 libmsgpackc2 -libsqlite3 -libcmocka -systemd
-needs underscored libc6 libzmq5 libmsgpackc2 libsqlite3-0 libconfig9 libavformat systemd -libvulkan -libcmocka
+needs underscored libc6 libzmq5 libmsgpackc2 libsqlite3-0 libmicrohttpd12 libconfig9 libavformat systemd -libvulkan -libcmocka
 needs underscore-worker libc6 libzmq5 libmsgpackc2 libconfig9 libvulkan1 systemd -libsqlite3 -libcmocka
 
 # A file belongs to one package, and each has its own.

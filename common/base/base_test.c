@@ -10,6 +10,9 @@
 #include <cmocka.h>
 
 #include "common/base/bytes.h"
+#include "common/base/files_fixture.h"
+#include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/base/file.h"
 
 static void sizes_do_not_wrap(void **state)
@@ -99,6 +102,37 @@ static void a_full_disk_leaves_nothing(void **state)
     assert_int_not_equal(access("/tmp/underscore-full-disk-test", F_OK), 0);
 }
 
+static void text_of_unknown_origin_becomes_text(void **state)
+{
+    (void) state;
+    char out[64];
+    assert_string_equal(utf8_clean(out, sizeof(out), "a\xffz \xc3\xa9", true), "a\xef\xbf\xbdz \xc3\xa9");
+    assert_string_equal(utf8_clean(out, sizeof(out), "\x1b[2J\x7f\xc2\x9b", true),
+                        "\xef\xbf\xbd[2J\xef\xbf\xbd\xef\xbf\xbd");
+    assert_string_equal(utf8_clean(out, sizeof(out), "a\nb\xed\xa0\x80", false),
+                        "a\nb\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    assert_string_equal(utf8_clean(out, 4, "ab\xc3\xa9", true), "ab"); // not half a character
+    assert_string_equal(utf8_clean(out, 5, "ab\xc3\xa9", true), "ab\xc3\xa9");
+}
+
+static void what_was_logged_last_is_known(void **state)
+{
+    (void) state;
+    char out[64];
+    const int kept = silence_stderr();
+    log_init("test", LOG_INFO);
+    for (int i = 0; i < 500; i++)
+        log_info("line %d", i);
+    log_debug("nobody sees this");
+    restore_stderr(kept);
+    log_tail(out, 30);
+    assert_string_equal(out, "test: line 498\ntest: line 499"); // 29 bytes, and the zero
+    log_tail(out, 29);
+    assert_string_equal(out, "test: line 499");
+    log_tail(out, 5);
+    assert_string_equal(out, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +141,8 @@ int main(void)
         cmocka_unit_test(halves_round_to_nearest_even),
         cmocka_unit_test(an_output_is_whole_or_absent),
         cmocka_unit_test(a_full_disk_leaves_nothing),
+        cmocka_unit_test(text_of_unknown_origin_becomes_text),
+        cmocka_unit_test(what_was_logged_last_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

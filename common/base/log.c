@@ -1,5 +1,6 @@
 #include "common/base/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TAIL_BYTES 4096 // more than a line has
 
 static const char *program_name = "underscore";
 static enum log_level current_level = LOG_INFO;
@@ -41,6 +44,38 @@ void log_keep_error(char *out, size_t room)
     kept_room = room;
 }
 
+static pthread_mutex_t tail_lock = PTHREAD_MUTEX_INITIALIZER;
+static char tail[TAIL_BYTES]; // whole lines, newlines included
+static size_t tail_bytes;
+
+static void keep(const char *line, size_t bytes)
+{
+    pthread_mutex_lock(&tail_lock);
+    while (tail_bytes + bytes > sizeof(tail)) {
+        const size_t first = (size_t) ((char *) memchr(tail, '\n', tail_bytes) - tail) + 1;
+        memmove(tail, tail + first, tail_bytes - first);
+        tail_bytes -= first;
+    }
+    memcpy(tail + tail_bytes, line, bytes);
+    tail_bytes += bytes;
+    pthread_mutex_unlock(&tail_lock);
+}
+
+void log_tail(char *out, size_t room)
+{
+    out[0] = 0;
+    pthread_mutex_lock(&tail_lock);
+    size_t from = tail_bytes; // of the first line that is taken
+    for (size_t i = tail_bytes; i-- > 0 && tail_bytes - i <= room;)
+        if (i == 0 || tail[i - 1] == '\n')
+            from = i;
+    if (from < tail_bytes) {
+        memcpy(out, tail + from, tail_bytes - from);
+        out[tail_bytes - from - 1] = 0; // in the place of the last newline
+    }
+    pthread_mutex_unlock(&tail_lock);
+}
+
 __attribute__((format(printf, 3, 0))) static void write_line(int priority, const char *kind,
                                                              const char *format, va_list args)
 {
@@ -58,6 +93,7 @@ __attribute__((format(printf, 3, 0))) static void write_line(int priority, const
         if ((unsigned char) line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?';
     line[used++] = '\n';
+    keep(line, used);
     if (write(STDERR_FILENO, line, used) < 0)
         return; // nobody left to tell
 }

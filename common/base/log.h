@@ -1,7 +1,7 @@
 // log: one line a message, to standard error.
 //
-// The level and the program's name are the process's only global state; main
-// sets them once, before it starts a thread. Any thread may log: a line is one
+// The level and the program's name are the process's only global state beside the last
+// lines; main sets them once, before it starts a thread. Any thread may log: a line is one
 // write(2). The text has no trailing newline; control characters in it (a
 // hostile file name) are printed as '?'.
 #pragma once
@@ -23,6 +23,9 @@ enum log_level log_level_get(void);
 // Until it is given NULL: the text of the last error is put there, too, without the
 // program's name. Of the calling thread.
 void log_keep_error(char *out, size_t room);
+// The last lines that were written, as many whole ones as fit and are kept (4 KiB),
+// with newlines between them.
+void log_tail(char *out, size_t room);
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

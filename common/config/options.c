@@ -418,10 +418,10 @@ static enum err check_count(const struct verb_page *page, const struct verb_argu
 enum err options_parse(const struct verb_page *page, int argc, char **argv,
                        struct verb_arguments *out)
 {
-    *out = (struct verb_arguments){ 0 };
+    *out = (struct verb_arguments){ .values = argv };
     bool only_arguments = false;
     for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
+        char *a = argv[i];
         enum err e = ERR_OK;
         if (!only_arguments && (!strcmp(a, "--help") || !strcmp(a, "-h"))) {
             print_page(page);
@@ -434,11 +434,11 @@ enum err options_parse(const struct verb_page *page, int argc, char **argv,
             e = take_long(page, argc, argv, &i);
         } else if (!only_arguments && a[0] == '-' && a[1] && !is_negative_number(a)) {
             e = take_short(page, argc, argv, &i);
-        } else if (out->count >= page->max_arguments || out->count >= 16) {
+        } else if (out->count >= page->max_arguments) {
             log_error("one argument too many: '%s'; usage: %s", a, page->usage);
             e = ERR_USAGE;
         } else {
-            out->values[out->count++] = a;
+            argv[out->count++] = a;
         }
         if (e)
             return e;

@@ -59,7 +59,7 @@ struct verb_page {
 
 struct verb_arguments {
     bool help_shown; // --help was printed: nothing more to do
-    const char *values[16];
+    char **values; // argv's, moved together
     uint32_t count;
 };
 

@@ -76,6 +76,7 @@ static const struct {
     [WIRE_SUBMIT] = { "SUBMIT", false, {
         TEXT("film", submit.film), TEXT("output", submit.output), TEXT("owner", submit.owner),
         I64("priority", submit.priority), TEXT("model", submit.model), BOOL("force", submit.force),
+        TEXT("require", submit.require),
         I64("segment_ms", submit.segment_ms), I64("overlap_ms", submit.overlap_ms),
         I64("crossfade_ms", submit.crossfade_ms), I64("min_cue_ms", submit.min_cue_ms),
         I64("max_cue_ms", submit.max_cue_ms), BOOL("cut", submit.cut), U64("seed", submit.seed),
@@ -88,25 +89,49 @@ static const struct {
         TEXT("title", submit.title), TEXT("language", submit.language), END } },
     [WIRE_SUBMITTED] = { "SUBMITTED", false, {
         U64("job", submitted.job), BOOL("existed", submitted.existed), END } },
-    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 1000), END } },
+    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 1000), BOOL("open", list.open), END } },
     [WIRE_SHOW] = { "SHOW", false, { U64("job", show.job), END } },
     [WIRE_JOB] = { "JOB", false, {
         U64("job", job.job), TEXT("state", job.state), TEXT("film", job.film), TEXT("output", job.output),
         TEXT("owner", job.owner), I64("priority", job.priority), U32("segments", job.segments, UINT32_MAX),
         U32("done", job.done, UINT32_MAX), U32("running", job.running, UINT32_MAX),
         U32("cues", job.cues, UINT32_MAX), I64("submitted_ms", job.submitted_ms),
-        I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), BOOL("over", job.over),
+        I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), I64("left_ms", job.left_ms), BOOL("over", job.over),
         BOOL("failed", job.failed), TEXT("reason", job.reason), END } },
-    [WIRE_NODES] = { "NODES", false, { END } },
+    [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work),
+        U32("after", nodes.after, UINT32_MAX), END } },
     [WIRE_NODE] = { "NODE", false, {
         TEXT("name", node.name), TEXT("device", node.device), TEXT("state", node.state),
+        TEXT("vendor", node.vendor), TEXT("driver", node.driver), TEXT("software", node.software),
+        TEXT("model", node.model), U64("memory", node.memory),
         U32("slots", node.slots, WIRE_MAX_WANT), U32("held", node.held, UINT32_MAX), F64("rate", node.rate),
-        U64("done", node.done), U64("failed", node.failed), END } },
+        U64("done", node.done), U64("failed", node.failed), U32("troubles", node.troubles, UINT32_MAX),
+        BOOL("drained", node.drained), BOOL("quarantined", node.quarantined), END } },
+    [WIRE_WORK] = { "WORK", false, {
+        TEXT("node", work.node), TEXT("film", work.film), U64("job", work.job), U64("attempt", work.attempt),
+        U32("segment", work.segment, UINT32_MAX), U32("cue", work.cue, UINT32_MAX),
+        I64("audio_ms", work.audio_ms), I64("for_ms", work.for_ms), END } },
     [WIRE_EXPLAIN] = { "EXPLAIN", false, { U64("job", explain.job), END } },
     [WIRE_LINE] = { "LINE", false, { TEXT("text", line.text), END } },
     [WIRE_LISTED] = { "LISTED", false, { BOOL("more", listed.more), END } },
     [WIRE_ORDER] = { "ORDER", false, {
         U64("job", order.job), U32("what", order.what, WIRE_JOB_ORDERS - 1), I64("value", order.value), END } },
+    [WIRE_LOGS] = { "LOGS", false, {
+        U64("job", logs.job), U64("after", logs.after), U32("most", logs.most, 1000), END } },
+    [WIRE_EVENT] = { "EVENT", false, {
+        U64("attempt", event.attempt), U32("segment", event.segment, UINT32_MAX), TEXT("worker", event.worker),
+        TEXT("outcome", event.outcome), I64("leased_ms", event.leased_ms), I64("ended_ms", event.ended_ms),
+        TEXT("detail", event.detail), END } },
+    [WIRE_QUEUE] = { "QUEUE", false, { U32("what", queue.what, WIRE_QUEUE_ORDERS - 1), END } },
+    [WIRE_QUEUE_IS] = { "QUEUE_IS", false, {
+        BOOL("disabled", queue_is.disabled), BOOL("stopped", queue_is.stopped), END } },
+    [WIRE_LEDGER] = { "LEDGER", false, {
+        U32("what", ledger.what, WIRE_LEDGER_ORDERS - 1), I64("before_ms", ledger.before_ms), END } },
+    [WIRE_LEDGER_DONE] = { "LEDGER_DONE", false, {
+        TEXT("path", ledger_done.path), U32("count", ledger_done.count, UINT32_MAX),
+        BOOL("more", ledger_done.more), END } },
+    [WIRE_NODE_ORDER] = { "NODE_ORDER", false, {
+        TEXT("name", node_order.name), U32("what", node_order.what, WIRE_NODE_ORDERS - 1), END } },
     [WIRE_OBEYED] = { "OBEYED", false, { U64("job", obeyed.job), END } },
     [WIRE_CONFIG] = { "CONFIG", false, { U32("what", config.what, WIRE_CONFIG_ORDERS - 1), END } },
     [WIRE_FETCH] = { "FETCH", true, {

@@ -16,7 +16,11 @@
 //     client       SUBMIT -> SUBMITTED | REJECT
 //                  LIST -> JOB..., LISTED             a page of jobs
 //                  SHOW -> JOB | REJECT
-//                  NODES -> NODE..., LISTED
+//                  NODES -> NODE and its WORK, ..., LISTED   a page of workers
+//                  LOGS -> EVENT..., LISTED           a page of a job's attempts
+//                  QUEUE -> QUEUE_IS                  and first changes it, if asked to
+//                  LEDGER -> LEDGER_DONE | REJECT     check, back up, prune
+//                  NODE_ORDER -> OBEYED | REJECT      drain, undrain, quarantine, release
 //                  EXPLAIN -> LINE..., LISTED         why what waits is not running
 //                  ORDER -> OBEYED | REJECT           cancel, pause, resume, retry, priority
 //                  CONFIG -> LINE..., LISTED | REJECT what is in force, or a reload
@@ -46,6 +50,7 @@
 #define WIRE_PATH_BYTES 4096
 #define WIRE_TEXT_BYTES 2048
 #define WIRE_KEY_BYTES 512
+#define WIRE_REQUIRE_BYTES 512
 #define WIRE_SHA256_BYTES 65
 #define WIRE_MAX_IDS 512
 #define WIRE_MAX_WANT 256
@@ -57,8 +62,9 @@ enum wire_type {
     WIRE_CANCEL, WIRE_CANCELLED,
     WIRE_FAILED, WIRE_GOODBYE,
     WIRE_SUBMIT, WIRE_SUBMITTED,
-    WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
-    WIRE_ORDER, WIRE_OBEYED,
+    WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_WORK, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
+    WIRE_LOGS, WIRE_EVENT, WIRE_QUEUE, WIRE_QUEUE_IS, WIRE_LEDGER, WIRE_LEDGER_DONE,
+    WIRE_ORDER, WIRE_NODE_ORDER, WIRE_OBEYED,
     WIRE_CONFIG,
     WIRE_FETCH,
     WIRE_OPEN, WIRE_CREDITS, WIRE_CHUNK, WIRE_COMMIT,
@@ -79,6 +85,10 @@ enum wire_failure {
 enum wire_beat_order { WIRE_RUN, WIRE_QUIET, WIRE_TERMINATE, WIRE_BEAT_ORDERS };
 enum wire_job_order { WIRE_JOB_CANCEL, WIRE_JOB_PAUSE, WIRE_JOB_RESUME, WIRE_JOB_RETRY, WIRE_JOB_PRIORITY, WIRE_JOB_ORDERS };
 enum wire_config { WIRE_CONFIG_CHECK, WIRE_CONFIG_DUMP, WIRE_CONFIG_RELOAD, WIRE_CONFIG_ORDERS };
+enum wire_node_order { WIRE_NODE_DRAIN, WIRE_NODE_UNDRAIN, WIRE_NODE_QUARANTINE, WIRE_NODE_RELEASE, WIRE_NODE_ORDERS };
+enum wire_queue_order { WIRE_QUEUE_SHOW, WIRE_QUEUE_ENABLE, WIRE_QUEUE_DISABLE, WIRE_QUEUE_START, WIRE_QUEUE_STOP,
+                        WIRE_QUEUE_ORDERS };
+enum wire_ledger_order { WIRE_LEDGER_CHECK, WIRE_LEDGER_BACKUP, WIRE_LEDGER_PRUNE, WIRE_LEDGER_ORDERS };
 enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_WHATS };
 
 struct wire_ids {
@@ -134,6 +144,7 @@ struct wire_submit {
     int64_t priority;
     char model[WIRE_SHA256_BYTES]; // "": the only one the farm has
     bool force;                    // even if there is such a job
+    char require[WIRE_REQUIRE_BYTES]; // of the workers, "vram>=8G,vendor=amd"; "": nothing
     int64_t segment_ms, overlap_ms, crossfade_ms, min_cue_ms, max_cue_ms;
     bool cut; // at scene changes
     uint64_t seed;
@@ -155,6 +166,7 @@ struct wire_job {
     uint32_t segments, done, running, cues;
     int64_t submitted_ms, ended_ms; // Unix time; ended 0: not yet
     int64_t duration_ms;            // of the film; 0: not known yet
+    int64_t left_ms;                // until it is composed, at the present rate; -1: not known
     bool over;                      // DONE, FAILED or CANCELLED
     bool failed;
     char reason[WIRE_TEXT_BYTES];
@@ -162,9 +174,32 @@ struct wire_job {
 
 struct wire_node {
     char name[WIRE_NAME_BYTES], device[WIRE_NAME_BYTES], state[WIRE_NAME_BYTES];
+    char vendor[WIRE_NAME_BYTES], driver[WIRE_NAME_BYTES], software[WIRE_NAME_BYTES];
+    char model[WIRE_SHA256_BYTES];
+    uint64_t memory;
     uint32_t slots, held;
     double rate;
     uint64_t done, failed;
+    uint32_t troubles; // failures of its GPU in a row
+    bool drained, quarantined;
+};
+
+// A segment that a node has.
+struct wire_work {
+    char node[WIRE_NAME_BYTES];
+    char film[WIRE_PATH_BYTES];
+    uint64_t job, attempt;
+    uint32_t segment, cue;
+    int64_t audio_ms, for_ms; // of music to compose; since when it has it
+};
+
+// An attempt at a segment of a job.
+struct wire_event {
+    uint64_t attempt;
+    uint32_t segment;
+    char worker[WIRE_NAME_BYTES], outcome[WIRE_NAME_BYTES]; // "accepted"; "live": not over
+    int64_t leased_ms, ended_ms; // Unix time; ended 0: not yet
+    char detail[WIRE_TEXT_BYTES];
 };
 
 struct wire_message {
@@ -186,10 +221,19 @@ struct wire_message {
         struct { char reason[WIRE_TEXT_BYTES]; } goodbye;
         struct wire_submit submit;
         struct { uint64_t job; bool existed; } submitted;
-        struct { uint64_t after; uint32_t most; } list;
+        struct { uint64_t after; uint32_t most; bool open; } list; // open: not those that are over
         struct { uint64_t job; } show, explain, obeyed;
         struct wire_job job;
+        struct { char name[WIRE_NAME_BYTES]; bool work; uint32_t after; } nodes; // name "": all but so many first ones
         struct wire_node node;
+        struct wire_work work;
+        struct { uint64_t job, after; uint32_t most; } logs; // attempts above that number
+        struct wire_event event;
+        struct { uint32_t what; } queue;
+        struct { bool disabled, stopped; } queue_is;
+        struct { uint32_t what; int64_t before_ms; } ledger; // prune: what ended before
+        struct { char path[WIRE_PATH_BYTES]; uint32_t count; bool more; } ledger_done;
+        struct { char name[WIRE_NAME_BYTES]; uint32_t what; } node_order;
         struct { char text[WIRE_TEXT_BYTES]; } line;
         struct { bool more; } listed;
         struct { uint64_t job; uint32_t what; int64_t value; } order;

@@ -63,6 +63,28 @@ static enum err make_place(struct fleet *f, const char *name, size_t *place)
     return ERR_OK;
 }
 
+enum err fleet_know(struct fleet *f, const char *name, bool drained, bool quarantined)
+{
+    size_t place;
+    const int64_t known = fleet_find_name(f, name);
+    const enum err e = known < 0 ? make_place(f, name, &place) : ERR_OK;
+    if (e)
+        return e;
+    if (known >= 0)
+        place = (size_t) known;
+    fleet_drain(f, place, drained);
+    fleet_quarantine(f, place, quarantined);
+    return ERR_OK;
+}
+
+bool fleet_is_replaced(const struct fleet *f, uint64_t incarnation)
+{
+    for (size_t i = 0; incarnation && i < f->count; i++)
+        if (f->workers[i].replaced == incarnation)
+            return true;
+    return false;
+}
+
 enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place, bool *restarted)
 {
     const int64_t known = fleet_find_name(f, h->name);
@@ -76,9 +98,10 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     }
     struct fleet_worker *w = &f->workers[*place];
     *restarted = w->incarnation != h->incarnation && !is_gone(w);
-    const bool was_quiet = w->state == WORKER_QUIET && w->incarnation == h->incarnation;
+    if (w->incarnation != h->incarnation)
+        w->replaced = w->incarnation;
     w->incarnation = h->incarnation;
-    w->state = was_quiet ? WORKER_QUIET : WORKER_JOINING;
+    w->state = w->drained ? WORKER_QUIET : WORKER_JOINING;
     w->slots = h->slots;
     w->memory = h->memory;
     w->rate = h->rate;
@@ -87,6 +110,8 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     w->progress = 0;
     snprintf(w->device, sizeof(w->device), "%s", h->device);
     snprintf(w->vendor, sizeof(w->vendor), "%s", h->vendor);
+    snprintf(w->driver, sizeof(w->driver), "%s", h->driver);
+    snprintf(w->software, sizeof(w->software), "%s", h->software);
     snprintf(w->model, sizeof(w->model), "%s", h->model);
     return ERR_OK;
 }
@@ -95,7 +120,7 @@ static void heard(struct fleet_worker *w, double now)
 {
     w->heard_s = now;
     if (w->state == WORKER_SUSPECT || w->state == WORKER_JOINING)
-        w->state = WORKER_READY;
+        w->state = w->drained ? WORKER_QUIET : WORKER_READY;
 }
 
 bool fleet_beat(struct fleet *f, size_t place, uint64_t progress, double rate, double now)
@@ -133,7 +158,7 @@ int64_t fleet_tick(struct fleet *f, double now)
             w->want = 0;
             return (int64_t) i;
         }
-        if (silent > SUSPECT_BEATS * f->beat_s && w->state == WORKER_READY)
+        if (silent > SUSPECT_BEATS * f->beat_s && (w->state == WORKER_READY || w->state == WORKER_QUIET))
             w->state = WORKER_SUSPECT;
     }
     return -1;
@@ -159,7 +184,8 @@ void fleet_success(struct fleet *f, size_t place)
 void fleet_drain(struct fleet *f, size_t place, bool drain)
 {
     struct fleet_worker *w = &f->workers[place];
-    if (!is_gone(w))
+    w->drained = drain;
+    if (w->state == WORKER_READY || w->state == WORKER_QUIET)
         w->state = drain ? WORKER_QUIET : WORKER_READY;
 }
 

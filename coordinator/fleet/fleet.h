@@ -10,6 +10,7 @@
 //
 // Beside that each GPU is in order or QUARANTINED: after FLEET_MOST_TROUBLES device
 // failures in a row it is given nothing until somebody releases it. A success ends a row.
+// Drained is what an operator says of a name, QUIET what becomes of whoever has it.
 //
 // Pure: times are seconds of a clock that the caller has. One thread per fleet.
 #pragma once
@@ -35,11 +36,12 @@ enum worker_state {
 
 struct fleet_worker {
     char name[FLEET_NAME_BYTES], device[FLEET_NAME_BYTES], vendor[FLEET_NAME_BYTES];
+    char driver[FLEET_NAME_BYTES], software[FLEET_NAME_BYTES];
     char model[65]; // sha256
     uint64_t memory;
-    uint64_t incarnation;
+    uint64_t incarnation, replaced; // replaced: the one before
     enum worker_state state;
-    bool quarantined;
+    bool drained, quarantined;
     uint32_t slots;
     double heard_s;     // when it was last heard of
     double rate;        // seconds of music a second; 0: not known yet
@@ -61,7 +63,7 @@ void fleet_init(struct fleet *f, double beat_s, double lease_s);
 void fleet_finish(struct fleet *f);
 
 struct fleet_hello {
-    const char *name, *device, *vendor, *model;
+    const char *name, *device, *vendor, *driver, *software, *model;
     uint64_t memory, incarnation;
     uint32_t slots;
     double rate;
@@ -72,6 +74,12 @@ struct fleet_hello {
 // ERR_NOMEM.
 ERR_CHECKED enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place,
                                 bool *restarted);
+
+// A name that may not be here yet, and what an operator has said of it. ERR_NOMEM.
+ERR_CHECKED enum err fleet_know(struct fleet *f, const char *name, bool drained, bool quarantined);
+
+// Has another start taken over this one's name?
+bool fleet_is_replaced(const struct fleet *f, uint64_t incarnation);
 
 // The place of an incarnation that is neither LOST nor OFFLINE; -1: not here.
 int64_t fleet_find(const struct fleet *f, uint64_t incarnation);

@@ -12,7 +12,8 @@ static size_t joined(struct fleet *f, const char *name, uint64_t incarnation, do
 {
     size_t place;
     bool restarted;
-    const struct fleet_hello h = { .name = name, .device = "gpu", .vendor = "v", .model = "m",
+    const struct fleet_hello h = { .name = name, .device = "gpu", .vendor = "v", .driver = "d",
+                                   .software = "s", .model = "m",
                                    .incarnation = incarnation, .slots = 4 };
     assert_int_equal(fleet_join(f, &h, now, &place, &restarted), ERR_OK);
     return place;
@@ -110,16 +111,53 @@ static void a_restart_is_noticed(void **state)
     bool restarted;
     fleet_init(&f, 1, 30);
     const size_t a = joined(&f, "a", 1, 0);
-    struct fleet_hello h = { .name = "a", .device = "", .vendor = "", .model = "", .incarnation = 1, .slots = 1 };
+    struct fleet_hello h = { .name = "a", .device = "", .vendor = "", .driver = "", .software = "", .model = "",
+                             .incarnation = 1, .slots = 1 };
     assert_int_equal(fleet_join(&f, &h, 1, &place, &restarted), ERR_OK);
     assert_false(restarted); // the same start says hello again
     h.incarnation = 2;
     assert_int_equal(fleet_join(&f, &h, 2, &place, &restarted), ERR_OK);
     assert_true(restarted && place == a);
+    assert_true(fleet_is_replaced(&f, 1) && !fleet_is_replaced(&f, 2) && !fleet_is_replaced(&f, 0));
+    fleet_pull(&f, a, 1, 2);
     fleet_drain(&f, a, true);
+    assert_int_equal(f.workers[a].state, WORKER_QUIET);
     assert_false(fleet_may_work(&f.workers[a]));
     assert_int_equal(fleet_join(&f, &h, 3, &place, &restarted), ERR_OK);
     assert_int_equal(f.workers[a].state, WORKER_QUIET); // a hello does not undo that
+    fleet_finish(&f);
+}
+
+static void what_an_operator_says_of_a_name_stays(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    assert_int_equal(fleet_know(&f, "a", true, false), ERR_OK); // before it has been here
+    assert_int_equal(fleet_know(&f, "b", false, true), ERR_OK);
+    const size_t a = joined(&f, "a", 1, 0), b = joined(&f, "b", 2, 0);
+    assert_int_equal(f.count, 2);
+    fleet_pull(&f, a, 1, 0), fleet_pull(&f, b, 1, 0);
+    assert_int_equal(f.workers[a].state, WORKER_QUIET);
+    assert_int_equal(f.workers[b].state, WORKER_READY);
+    assert_false(fleet_may_work(&f.workers[a]) || fleet_may_work(&f.workers[b]));
+    assert_int_equal(fleet_tick(&f, 4), -1);
+    assert_int_equal(f.workers[a].state, WORKER_SUSPECT); // quiet ones are missed, too
+    fleet_beat(&f, a, 1, 0, 4);
+    assert_int_equal(f.workers[a].state, WORKER_QUIET);
+    assert_int_equal(joined(&f, "a", 3, 5), a); // nor does starting anew help
+    fleet_beat(&f, a, 1, 0, 5);
+    assert_false(fleet_may_work(&f.workers[a]));
+    fleet_drain(&f, a, false);
+    assert_true(fleet_may_work(&f.workers[a]));
+    fleet_quarantine(&f, b, false);
+    fleet_beat(&f, b, 1, 0, 5);
+    assert_true(fleet_may_work(&f.workers[b]));
+    fleet_goodbye(&f, b);
+    fleet_drain(&f, b, true); // while it is away
+    assert_int_equal(f.workers[b].state, WORKER_OFFLINE);
+    joined(&f, "b", 4, 6);
+    assert_int_equal(f.workers[b].state, WORKER_QUIET);
     fleet_finish(&f);
 }
 
@@ -131,6 +169,7 @@ int main(void)
         cmocka_unit_test(progress_is_not_liveness),
         cmocka_unit_test(three_failures_in_a_row_are_quarantine),
         cmocka_unit_test(a_restart_is_noticed),
+        cmocka_unit_test(what_an_operator_says_of_a_name_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "coordinator/hub/hub.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,10 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
     if (!e)
+        e = ledger_queue(h->ledger, &h->queue);
+    if (!e)
+        e = hub_nodes_load(h);
+    if (!e)
         e = spool_open(&h->spool, p->directory);
     if (!e)
         e = hub_jobs_load(h, clock_seconds());
@@ -132,6 +137,8 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
         e = listen_at(h, &h->control, p->control);
     if (!e)
         e = listen_at(h, &h->bulk, p->bulk);
+    if (!e)
+        e = hub_status_open(h);
     if (e) {
         hub_close(&h);
         return e;
@@ -145,6 +152,7 @@ void hub_close(struct hub **hp)
     struct hub *h = *hp;
     if (!h)
         return;
+    status_server_close(&h->status);
     children_kill(&h->children, 0);
     hub_bulk_finish(h);
     hub_jobs_finish(h);
@@ -184,6 +192,16 @@ void hub_send(struct hub *h, const struct hub_route *to)
     free(bytes);
 }
 
+void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...)
+{
+    struct wire_message *m = hub_answer(h, WIRE_REJECT);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->reject.reason, sizeof(m->reject.reason), format, args);
+    va_end(args);
+    hub_send(h, to);
+}
+
 // One whole message: the routing id and one part. *n < 0: there is none.
 static bool receive(void *socket, struct hub_route *from, zmq_msg_t *message, int *n)
 {
@@ -208,10 +226,7 @@ static void refuse(struct hub *h, const struct hub_route *from, bool bulk, const
     log_debug("a message dropped: %s (%llu so far)", why, (unsigned long long) h->dropped);
     if (bulk)
         return;
-    struct wire_message *m = hub_answer(h, WIRE_REJECT);
-    snprintf(m->reject.reason, sizeof(m->reject.reason), "%s; this is underscored %s, which speaks version %d", why,
-             UNDERSCORE_VERSION, WIRE_VERSION);
-    hub_send(h, from);
+    hub_reject(h, from, "%s; this is underscored %s, which speaks version %d", why, UNDERSCORE_VERSION, WIRE_VERSION);
 }
 
 static bool is_from_worker(enum wire_type t)
@@ -307,6 +322,7 @@ static enum err turn(struct hub *h)
     if (!e)
         e = hub_dispatch(h, now);
     hub_bulk_tick(h, now);
+    hub_status_tick(h, now);
     return e;
 }
 
@@ -315,17 +331,16 @@ static enum err turn(struct hub *h)
 enum err hub_run(struct hub *h)
 {
     enum err e = ERR_OK;
-    bool paused = false;
     while (!e && !atomic_load(h->p.stop)) {
         e = turn(h);
         if (h->p.attend)
             h->p.attend(h->p.user);
-        if (e == ERR_IO && !paused)
+        if (e == ERR_IO && !h->paused)
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
-        else if (!e && paused)
+        else if (!e && h->paused)
             log_info("going on");
-        paused = e == ERR_IO;
-        if (paused) {
+        h->paused = e == ERR_IO;
+        if (h->paused) {
             zmq_poll(NULL, 0, PAUSE_MS);
             e = ERR_OK;
         }

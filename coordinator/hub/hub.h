@@ -18,6 +18,7 @@ struct hub_params {
     const char *control, *bulk; // where to listen, as ZeroMQ writes it
     const char *key;            // this coordinator's own .key; NULL: no keys, loopback only
     const char *allow;          // the list of keys that are let in; needed with `key`
+    const char *status;         // where the status page is, ADDRESS:PORT; "none"; NULL: STATUS_ADDRESS, if that is free
     const char *directory;      // of ledger.db and the spool; made when it is not there
     const char *const *media;   // folders that films and outputs must lie in; ends with NULL
     const char *program;        // this program's own path, for the child processes

@@ -208,6 +208,8 @@ static enum err accept(struct hub *h, const struct hub_route *from, const struct
         return ERR_OK;
     if (worker != SCHEDULE_NOBODY)
         fleet_success(&h->fleet, worker);
+    const struct work_job *work = schedule_job(&h->schedule, r->job);
+    hub_count(h, OUTCOME_ACCEPTED, work ? work->segments[r->segment].audio_s : 0, gpu_s, now);
     schedule_end(&h->schedule, &h->fleet, r->attempt, WORK_DONE, now);
     hub_call_off(h, r->job, r->segment, now);
     spool_drop_frames(&h->spool, r->job, r->segment);

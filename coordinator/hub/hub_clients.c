@@ -1,7 +1,6 @@
 // The hub and the clients: jobs handed in, asked about, ordered about.
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +15,6 @@
 #define FNV_OTHER 0x84222325cbf29ce4u
 #define FNV_PRIME 0x100000001b3u
 #define IDENTITY_BYTES 128
-
-__attribute__((format(printf, 3, 4))) static void reject(struct hub *h, const struct hub_route *to, const char *format,
-                                                         ...)
-{
-    struct wire_message *m = hub_answer(h, WIRE_REJECT);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(m->reject.reason, sizeof(m->reject.reason), format, args);
-    va_end(args);
-    hub_send(h, to);
-}
 
 // Submitting
 
@@ -66,20 +54,24 @@ static bool same_file(const char *a, const char *b)
 static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
 {
     size_t models = 0;
+    struct require require;
+    char why[WIRE_TEXT_BYTES - 64];
     for (size_t i = 0; i < h->model_count; i++)
         models += !strcmp(h->models[i].sha256, s->model);
     if (!is_media(h, s->film))
-        reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
+        hub_reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
     else if (!lies_in_media(h, s->output))
-        reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
+        hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
     else if (same_file(s->film, s->output))
-        reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
+        hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
     else if (*s->model && models == 0)
-        reject(h, from, "no worker has had the model %.64s", s->model);
+        hub_reject(h, from, "no worker has had the model %.64s", s->model);
     else if (!*s->model && h->model_count > 1)
-        reject(h, from, "the workers have several models: say which with --model FILE");
+        hub_reject(h, from, "the workers have several models: say which with --model FILE");
+    else if (require_parse(&require, s->require, why, sizeof(why)))
+        hub_reject(h, from, "--require %s", why);
     else if (!*s->owner)
-        reject(h, from, "a job without an owner");
+        hub_reject(h, from, "a job without an owner");
     else
         return true;
     return false;
@@ -138,12 +130,25 @@ static enum err keep(struct hub *h, const struct wire_submit *s, const char *ide
     return e;
 }
 
-// The output may not be there yet, unless the same job has put it there or it may be replaced.
-static enum err output_is_free(struct hub *h, const struct wire_submit *s, const char *identity, bool *is_free)
+// A new job's output may not be there yet, unless it may be replaced, and no other job may
+// be about to write it. What is wrong is said to the client.
+static enum err output_is_free(struct hub *h, const struct hub_route *from, const struct wire_submit *s,
+                               const char *identity, bool *is_free)
 {
-    int64_t same = 0;
+    int64_t same = 0, other = 0;
+    *is_free = false;
     enum err e = s->force ? ERR_OK : ledger_find(h->ledger, identity, &same);
-    *is_free = same || s->overwrite || access(s->output, F_OK) != 0;
+    if (!e && !same)
+        e = ledger_writes(h->ledger, s->output, &other);
+    if (!e && !same && h->queue.disabled)
+        hub_reject(h, from, "no new jobs are taken: the queue is disabled");
+    else if (!e && other)
+        hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first, or choose another name", s->output,
+                   (long long) other);
+    else if (!e && !same && !s->overwrite && access(s->output, F_OK) == 0)
+        hub_reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+    else
+        *is_free = !e;
     return e;
 }
 
@@ -159,15 +164,13 @@ static enum err on_submit(struct hub *h, const struct hub_route *from)
         return ERR_OK;
     enum err e = identify(identity, s);
     if (!e)
-        e = output_is_free(h, s, identity, &is_free);
-    if (!e && !is_free) {
-        reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+        e = output_is_free(h, from, s, identity, &is_free);
+    if (!e && !is_free)
         return ERR_OK;
-    }
     if (!e)
         e = keep(h, s, identity, &job, &existed);
     if (e) {
-        reject(h, from, "the job could not be kept: %s", err_text(e));
+        hub_reject(h, from, "the job could not be kept: %s", err_text(e));
         return e;
     }
     struct wire_message *m = hub_answer(h, WIRE_SUBMITTED);
@@ -190,10 +193,12 @@ static uint32_t count_running(const struct hub *h, int64_t job)
 static void send_job(struct hub *h, const struct hub_route *to, const struct ledger_job *j)
 {
     struct wire_job *out = &hub_answer(h, WIRE_JOB)->job;
+    const double left = schedule_left(&h->schedule, &h->fleet, j->id);
     *out = (struct wire_job){
         .job = (uint64_t) j->id, .priority = j->priority, .segments = j->segments, .done = j->done, .cues = j->cues,
         .running = count_running(h, j->id), .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms,
-        .duration_ms = j->duration_ms, .over = job_state_is_over(j->state), .failed = j->state == JOB_FAILED,
+        .duration_ms = j->duration_ms, .over = job_state_is_over(j->state),
+        .left_ms = left < 0 ? -1 : (int64_t) (left * 1000), .failed = j->state == JOB_FAILED,
     };
     snprintf(out->state, sizeof(out->state), "%s", job_state_name(j->state));
     snprintf(out->film, sizeof(out->film), "%s", j->film);
@@ -227,7 +232,7 @@ static enum err on_list(struct hub *h, const struct hub_route *from)
 {
     struct listing l = { h, from, 0 };
     const uint32_t most = h->in.list.most;
-    const enum err e = ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, list_job, &l);
+    const enum err e = ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, h->in.list.open, list_job, &l);
     send_listed(h, from, l.count == most);
     return e;
 }
@@ -240,7 +245,7 @@ static struct ledger_job *asked_job(struct hub *h, const struct hub_route *from,
     if (!*e)
         return j;
     if (*e == ERR_MISSING) {
-        reject(h, from, "there is no job %llu", (unsigned long long) job);
+        hub_reject(h, from, "there is no job %llu", (unsigned long long) job);
         *e = ERR_OK;
     }
     free(j);
@@ -255,24 +260,6 @@ static enum err on_show(struct hub *h, const struct hub_route *from)
         send_job(h, from, j);
     free(j);
     return e;
-}
-
-static void on_nodes(struct hub *h, const struct hub_route *from)
-{
-    for (size_t i = 0; i < h->fleet.count; i++) {
-        const struct fleet_worker *w = &h->fleet.workers[i];
-        struct wire_node *n = &hub_answer(h, WIRE_NODE)->node;
-        n->slots = w->slots;
-        n->held = w->held;
-        n->rate = w->rate;
-        n->done = w->done;
-        n->failed = w->failed;
-        snprintf(n->name, sizeof(n->name), "%s", w->name);
-        snprintf(n->device, sizeof(n->device), "%s", w->device);
-        snprintf(n->state, sizeof(n->state), "%s%s", worker_state_name(w->state), w->quarantined ? ", QUARANTINED" : "");
-        hub_send(h, from);
-    }
-    send_listed(h, from, false);
 }
 
 static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t room, double now)
@@ -297,6 +284,21 @@ static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t
     }
 }
 
+// Each worker that may not compose what waits of a job, and why.
+static void explain_workers(struct hub *h, const struct hub_route *to, int64_t job)
+{
+    const struct work_job *work = schedule_job(&h->schedule, job);
+    char why[512];
+    for (size_t i = 0; work && work->done < work->count && i < h->fleet.count; i++) {
+        const struct fleet_worker *w = &h->fleet.workers[i];
+        if (!schedule_excludes(work, w, why, sizeof(why)))
+            continue;
+        struct wire_message *m = hub_answer(h, WIRE_LINE);
+        snprintf(m->line.text, sizeof(m->line.text), "worker %s %s", w->name, why);
+        hub_send(h, to);
+    }
+}
+
 static enum err on_explain(struct hub *h, const struct hub_route *from, double now)
 {
     enum err e;
@@ -306,6 +308,12 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
     struct wire_message *m = hub_answer(h, WIRE_LINE);
     explain(h, j, m->line.text, sizeof(m->line.text), now);
     hub_send(h, from);
+    if (h->queue.stopped && !job_state_is_over(j->state)) {
+        snprintf(hub_answer(h, WIRE_LINE)->line.text, WIRE_TEXT_BYTES,
+                 "no segment of any job is given out: the queue is stopped, until `underscore queue start`");
+        hub_send(h, from);
+    }
+    explain_workers(h, from, j->id);
     send_listed(h, from, false);
     free(j);
     return ERR_OK;
@@ -336,14 +344,14 @@ static enum err on_order(struct hub *h, const struct hub_route *from, double now
         return e;
     e = obey(h, j, what, h->in.order.value);
     if (e == ERR_INPUT) {
-        reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);
+        hub_reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);
         e = ERR_OK;
     } else if (!e) {
         hub_answer(h, WIRE_OBEYED)->obeyed.job = (uint64_t) j->id;
         hub_send(h, from);
         e = hub_job_follow(h, j->id, now);
     } else {
-        reject(h, from, "it could not be written down: %s", err_text(e));
+        hub_reject(h, from, "it could not be written down: %s", err_text(e));
     }
     free(j);
     return e;
@@ -373,7 +381,7 @@ static void on_config(struct hub *h, const struct hub_route *from)
     if (done)
         send_listed(h, from, false);
     else
-        reject(h, from, "%s", why);
+        hub_reject(h, from, "%s", why);
 }
 
 enum err hub_client_message(struct hub *h, const struct hub_route *from, double now)
@@ -382,7 +390,11 @@ enum err hub_client_message(struct hub *h, const struct hub_route *from, double 
     case WIRE_SUBMIT: return on_submit(h, from);
     case WIRE_LIST: return on_list(h, from);
     case WIRE_SHOW: return on_show(h, from);
-    case WIRE_NODES: on_nodes(h, from); return ERR_OK;
+    case WIRE_NODES: hub_on_nodes(h, from, now); return ERR_OK;
+    case WIRE_LOGS: return hub_on_logs(h, from);
+    case WIRE_QUEUE: return hub_on_queue(h, from);
+    case WIRE_LEDGER: return hub_on_ledger(h, from);
+    case WIRE_NODE_ORDER: return hub_on_node_order(h, from);
     case WIRE_EXPLAIN: return on_explain(h, from, now);
     case WIRE_ORDER: return on_order(h, from, now);
     case WIRE_CONFIG: on_config(h, from); return ERR_OK;

@@ -12,6 +12,7 @@
 #include "coordinator/gate/gate.h"
 #include "coordinator/hub/hub.h"
 #include "coordinator/ledger/ledger.h"
+#include "coordinator/page/status_server.h"
 #include "coordinator/schedule/schedule.h"
 #include "coordinator/spool/spool.h"
 #include "coordinator/watch/watch.h"
@@ -33,6 +34,7 @@ struct hub_job {
     char identity[FILM_IDENTITY_BYTES];
     struct ledger_model model;
     struct part_inputs inputs; // pointing into this struct
+    struct require require;
 };
 
 // A job that waits for a child process.
@@ -55,6 +57,14 @@ struct hub_reception {
     double heard_s;
 };
 
+// What is counted since the start.
+struct hub_figures {
+    uint64_t attempts[OUTCOMES];
+    double music_s, gpu_s;
+    double minutes[SNAPSHOT_MINUTES]; // music accepted in each; the last is the present one
+    int64_t minute;                   // which that is
+};
+
 struct hub {
     struct hub_params p;
     void *zmq, *control, *bulk;
@@ -74,6 +84,11 @@ struct hub {
     size_t reception_count, reception_room;
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
+    struct ledger_queue queue;
+    struct status_server *status; // or NULL
+    struct hub_figures figures;
+    double started_s, next_status_s;
+    bool paused; // the disk does not take what has to be kept
     double frames_not_before_s;
     struct watch watch;
     double watch_next_s;
@@ -87,6 +102,7 @@ struct hub {
 // needs the answer asks again.
 void hub_send(struct hub *h, const struct hub_route *to);
 struct wire_message *hub_answer(struct hub *h, enum wire_type type); // h->out, zeroed
+void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...) __attribute__((format(printf, 3, 4)));
 ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes);
 
 // hub_workers.c
@@ -122,6 +138,20 @@ ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason
 
 // hub_watch.c
 ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
+// hub_nodes.c
+ERR_CHECKED enum err hub_nodes_load(struct hub *h);
+void hub_on_nodes(struct hub *h, const struct hub_route *from, double now);
+ERR_CHECKED enum err hub_on_node_order(struct hub *h, const struct hub_route *from);
+
+// hub_admin.c
+ERR_CHECKED enum err hub_on_queue(struct hub *h, const struct hub_route *from);
+ERR_CHECKED enum err hub_on_ledger(struct hub *h, const struct hub_route *from);
+ERR_CHECKED enum err hub_on_logs(struct hub *h, const struct hub_route *from);
+
+// hub_status.c
+ERR_CHECKED enum err hub_status_open(struct hub *h);
+void hub_status_tick(struct hub *h, double now);
+void hub_count(struct hub *h, enum outcome outcome, double music_s, double gpu_s, double now);
 
 // hub_clients.c
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

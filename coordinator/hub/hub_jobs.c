@@ -91,7 +91,10 @@ static enum err read_job(const struct hub *h, struct hub_job *j)
 {
     char *folder = spool_path(&h->spool, j->id, NULL), *plan = spool_path(&h->spool, j->id, "plan.json");
     struct wire_submit *r = malloc(sizeof(*r));
+    char why[WIRE_TEXT_BYTES];
     enum err e = folder && plan && r ? extract_request(r, folder) : ERR_NOMEM;
+    if (!e)
+        e = require_parse(&j->require, r->require, why, sizeof(why)); // as it was when it was submitted
     if (!e)
         e = film_plan_read(&j->plan, plan);
     if (!e)
@@ -183,6 +186,7 @@ static enum err activate(struct hub *h, const struct ledger_job *row)
     struct work_job work = { .id = row->id, .priority = row->priority, .paused = row->state == JOB_PAUSED,
                              .count = row->segments };
     snprintf(work.model, sizeof(work.model), "%s", row->model);
+    work.require = j->require;
     struct mirror m = { calloc(row->segments ? row->segments : 1, sizeof(*m.segments)), row->segments };
     e = m.segments ? owner_of(h, row->owner, &work.owner) : ERR_NOMEM;
     if (!e && j->plan->segment_count != row->segments)
@@ -672,7 +676,7 @@ enum err hub_jobs_load(struct hub *h, double now)
     if (!e)
         e = clear_away(h);
     if (!e)
-        e = ledger_each_job(h->ledger, 0, UINT32_MAX, keep_unfinished, &w);
+        e = ledger_each_job(h->ledger, 0, UINT32_MAX, true, keep_unfinished, &w);
     for (size_t i = 0; !e && i < w.count; i++)
         e = wake(h, w.ids[i], w.states[i], now);
     if (!e)

@@ -9,13 +9,8 @@
 #include "coordinator/hub/hub_internal.h"
 
 #define LEASES_AT_ONCE 64
-
-static void reject(struct hub *h, const struct hub_route *to, const char *why)
-{
-    struct wire_message *m = hub_answer(h, WIRE_REJECT);
-    snprintf(m->reject.reason, sizeof(m->reject.reason), "%s", why);
-    hub_send(h, to);
-}
+// How long a worker may take to say that a lease has come.
+#define ACKNOWLEDGE_S 2.0
 
 static enum err learn_model(struct hub *h, const struct wire_model *w)
 {
@@ -122,26 +117,40 @@ static void welcome(struct hub *h, const struct hub_route *to)
     hub_send(h, to);
 }
 
+// One that another has taken the name of is to leave: two would take each other's leases
+// for ever.
+static bool is_replaced(struct hub *h, const struct hub_route *from)
+{
+    if (!fleet_is_replaced(&h->fleet, h->in.incarnation))
+        return false;
+    hub_answer(h, WIRE_BEAT_ACK)->beat_ack.order = WIRE_TERMINATE;
+    hub_send(h, from);
+    return true;
+}
+
 static void on_hello(struct hub *h, const struct hub_route *from, double now)
 {
     struct wire_hello *hello = &h->in.hello;
     size_t place;
     bool restarted;
+    if (is_replaced(h, from))
+        return;
     if (!model_makes_sense(&hello->model) || !*hello->name || hello->slots == 0) {
-        reject(h, from, "a hello without a name, slots or a model");
+        hub_reject(h, from, "a hello without a name, slots or a model");
         return;
     }
     name_worker(hello->name, from);
     enum err e = learn_model(h, &hello->model);
     if (!e)
         e = fleet_join(&h->fleet, &(struct fleet_hello){
-            .name = hello->name, .device = hello->device, .vendor = hello->vendor, .model = hello->model.sha256,
+            .name = hello->name, .device = hello->device, .vendor = hello->vendor, .driver = hello->driver,
+            .software = hello->software, .model = hello->model.sha256,
             .memory = hello->memory, .incarnation = h->in.incarnation, .slots = hello->slots, .rate = hello->rate,
         }, now, &place, &restarted);
     if (!e)
         e = keep_route(h, place, from);
     if (e) {
-        reject(h, from, err_text(e));
+        hub_reject(h, from, "%s", err_text(e));
         return;
     }
     adopt(h, place, &hello->held, now);
@@ -165,6 +174,8 @@ static int64_t sender(struct hub *h, const struct hub_route *from)
         h->routes[place] = *from;
         return place;
     }
+    if (is_replaced(h, from))
+        return -1;
     hub_answer(h, WIRE_BEAT_ACK)->beat_ack.rehello = true;
     hub_send(h, from);
     return -1;
@@ -176,6 +187,53 @@ static void add_id(struct wire_ids *ids, uint64_t id)
         ids->id[ids->count++] = id;
 }
 
+static void send_lease(struct hub *h, const struct work_lease *l)
+{
+    const struct hub_job *j = hub_job_find(h, l->job);
+    const struct plan_segment *g = &j->plan->segments[l->segment];
+    const struct plan_span watch = plan_watch(j->plan, l->segment);
+    struct wire_message *m = hub_answer(h, WIRE_LEASE);
+    m->lease = (struct wire_lease){
+        .attempt = (uint64_t) l->attempt,
+        .fence = (uint64_t) l->fence,
+        .job = (uint64_t) l->job,
+        .segment = l->segment,
+        .columns = g->columns,
+        .prompt_columns = g->prompt_columns,
+        .frame_count = (uint32_t) frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms),
+        .lease_ms = (uint32_t) (h->p.lease_s * 1000),
+        .seed = g->seed,
+        .temperature = j->inputs.temperature,
+        .top_p = j->inputs.top_p,
+        .guidance = j->inputs.guidance,
+        .top_k = (uint32_t) j->inputs.top_k,
+    };
+    part_key(m->lease.key, &j->inputs, j->plan, l->segment);
+    hub_send(h, &h->routes[l->worker]);
+    log_debug("segment %u of job %lld to %s", l->segment, (long long) l->job, l->worker_name);
+}
+
+// The leases of a worker beside what it says it has: those that never came are sent again,
+// those that it had and has no more are lost.
+static void look_after_leases(struct hub *h, size_t place, double now)
+{
+    for (size_t i = h->schedule.lease_count; i-- > 0;) {
+        struct work_lease *l = &h->schedule.leases[i];
+        if (l->worker != place)
+            continue;
+        if (holds(&h->in.beat.held, l->attempt)) {
+            l->acknowledged = true;
+        } else if (l->acknowledged) {
+            if (hub_attempt_failed(h, l->attempt, OUTCOME_LOST, "its worker has it no more", now))
+                log_error("the ledger did not take that; the lease will end by itself");
+            return; // the list has changed: the rest at the next beat
+        } else if (now - l->sent_s > ACKNOWLEDGE_S) {
+            send_lease(h, l);
+            l->sent_s = now;
+        }
+    }
+}
+
 static void on_beat(struct hub *h, const struct hub_route *from, double now)
 {
     const int64_t place = sender(h, from);
@@ -184,7 +242,7 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
     const struct wire_ids *held = &h->in.beat.held;
     const bool moved = fleet_beat(&h->fleet, (size_t) place, h->in.beat.progress, h->in.beat.rate, now);
     struct wire_message *m = hub_answer(h, WIRE_BEAT_ACK);
-    m->beat_ack.order = h->fleet.workers[place].state == WORKER_QUIET ? WIRE_QUIET : WIRE_RUN;
+    m->beat_ack.order = h->fleet.workers[place].drained ? WIRE_QUIET : WIRE_RUN;
     for (uint32_t i = 0; i < held->count; i++) {
         struct work_lease *l = schedule_find(&h->schedule, (int64_t) held->id[i]);
         if (!l || l->worker != (size_t) place) {
@@ -195,6 +253,14 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
         }
     }
     hub_send(h, from);
+    look_after_leases(h, (size_t) place, now);
+}
+
+static void on_acknowledged(struct hub *h, size_t place)
+{
+    struct work_lease *l = schedule_find(&h->schedule, (int64_t) h->in.lease_ack.attempt);
+    if (l && l->worker == place)
+        l->acknowledged = true;
 }
 
 static void on_failed(struct hub *h, const struct hub_route *from, double now)
@@ -239,7 +305,7 @@ void hub_expel(struct hub *h, double now)
         if (w->state == WORKER_OFFLINE || w->state == WORKER_LOST || gate_allows(&h->gate, h->routes[i].node))
             continue;
         log_warn("worker %s is sent away: its key is not allowed any more", w->name);
-        reject(h, &h->routes[i], "this key is not allowed any more");
+        hub_reject(h, &h->routes[i], "this key is not allowed any more");
         part_with(h, i, now);
     }
 }
@@ -257,37 +323,22 @@ void hub_worker_message(struct hub *h, const struct hub_route *from, double now)
         if (place >= 0)
             fleet_pull(&h->fleet, (size_t) place, h->in.pull.want, now);
         break;
-    default: break; // LEASE_ACK and CANCELLED: beats say the same, again and again
+    case WIRE_LEASE_ACK:
+        place = sender(h, from);
+        if (place >= 0)
+            on_acknowledged(h, (size_t) place);
+        break;
+    case WIRE_CANCELLED:
+        place = sender(h, from);
+        if (place >= 0)
+            log_debug("worker %s has stopped attempt %llu", h->fleet.workers[place].name,
+                      (unsigned long long) h->in.cancelled.attempt);
+        break;
+    default: break;
     }
 }
 
 // Giving out
-
-static void send_lease(struct hub *h, const struct work_lease *l)
-{
-    const struct hub_job *j = hub_job_find(h, l->job);
-    const struct plan_segment *g = &j->plan->segments[l->segment];
-    const struct plan_span watch = plan_watch(j->plan, l->segment);
-    struct wire_message *m = hub_answer(h, WIRE_LEASE);
-    m->lease = (struct wire_lease){
-        .attempt = (uint64_t) l->attempt,
-        .fence = (uint64_t) l->fence,
-        .job = (uint64_t) l->job,
-        .segment = l->segment,
-        .columns = g->columns,
-        .prompt_columns = g->prompt_columns,
-        .frame_count = (uint32_t) frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms),
-        .lease_ms = (uint32_t) (h->p.lease_s * 1000),
-        .seed = g->seed,
-        .temperature = j->inputs.temperature,
-        .top_p = j->inputs.top_p,
-        .guidance = j->inputs.guidance,
-        .top_k = (uint32_t) j->inputs.top_k,
-    };
-    part_key(m->lease.key, &j->inputs, j->plan, l->segment);
-    hub_send(h, &h->routes[l->worker]);
-    log_debug("segment %u of job %lld to %s", l->segment, (long long) l->job, l->worker_name);
-}
 
 // Decides as if each lease before had been granted; those are known by negative numbers
 // until the ledger has them all, in one transaction.
@@ -308,7 +359,7 @@ static size_t decide(struct hub *h, struct ledger_lease *leases, double now)
 enum err hub_dispatch(struct hub *h, double now)
 {
     struct ledger_lease leases[LEASES_AT_ONCE];
-    const size_t n = decide(h, leases, now);
+    const size_t n = h->queue.stopped ? 0 : decide(h, leases, now);
     if (n == 0)
         return ERR_OK;
     const enum err e = ledger_lease(h->ledger, leases, n, clock_unix_ms());
@@ -376,6 +427,7 @@ enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, co
     const enum err e = ledger_end(h->ledger, attempt, why, detail, gpu_s, clock_unix_ms(), &ending);
     if (e)
         return e;
+    hub_count(h, why, 0, gpu_s, now);
     blame(h, l->worker, why);
     schedule_end(&h->schedule, &h->fleet, attempt, work_state_of(ending.segment_state), now);
     return job_state_is_over(ending.job_state) ? hub_job_follow(h, ending.job, now) : ERR_OK;

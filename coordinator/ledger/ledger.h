@@ -64,6 +64,7 @@ enum outcome {
 
 const char *job_state_name(enum job_state s); // "RUNNING"
 const char *segment_state_name(enum segment_state s);
+const char *outcome_name(enum outcome o); // "accepted"
 bool job_state_is_over(enum job_state s); // DONE, FAILED, CANCELLED
 
 struct ledger;
@@ -87,6 +88,15 @@ ERR_CHECKED enum err ledger_put_model(struct ledger *l, const struct ledger_mode
 // All models known, at most `room` of them; *count says how many there are.
 ERR_CHECKED enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count);
 
+// What an operator has said of a worker.
+struct ledger_node {
+    char name[LEDGER_NAME_BYTES];
+    bool drained, quarantined;
+};
+ERR_CHECKED enum err ledger_put_node(struct ledger *l, const struct ledger_node *n);
+ERR_CHECKED enum err ledger_each_node(struct ledger *l, enum err (*visit)(void *user, const struct ledger_node *n),
+                                      void *user);
+
 struct ledger_submission {
     const char *film, *output, *owner, *model, *identity;
     int64_t priority;
@@ -105,6 +115,8 @@ ERR_CHECKED enum err ledger_find(struct ledger *l, const char *identity, int64_t
 
 // Was that film submitted for that output since then, whatever became of it?
 ERR_CHECKED enum err ledger_had(struct ledger *l, const char *film, const char *output, int64_t since_ms, bool *had);
+// The job that is not over and is to write `output`; 0: there is none.
+ERR_CHECKED enum err ledger_writes(struct ledger *l, const char *output, int64_t *job);
 
 struct ledger_job {
     int64_t id;
@@ -121,11 +133,16 @@ struct ledger_job {
 // ERR_MISSING, without logging: no such job.
 ERR_CHECKED enum err ledger_job(struct ledger *l, int64_t job, struct ledger_job *out);
 
-// Jobs with a number above `after`, in order, at most `most`. An error of `visit` ends
+// Jobs with a number above `after`, in order, at most `most`; `open`: only those that are
+// not over. An error of `visit` ends
 // the walk and is returned. Visitors, here and below, may not call the ledger.
-ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most,
+ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool open,
                                      enum err (*visit)(void *user, const struct ledger_job *job),
                                      void *user);
+
+// The last jobs that are over, the latest submitted first, at most `most`.
+ERR_CHECKED enum err ledger_each_over(struct ledger *l, uint32_t most,
+                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
 // The SUBMIT message of a job; the caller frees *out.
 ERR_CHECKED enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes);
@@ -163,13 +180,21 @@ struct ledger_attempt {
     uint32_t segment;
     char worker[LEDGER_NAME_BYTES];
     enum outcome outcome;
-    int64_t leased_ms;
+    int64_t leased_ms, ended_ms; // ended 0: live
+    char detail[2048];           // why it came to nothing
 };
 // ERR_MISSING, without logging: no such attempt.
 ERR_CHECKED enum err ledger_attempt(struct ledger *l, int64_t attempt, struct ledger_attempt *out);
 ERR_CHECKED enum err ledger_each_live(struct ledger *l,
                                       enum err (*visit)(void *user, const struct ledger_attempt *a),
                                       void *user);
+
+// The attempts at a job's segments above number `after`, in order, at most `most`.
+ERR_CHECKED enum err ledger_each_attempt(struct ledger *l, int64_t job, int64_t after, uint32_t most,
+                                         enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
+// The last attempts that failed, of all jobs, the latest first.
+ERR_CHECKED enum err ledger_each_failure(struct ledger *l, uint32_t most,
+                                         enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
 
 struct ledger_lease {
     int64_t job;
@@ -219,8 +244,28 @@ ERR_CHECKED enum err ledger_each_owner(struct ledger *l,
                                        enum err (*visit)(void *user, const struct ledger_owner *o),
                                        void *user);
 
-// Every invariant over the whole ledger. ERR_BUG logs the first that does not hold.
+// Is it taking new jobs, is it giving out work?
+struct ledger_queue {
+    bool disabled, stopped;
+};
+ERR_CHECKED enum err ledger_queue(struct ledger *l, struct ledger_queue *out);
+ERR_CHECKED enum err ledger_put_queue(struct ledger *l, const struct ledger_queue *q);
+
+// Forgets jobs that were over before a time, with all that is known of them, at most `room`
+// of them: ids[*count] says which. Their number is not used again.
+ERR_CHECKED enum err ledger_prune(struct ledger *l, int64_t before_ms, int64_t *ids, size_t room, size_t *count);
+
+// The jobs in each state.
+ERR_CHECKED enum err ledger_count_jobs(struct ledger *l, uint64_t counts[JOB_STATES]);
+
+// Every invariant over the whole ledger, and SQLite's own check of the file: ERR_CONFIG. ERR_BUG logs the first that does not hold.
 ERR_CHECKED enum err ledger_check(struct ledger *l);
 
-// A copy that is whole, made while the ledger is in use.
+// Both checks of a file that no coordinator has open; it says the same afterwards. ERR_MISSING,
+// ERR_UNAVAILABLE (one has it open), ERR_CONFIG (damaged, or of a later version), ERR_BUG (an
+// invariant): logged. An older ledger is checked as it is.
+ERR_CHECKED enum err ledger_check_file(const char *path);
+
+// A copy that is whole, made while the ledger is in use. ERR_CREATE: `path` is there already,
+// or cannot be made.
 ERR_CHECKED enum err ledger_backup(struct ledger *l, const char *path);

@@ -536,6 +536,213 @@ static void what_was_confirmed_survives_a_kill(void **state)
     assert_true(cut_short >= 10);
 }
 
+static enum err keep_node(void *user, const struct ledger_node *n)
+{
+    struct ledger_node *out = user;
+    while (*out->name)
+        out++;
+    *out = *n;
+    return ERR_OK;
+}
+
+static void what_is_said_of_nodes_is_kept(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct ledger_node found[4] = { 0 };
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "b/1", .drained = true }), ERR_OK);
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "a/0", .quarantined = true }), ERR_OK);
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "b/1" }), ERR_OK);
+    l = reopened(l);
+    assert_int_equal(ledger_each_node(l, keep_node, found), ERR_OK);
+    assert_string_equal(found[0].name, "a/0");
+    assert_true(found[0].quarantined && !found[0].drained);
+    assert_string_equal(found[1].name, "b/1");
+    assert_false(found[1].quarantined || found[1].drained);
+    assert_string_equal(found[2].name, "");
+    ledger_close(&l);
+}
+
+static void an_output_has_one_job_at_a_time(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    int64_t other;
+    assert_int_equal(ledger_writes(l, "/out/a.mkv", &other), ERR_OK);
+    assert_int_equal(other, 0);
+    const int64_t job = planned(l, "one");
+    assert_int_equal(ledger_writes(l, "/out/a.mkv", &other), ERR_OK);
+    assert_int_equal(other, job);
+    assert_int_equal(ledger_writes(l, "/out/b.mkv", &other), ERR_OK);
+    assert_int_equal(other, 0);
+    assert_int_equal(ledger_move_job(l, job, JOB_CANCELLED, NULL, 5), ERR_OK);
+    assert_int_equal(ledger_writes(l, "/out/a.mkv", &other), ERR_OK);
+    assert_int_equal(other, 0);
+    ledger_close(&l);
+}
+
+// A ledger as version 1 left it, with work under way, becomes one of today.
+static void an_older_ledger_is_brought_up(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    const int64_t job = planned(l, "old");
+    leased(l, job, 0);
+    ledger_close(&l);
+    struct sql s;
+    int64_t version;
+    assert_int_equal(sql_open(&s, path), ERR_OK);
+    assert_int_equal(sql_script(&s, "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
+                                    "DROP INDEX attempts_failed; DROP INDEX jobs_by_output;"
+                                    "ALTER TABLE attempts DROP COLUMN detail; PRAGMA user_version = 1"), ERR_OK);
+    sql_close(&s);
+    l = reopened(NULL);
+    assert_segments(l, job, "lbbrb");
+    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "n" }), ERR_OK);
+    ledger_close(&l);
+    assert_int_equal(sql_open(&s, path), ERR_OK);
+    assert_int_equal(sql_number(&s, sql_statement(&s, "PRAGMA user_version"), 0, &version), ERR_OK);
+    assert_int_equal(version, 2);
+    sql_close(&s);
+}
+
+static enum err keep_attempt(void *user, const struct ledger_attempt *a)
+{
+    struct ledger_attempt *out = user;
+    while (out->id)
+        out++;
+    *out = *a;
+    return ERR_OK;
+}
+
+static void what_attempts_came_to_is_kept(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct ledger_attempt all[8] = { 0 }, later[8] = { 0 }, failed[8] = { 0 };
+    struct ledger_ending out;
+    const int64_t job = planned(l, "one"), other = planned(l, "two");
+    const struct ledger_lease first = leased(l, job, 0), mine = leased(l, job, 3), theirs = leased(l, other, 0);
+    assert_int_equal(ledger_end(l, first.attempt, OUTCOME_LOST, "its worker was lost", 1, 4000, &out), ERR_OK);
+    assert_int_equal(accepted(l, &mine), VERDICT_ACCEPTED);
+    assert_int_equal(ledger_end(l, theirs.attempt, OUTCOME_OOM, "a\nb", 1, 4001, &out), ERR_OK);
+    l = reopened(l);
+    assert_int_equal(ledger_each_attempt(l, job, 0, 100, keep_attempt, all), ERR_OK);
+    assert_true(all[0].id == first.attempt && all[1].id == mine.attempt && !all[2].id);
+    assert_string_equal(all[0].detail, "its worker was lost");
+    assert_true(all[0].outcome == OUTCOME_LOST && all[0].leased_ms == 2000 && all[0].ended_ms == 4000);
+    assert_string_equal(all[1].detail, "");
+    assert_int_equal(ledger_each_attempt(l, job, first.attempt, 100, keep_attempt, later), ERR_OK);
+    assert_true(later[0].id == mine.attempt && !later[1].id);
+    assert_int_equal(ledger_each_failure(l, 100, keep_attempt, failed), ERR_OK);
+    assert_true(failed[0].id == theirs.attempt && failed[1].id == first.attempt && !failed[2].id);
+    assert_string_equal(failed[0].detail, "a\nb");
+    for (int o = 0; o < OUTCOMES; o++)
+        assert_true(strlen(outcome_name((enum outcome) o)) > 2);
+    ledger_close(&l);
+}
+
+static void the_queues_switches_are_kept(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct ledger_queue q;
+    assert_int_equal(ledger_queue(l, &q), ERR_OK);
+    assert_false(q.disabled || q.stopped);
+    assert_int_equal(ledger_put_queue(l, &(struct ledger_queue){ .stopped = true }), ERR_OK);
+    l = reopened(l);
+    assert_int_equal(ledger_queue(l, &q), ERR_OK);
+    assert_true(!q.disabled && q.stopped);
+    assert_int_equal(ledger_put_queue(l, &(struct ledger_queue){ .disabled = true }), ERR_OK);
+    assert_int_equal(ledger_queue(l, &q), ERR_OK);
+    assert_true(q.disabled && !q.stopped);
+    ledger_close(&l);
+}
+
+static void what_is_long_over_is_forgotten(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    int64_t ids[8];
+    size_t count;
+    uint64_t counts[JOB_STATES];
+    struct ledger_attempt all[8] = { 0 };
+    const int64_t old = planned(l, "old"), recent = planned(l, "recent"), open = planned(l, "open");
+    const struct ledger_lease lease = leased(l, old, 0);
+    assert_int_equal(accepted(l, &lease), VERDICT_ACCEPTED);
+    assert_int_equal(ledger_move_job(l, old, JOB_FAILED, "why", 5000), ERR_OK);
+    assert_int_equal(ledger_move_job(l, recent, JOB_CANCELLED, NULL, 6000), ERR_OK);
+    assert_int_equal(ledger_count_jobs(l, counts), ERR_OK);
+    assert_true(counts[JOB_FAILED] == 1 && counts[JOB_CANCELLED] == 1 && counts[JOB_PLANNED] == 1 && !counts[JOB_DONE]);
+    assert_int_equal(ledger_prune(l, 5000, ids, 8, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    assert_int_equal(ledger_prune(l, 5001, ids, 8, &count), ERR_OK);
+    assert_true(count == 1 && ids[0] == old);
+    l = reopened(l);
+    struct ledger_job j;
+    assert_int_equal(ledger_job(l, old, &j), ERR_MISSING);
+    assert_int_equal(ledger_each_attempt(l, old, 0, 100, keep_attempt, all), ERR_OK);
+    assert_int_equal(all[0].id, 0);
+    assert_segments(l, open, "rbbrb");
+    assert_int_equal(ledger_prune(l, INT64_MAX, ids, 8, &count), ERR_OK); // never what is not over
+    assert_true(count == 1 && ids[0] == recent);
+    assert_true(planned(l, "new") > open);
+    ledger_close(&l);
+}
+
+struct numbers {
+    int64_t id[8];
+    size_t count;
+};
+
+static enum err keep_number(void *user, const struct ledger_job *j)
+{
+    struct numbers *n = user;
+    n->id[n->count++] = j->id;
+    return ERR_OK;
+}
+
+static void jobs_are_listed_by_what_one_wants_of_them(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 };
+    int64_t job[5];
+    for (int i = 0; i < 5; i++)
+        job[i] = submitted(l, (const char *const[]){ "a", "b", "c", "d", "e" }[i]);
+    assert_int_equal(ledger_move_job(l, job[3], JOB_CANCELLED, NULL, 5), ERR_OK);
+    assert_int_equal(ledger_move_job(l, job[1], JOB_FAILED, NULL, 6), ERR_OK);
+    assert_int_equal(ledger_each_job(l, job[0], 3, false, keep_number, &all), ERR_OK);
+    assert_true(all.count == 3 && all.id[0] == job[1] && all.id[2] == job[3]);
+    assert_int_equal(ledger_each_job(l, 0, 100, true, keep_number, &open), ERR_OK);
+    assert_true(open.count == 3 && open.id[0] == job[0] && open.id[1] == job[2] && open.id[2] == job[4]);
+    assert_int_equal(ledger_each_over(l, 100, keep_number, &over), ERR_OK);
+    assert_true(over.count == 2 && over.id[0] == job[3] && over.id[1] == job[1]);
+    assert_int_equal(ledger_each_over(l, 1, keep_number, &last), ERR_OK);
+    assert_true(last.count == 1 && last.id[0] == job[3]);
+    ledger_close(&l);
+}
+
+static void a_file_is_checked_as_it_is(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct sql s;
+    const int kept = silence_stderr();
+    const int64_t job = planned(l, "one");
+    assert_int_equal(ledger_check_file(path), ERR_UNAVAILABLE); // it is in use
+    ledger_close(&l);
+    assert_int_equal(ledger_check_file(path), ERR_OK);
+    assert_int_equal(sql_open(&s, path), ERR_OK);
+    assert_int_equal(sql_script(&s, "UPDATE jobs SET segments = 4"), ERR_OK);
+    sql_close(&s);
+    assert_int_equal(ledger_check_file(path), ERR_BUG);
+    assert_int_equal(ledger_check_file("/tmp/there-is-no-such-ledger.db"), ERR_MISSING);
+    assert_int_equal(ledger_check_file("/etc/passwd"), ERR_CONFIG);
+    restore_stderr(kept);
+    assert_true(job > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +763,14 @@ int main(void)
         cmocka_unit_test(a_damaged_ledger_is_refused),
         cmocka_unit_test(a_later_version_is_refused),
         cmocka_unit_test(what_was_confirmed_survives_a_kill),
+        cmocka_unit_test(what_is_said_of_nodes_is_kept),
+        cmocka_unit_test(an_output_has_one_job_at_a_time),
+        cmocka_unit_test(an_older_ledger_is_brought_up),
+        cmocka_unit_test(what_attempts_came_to_is_kept),
+        cmocka_unit_test(the_queues_switches_are_kept),
+        cmocka_unit_test(what_is_long_over_is_forgotten),
+        cmocka_unit_test(jobs_are_listed_by_what_one_wants_of_them),
+        cmocka_unit_test(a_file_is_checked_as_it_is),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

@@ -1,4 +1,4 @@
--- The ledger, version 1. Each version is one section, begun by a line
+-- The ledger. Each version is one section, begun by a line
 -- "-- version N"; a ledger is brought from its own version to the last by running
 -- those that it lacks, in one transaction. A section is never changed once released.
 -- States and outcomes are the numbers of the enums in ledger.h.
@@ -73,3 +73,14 @@ CREATE TABLE attempts (
 ) STRICT;
 CREATE INDEX attempts_of_segment ON attempts (job, segment);
 CREATE INDEX attempts_live ON attempts (job, segment) WHERE outcome = 0;
+
+-- version 2
+CREATE TABLE nodes ( -- what operators have said of workers, by name
+    name        TEXT PRIMARY KEY,
+    drained     INTEGER NOT NULL,
+    quarantined INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('queue_disabled', 0), ('queue_stopped', 0);
+ALTER TABLE attempts ADD COLUMN detail TEXT NOT NULL DEFAULT ''; -- why it came to nothing, as its worker says
+CREATE INDEX attempts_failed ON attempts (id) WHERE outcome > 3;
+CREATE INDEX jobs_by_output ON jobs (output);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/log.h"
 
@@ -27,19 +28,49 @@ static enum err failed(struct sql *s)
     }
 }
 
-enum err sql_open(struct sql *s, const char *path)
+static enum err open_with(struct sql *s, const char *path, const char *uri, int flags)
 {
     *s = (struct sql){ .path = strdup(path) };
     if (!s->path)
         return ERR_NOMEM;
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    if (sqlite3_open_v2(path, &s->db, flags, NULL) == SQLITE_OK) {
+    if (sqlite3_open_v2(uri, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK) {
         sqlite3_extended_result_codes(s->db, 1);
         return ERR_OK;
     }
     log_error("%s: cannot open: %s", path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
     sql_close(s);
     return ERR_CREATE;
+}
+
+enum err sql_open(struct sql *s, const char *path)
+{
+    return open_with(s, path, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+}
+
+// A file whose -wal is there is in use, or was when its program was killed: it is opened as
+// that program would, which shows whether it is there still. Any other is whole in itself.
+enum err sql_open_to_read(struct sql *s, const char *path)
+{
+    char *wal = NULL, *uri = sqlite3_malloc64(3 * strlen(path) + 32);
+    if (!uri || asprintf(&wal, "%s-wal", path) < 0) {
+        sqlite3_free(uri);
+        return ERR_NOMEM;
+    }
+    enum err e;
+    if (access(wal, F_OK) == 0) {
+        e = open_with(s, path, path, SQLITE_OPEN_READWRITE);
+        if (!e)
+            e = sql_script(s, "PRAGMA locking_mode = EXCLUSIVE");
+    } else {
+        char *to = stpcpy(uri, "file:");
+        for (const char *p = path; *p; p++)
+            to += snprintf(to, 4, strchr("%?#", *p) ? "%%%02x" : "%c", (unsigned char) *p);
+        memcpy(to, "?immutable=1", sizeof("?immutable=1"));
+        e = open_with(s, path, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+    }
+    free(wal);
+    sqlite3_free(uri);
+    return e;
 }
 
 void sql_close(struct sql *s)
@@ -138,6 +169,11 @@ enum err sql_number(struct sql *s, sqlite3_stmt *statement, int64_t missing, int
     if (row)
         sqlite3_reset(statement);
     return e;
+}
+
+uint32_t sql_u32(sqlite3_stmt *statement, int column)
+{
+    return (uint32_t) sqlite3_column_int64(statement, column);
 }
 
 void sql_text(sqlite3_stmt *statement, int column, char *out, size_t room)

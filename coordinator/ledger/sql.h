@@ -21,6 +21,9 @@ struct sql {
 
 // Open or create; nothing is locked yet. ERR_CREATE logs.
 ERR_CHECKED enum err sql_open(struct sql *s, const char *path);
+// One that is there, to be read while nobody else has it; nothing in it is changed, but
+// that what stands in a -wal beside it is brought into it. ERR_CREATE logs.
+ERR_CHECKED enum err sql_open_to_read(struct sql *s, const char *path);
 void sql_close(struct sql *s); // a zeroed one is fine
 
 // Text of any number of statements without results.
@@ -42,6 +45,8 @@ ERR_CHECKED enum err sql_run(struct sql *s, sqlite3_stmt *statement);
 
 // The first column of the first row; `missing` when there is no row.
 ERR_CHECKED enum err sql_number(struct sql *s, sqlite3_stmt *statement, int64_t missing, int64_t *out);
+
+uint32_t sql_u32(sqlite3_stmt *statement, int column);
 
 // A column as text, cut to fit.
 void sql_text(sqlite3_stmt *statement, int column, char *out, size_t room);

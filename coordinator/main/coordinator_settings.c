@@ -5,6 +5,7 @@
 
 #include "common/base/log.h"
 #include "coordinator/children/children.h"
+#include "coordinator/page/status_server.h"
 
 static void make_table(struct coordinator_settings *s)
 {
@@ -18,6 +19,8 @@ static void make_table(struct coordinator_settings *s)
           .fallback = "tcp://127.0.0.1:7480", .help = "where workers and clients find it" },
         { .name = "bulk", .kind = OPTION_STRING, .target = &s->bulk, .value = "ADDRESS",
           .fallback = "tcp://127.0.0.1:7481", .help = "where what is large travels" },
+        { .name = "status", .kind = OPTION_STRING, .target = &s->status, .value = "ADDRESS",
+          .help = "of the status page and /metrics, ADDRESS:PORT, or none\n(" STATUS_ADDRESS ", if that is free)" },
         { .name = "key", .kind = OPTION_STRING, .target = &s->key, .value = "FILE",
           .help = "its own key, as `underscore key gen` makes it; needed where\nothers than this machine can reach it" },
         { .name = "allow", .kind = OPTION_STRING, .target = &s->allow, .value = "FILE",
@@ -106,6 +109,7 @@ void coordinator_settings_to_hub(const struct coordinator_settings *s, struct hu
     p->bulk = s->bulk;
     p->key = s->key;
     p->allow = s->allow;
+    p->status = s->status;
     p->directory = s->directory;
     p->media = s->media.items;
     p->watch = s->watch.items;

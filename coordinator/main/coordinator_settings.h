@@ -8,7 +8,7 @@
 struct coordinator_settings {
     struct option_spec table[24]; // over the members below
     struct config_command command;
-    const char *directory, *control, *bulk, *key, *allow;
+    const char *directory, *control, *bulk, *status, *key, *allow;
     struct option_list media;
     struct option_list watch;
     const char *watch_output, *watch_owner;

@@ -14,6 +14,7 @@
 #include "coordinator/children/children.h"
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub.h"
+#include "coordinator/ledger/ledger.h"
 #include "coordinator/main/coordinator_settings.h"
 #include "coordinator/publish/publish.h"
 
@@ -158,9 +159,20 @@ static enum err run_child(int argc, char **argv)
     return ERR_USAGE;
 }
 
+// Of a coordinator that does not run, or a copy.
+static enum err check_ledger(const char *path)
+{
+    const enum err e = ledger_check_file(path);
+    if (!e)
+        printf("%s: in order\n", path);
+    return e;
+}
+
 int main(int argc, char **argv)
 {
     log_init("underscored", LOG_INFO);
+    if (argc == 3 && !strcmp(argv[1], "--check-ledger"))
+        return err_exit_code(check_ledger(argv[2]));
     if (argc > 2 && !strcmp(argv[1], "--child"))
         return err_exit_code(run_child(argc - 2, argv + 2));
     return err_exit_code(run(argc, argv));

@@ -130,7 +130,7 @@ static double backlog_of(const struct fleet_worker *w)
 
 static bool fits(const struct work_job *j, const struct fleet_worker *w)
 {
-    return !j->paused && !strcmp(j->model, w->model);
+    return !j->paused && !strcmp(j->model, w->model) && !require_unmet(&j->require, w);
 }
 
 static double share_of(const struct work_owner *o)
@@ -298,6 +298,7 @@ enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decisi
         .worker = d->worker,
         .granted_s = now,
         .renewed_s = now,
+        .sent_s = now,
         .takes_s = takes,
         .deadline_s = now + fmax(s->lease_s, SCHEDULE_DEADLINE * takes),
         .promised_s = g->audio_s / rate_of(w),
@@ -338,6 +339,7 @@ void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *leas
 {
     const struct work_job *j = schedule_job(s, lease->job);
     lease->renewed_s = now;
+    lease->acknowledged = true;
     if (lease->worker == worker || !j)
         return;
     const double audio_s = j->segments[lease->segment].audio_s;
@@ -478,12 +480,60 @@ bool schedule_wants_frames(const struct schedule *s, uint32_t ahead, int64_t *jo
     return best != NULL;
 }
 
+// What is left
+
+double schedule_left(const struct schedule *s, const struct fleet *f, int64_t job)
+{
+    const struct work_job *j = schedule_job(s, job);
+    double rate = 0, each = 0, left = 0, longest = 0, of_cue = 0;
+    for (size_t i = 0; j && i < s->lease_count; i++) {
+        const struct work_lease *l = &s->leases[i];
+        if (l->job != job || l->worker == SCHEDULE_NOBODY)
+            continue;
+        const struct fleet_worker *w = &f->workers[l->worker];
+        const double one = rate_of(w) / fmax(1, w->held); // they share it
+        rate += one;
+        each = fmax(each, one);
+    }
+    if (rate <= 0)
+        return -1;
+    for (uint32_t i = 0; i < j->count; i++) {
+        const double one = j->segments[i].state != WORK_DONE ? j->segments[i].audio_s : 0;
+        of_cue = j->segments[i].place == 0 ? one : of_cue + one;
+        longest = fmax(longest, of_cue);
+        left += one;
+    }
+    return fmax(left / rate, longest / each);
+}
+
 // Explaining
 
 struct reasons {
     uint32_t running, blocked, retrying, pictures, free_worker;
-    uint32_t able, asking; // workers with its model, and those of them with room
+    uint32_t able, asking; // workers that may compose it, and those of them with room
 };
+
+bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, char *out, size_t room)
+{
+    const struct require_term *unmet = require_unmet(&j->require, w);
+    char text[256];
+    if (w->state == WORKER_LOST || w->state == WORKER_OFFLINE)
+        snprintf(out, room, "is not here (%s)", worker_state_name(w->state));
+    else if (strcmp(j->model, w->model) != 0)
+        snprintf(out, room, "has another model");
+    else if (unmet) {
+        require_say(unmet, w, text, sizeof(text));
+        snprintf(out, room, "does not meet %s", text);
+    } else if (w->quarantined)
+        snprintf(out, room, "is in quarantine");
+    else if (w->drained)
+        snprintf(out, room, "is drained");
+    else if (!fleet_may_work(w))
+        snprintf(out, room, "has not been heard of enough (%s)", worker_state_name(w->state));
+    else
+        return false;
+    return true;
+}
 
 static struct reasons count_reasons(const struct work_job *j, const struct fleet *f)
 {
@@ -497,7 +547,8 @@ static struct reasons count_reasons(const struct work_job *j, const struct fleet
         r.free_worker += g->state == WORK_READY && g->frames == FRAMES_THERE;
     }
     for (size_t i = 0; i < f->count; i++) {
-        const bool able = fleet_may_work(&f->workers[i]) && !strcmp(f->workers[i].model, j->model);
+        char why[512];
+        const bool able = !schedule_excludes(j, &f->workers[i], why, sizeof(why));
         r.able += able;
         r.asking += able && f->workers[i].want > 0;
     }
@@ -523,7 +574,7 @@ void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t j
         { r.blocked, "continue a segment that is not done yet" },
         { r.retrying, "will be tried again shortly after a GPU failed them" },
         { r.pictures, "wait for their pictures to be read from the film" },
-        { r.free_worker, r.able == 0    ? "wait because no worker that may work has the model"
+        { r.free_worker, r.able == 0    ? "wait because no worker may compose them"
                          : r.asking == 0 ? "wait for a worker with room"
                                          : "are next, after work of other jobs or owners" },
     };

@@ -22,6 +22,7 @@
 
 #include "common/base/err.h"
 #include "coordinator/fleet/fleet.h"
+#include "coordinator/schedule/require.h"
 
 #define SCHEDULE_DEADLINE 3.0 // times what it should take
 #define SCHEDULE_GUESS_RATE 0.5 // of a worker nobody has measured
@@ -45,6 +46,7 @@ struct work_job {
     int64_t priority;
     size_t owner;      // into owners
     char model[65];
+    struct require require;
     bool paused;
     uint32_t count, done, ready, waiting; // segments: all, DONE, READY, RETRY_WAIT
     struct work_segment *segments;
@@ -64,6 +66,8 @@ struct work_lease {
     double granted_s, renewed_s, deadline_s;
     double takes_s;     // what it should take, the worker's backlog included
     double promised_s;  // of GPU time, charged to the owner
+    bool acknowledged;  // its worker has said that it has it
+    double sent_s;
 };
 #define SCHEDULE_NOBODY ((size_t) -1)
 
@@ -126,6 +130,14 @@ void schedule_released(struct schedule *s, int64_t job, uint32_t segment);
 // The next segment of a job whose pictures should be got ready: READY first, then what
 // follows what is under way; nothing when `ahead` are there or asked for and not leased.
 bool schedule_wants_frames(const struct schedule *s, uint32_t ahead, int64_t *job, uint32_t *segment);
+
+// Seconds until all of a job is composed, were it to go on as now: what is left of it, at
+// the rate of the workers that are at it, but no sooner than its longest cue allows; < 0:
+// nobody is at it.
+double schedule_left(const struct schedule *s, const struct fleet *f, int64_t job);
+
+// Why a worker may not compose a job, as a clause; false: it may.
+bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, char *out, size_t room);
 
 // Why what waits of a job is not running, in one sentence.
 void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, double now, char *out,

@@ -47,7 +47,8 @@ static size_t add_worker(struct farm *farm, const char *model, double speed, boo
     size_t place;
     bool restarted;
     snprintf(name, sizeof(name), "w%zu", farm->f.count);
-    const struct fleet_hello h = { .name = name, .device = "", .vendor = "", .model = model, .slots = 1,
+    const struct fleet_hello h = { .name = name, .device = "", .vendor = "", .driver = "", .software = "", .model = model,
+                                   .slots = 1,
                                    .incarnation = farm->f.count + 1, .rate = measured ? speed : 0 };
     assert_int_equal(fleet_join(&farm->f, &h, farm->now, &place, &restarted), ERR_OK);
     fleet_pull(&farm->f, place, 1, farm->now);
@@ -230,7 +231,7 @@ static void nothing_goes_where_it_cannot(void **state)
     const size_t other = add_worker(&farm, "another model", 1, true);
     assert_false(grant(&farm, &d));
     schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
-    assert_non_null(strstr(why, "no worker that may work has the model"));
+    assert_non_null(strstr(why, "no worker may compose them"));
     const size_t right = add_worker(&farm, "m", 1, true);
     fleet_quarantine(&farm.f, right, true);
     assert_false(grant(&farm, &d));
@@ -245,6 +246,54 @@ static void nothing_goes_where_it_cannot(void **state)
     assert_true(d.segment == 1 && d.worker == right && right != other);
     schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
     assert_non_null(strstr(why, "1 wait for their pictures"));
+    finish(&farm);
+}
+
+static void requirements_are_obeyed(void **state)
+{
+    (void) state;
+    struct farm farm;
+    struct decision d;
+    char why[500];
+    begin(&farm);
+    add_job(&farm, 1, "ada", 1, 0, 4, 1, 10);
+    add_job(&farm, 2, "ada", 1, 0, 1, 1, 10);
+    const size_t small = add_worker(&farm, "m", 1, true), large = add_worker(&farm, "m", 1, true);
+    farm.f.workers[small].memory = 4ull << 30;
+    farm.f.workers[large].memory = 16ull << 30;
+    assert_int_equal(require_parse(&schedule_job(&farm.s, 1)->require, "vram>=8G", why, sizeof(why)), ERR_OK);
+    assert_true(grant(&farm, &d)); // the small one, first in line, takes what it may
+    assert_true(d.job == 2 && d.worker == small);
+    fleet_pull(&farm.f, small, 5, 0);
+    assert_true(grant(&farm, &d));
+    assert_true(d.job == 1 && d.worker == large);
+    assert_false(grant(&farm, &d)); // nor is it tried a second time there
+    assert_true(schedule_excludes(schedule_job(&farm.s, 1), &farm.f.workers[small], why, sizeof(why)));
+    assert_string_equal(why, "does not meet vram>=8G (it has 4.0 GiB)");
+    assert_false(schedule_excludes(schedule_job(&farm.s, 1), &farm.f.workers[large], why, sizeof(why)));
+    finish(&farm);
+}
+
+static void what_is_left_takes_as_long_as_the_rates_say(void **state)
+{
+    (void) state;
+    struct farm farm;
+    struct decision d;
+    begin(&farm);
+    add_job(&farm, 1, "ada", 1, 0, 2, 3, 10); // 60 s in two cues
+    assert_true(schedule_left(&farm.s, &farm.f, 1) < 0);
+    assert_true(schedule_left(&farm.s, &farm.f, 77) < 0);
+    const size_t w = add_worker(&farm, "m", 5, true);
+    assert_true(grant(&farm, &d));
+    assert_float_equal(schedule_left(&farm.s, &farm.f, 1), 12, 1e-9);
+    fleet_pull(&farm.f, w, 1, 0);
+    assert_true(grant(&farm, &d)); // both cues, side by side on one: no faster
+    assert_float_equal(schedule_left(&farm.s, &farm.f, 1), 12, 1e-9);
+    done(&farm, 1);
+    done(&farm, 2);
+    add_worker(&farm, "m", 5, true);
+    grant_all(&farm); // one cue's second segment: the other worker does not make that cue shorter
+    assert_float_equal(schedule_left(&farm.s, &farm.f, 1), 8, 1e-9);
     finish(&farm);
 }
 
@@ -436,6 +485,8 @@ int main(void)
         cmocka_unit_test(priority_and_then_age),
         cmocka_unit_test(owners_share_by_weight),
         cmocka_unit_test(nothing_goes_where_it_cannot),
+        cmocka_unit_test(requirements_are_obeyed),
+        cmocka_unit_test(what_is_left_takes_as_long_as_the_rates_say),
         cmocka_unit_test(the_idle_worker_is_asked_first),
         cmocka_unit_test(leases_end_without_progress),
         cmocka_unit_test(a_gpus_failure_is_waited_out),

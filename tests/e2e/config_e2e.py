@@ -72,7 +72,7 @@ class Reloading(e2e.Case):
                 f.write(f"{name} = {value};\n")
 
     def test_a_coordinator(self):
-        with Farm(self.path("reload"), self.model) as farm:
+        with Farm(self.path("reload"), self.model, lease=10) as farm:
             here = f'"{self.folder}"'
             self.write(farm, media=here, films=2, control='"tcp://127.0.0.1:1"')
             farm.start_coordinator("--config", farm.path("farm.conf")) # control, lease: the command line's

@@ -35,9 +35,9 @@ class Farm:
     """Everything lies in `folder`; ends all it has started when left. With keys=True
     it speaks TCP, and every node has a key of its name (self.key()). What is None is not said to a daemon."""
 
-    def __init__(self, folder, model, lease=10, beat=0.2, batch=1, prefetch=1, keys=False):
+    def __init__(self, folder, model, lease=30, beat=0.2, batch=1, prefetch=1, keys=False, status="none"):
         self.folder, self.model, self.lease, self.beat = folder, model, lease, beat
-        self.batch, self.prefetch = batch, prefetch
+        self.batch, self.prefetch, self.status = batch, prefetch, status
         self.workers, self.coordinator = {}, None
         os.makedirs(folder, exist_ok=True)
         self.sockets = tempfile.mkdtemp(prefix="farm-") # their names must be short
@@ -102,12 +102,12 @@ class Farm:
 
     def start_coordinator(self, *args):
         self.coordinator = self._start("coordinator", "UNDERSCORED", "--dir", self.path("coordinator"), "--media",
-                                       os.path.dirname(self.folder), *self.times(), *args,
+                                       os.path.dirname(self.folder), "--status", self.status, *self.times(), *args,
                                        *(["--key", self.key("coordinator"), "--allow", self.list_of_keys()]
                                          if self.keys else []))
         return self.coordinator
 
-    def start_worker(self, name, *args):
+    def start_worker(self, name, *args, folder=None):
         """With keys its node has a key by its name, unless `args` say otherwise."""
         if self.keys and not args:
             if not os.path.exists(self.key(name)):
@@ -116,7 +116,7 @@ class Farm:
             args = self.key_options(name)
         if self.prefetch is not None:
             args = ["--prefetch", self.prefetch, *args]
-        self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir", self.path(name),
+        self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir", self.path(folder or name),
                                          "--name", name, "--batch", self.batch, *args)
         return self.workers[name]
 

@@ -28,6 +28,9 @@ struct work {
     int32_t *prompt;
     uint32_t delivered, stop_after;
     uint64_t columns;
+    bool give_up, gone[SEGMENTS];
+    uint64_t unwanted;
+    uint32_t asked;
 };
 
 static uint32_t columns_of(uint64_t segment)
@@ -83,6 +86,17 @@ static bool cancelled(void *user)
     return w->stop_after && w->delivered >= w->stop_after;
 }
 
+// One that is asked for again after it was given up would be a bug.
+static bool unwanted(void *user, uint64_t id)
+{
+    struct work *w = user;
+    if (!w->give_up)
+        return false;
+    assert_false(w->gone[id]);
+    w->gone[id] = id == w->unwanted && ++w->asked > 2; // when it is in the decoder
+    return w->gone[id];
+}
+
 static void work_setup(struct work *w, uint64_t memory)
 {
     *w = (struct work){ 0 };
@@ -118,7 +132,8 @@ static enum err compose(struct work *w, uint32_t batch, struct composer_timings 
         .device = w->device, .tensors = random_source_tensors(w->source), .temperature = 1, .top_k = 50,
         .guidance = 3, .batch = batch, .max_columns = COLUMNS, .max_frames = FRAMES });
     if (!e)
-        e = composer_run(c, &(struct composer_hooks){ take, deliver, progress, cancelled, w });
+        e = composer_run(c, &(struct composer_hooks){ .take = take, .deliver = deliver, .progress = progress,
+                                                     .cancelled = cancelled, .unwanted = unwanted, .user = w });
     if (c && timings)
         *timings = composer_timings(c);
     composer_close(&c);
@@ -198,12 +213,32 @@ static void a_stop_keeps_what_is_delivered(void **state)
     work_teardown(&w);
 }
 
+static void what_is_not_wanted_is_dropped(void **state)
+{
+    (void) state;
+    struct work all, some;
+    work_setup(&all, 0);
+    work_setup(&some, 0);
+    assert_int_equal(compose(&all, 4, NULL), ERR_OK);
+    some.give_up = true;
+    some.unwanted = SEGMENTS - 1; // nothing goes on from it
+    assert_int_equal(compose(&some, 4, NULL), ERR_OK);
+    assert_int_equal(some.delivered, SEGMENTS - 1);
+    assert_true(some.gone[SEGMENTS - 1] && !some.done[SEGMENTS - 1]);
+    for (int i = 0; i < SEGMENTS - 1; i++) // its companions do not notice
+        assert_memory_equal(all.pcm[i], some.pcm[i],
+                            sizeof(float) * columns_of((uint64_t) i) * codec_hop(&all.config->codec));
+    work_teardown(&all);
+    work_teardown(&some);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(companions_change_nothing),
         cmocka_unit_test(memory_changes_nothing),
         cmocka_unit_test(a_stop_keeps_what_is_delivered),
+        cmocka_unit_test(what_is_not_wanted_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

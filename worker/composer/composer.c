@@ -25,6 +25,7 @@ struct entry {
     uint64_t seed;
     struct composer_sampling sampling;
     uint32_t slot, columns_seen;
+    bool unwanted;
 };
 
 struct composer {
@@ -228,6 +229,13 @@ static bool stopped(const struct composer_hooks *h)
     return h->cancelled && h->cancelled(h->user);
 }
 
+// Asked once more after a yes, its owner would not know it.
+static bool is_unwanted(const struct composer_hooks *h, struct entry *n)
+{
+    n->unwanted = n->unwanted || (h->unwanted && h->unwanted(h->user, n->id));
+    return n->unwanted;
+}
+
 // The frames in as many calls as the encoder works them off, so that a stop is
 // heeded in between.
 static enum err look(struct composer *c, const struct composer_hooks *h,
@@ -238,7 +246,7 @@ static enum err look(struct composer *c, const struct composer_hooks *h,
         return e;
     const double start = clock_seconds();
     const uint32_t side = c->config->vit.image, most = visual_batch(c->visual);
-    for (uint32_t first = 0; !e && first < s->frame_count; first += most) {
+    for (uint32_t first = 0; !e && first < s->frame_count && !is_unwanted(h, n); first += most) {
         const uint32_t left = s->frame_count - first;
         e = stopped(h) ? ERR_STOP
                        : visual_run(c->visual, s->frames + 3ull * side * side * first,
@@ -279,7 +287,7 @@ static enum err accept(struct composer *c, const struct composer_hooks *h,
             memcpy(n->prompt, s->prompt, sizeof(int32_t) * s->prompt_columns * lm->codebooks);
         e = look(c, h, s, n);
     }
-    if (e) {
+    if (e || n->unwanted) {
         entry_free(n);
         return e;
     }
@@ -396,6 +404,25 @@ static enum err sound(struct composer *c, const struct codec_piece *pieces, uint
     return e;
 }
 
+// What nobody wants any more makes room at once.
+static void drop_unwanted(struct composer *c, const struct composer_hooks *h)
+{
+    struct entry **const lists[] = { &c->waiting, &c->running, &c->finished };
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        for (struct entry **at = lists[i]; *at;) {
+            struct entry *n = *at;
+            if (!is_unwanted(h, n)) {
+                at = &n->next;
+                continue;
+            }
+            if (lists[i] == &c->running)
+                decoder_leave(c->decoder, n->slot);
+            *at = n->next;
+            entry_free(n);
+            c->held--;
+        }
+}
+
 // One finished segment becomes sound and goes back to the caller. Several
 // together would read the LSTM's weights once for all; that pays only when they
 // end at the same moment, and each is delivered the sooner alone.
@@ -435,6 +462,7 @@ static enum err run(struct composer *c, const struct composer_hooks *h)
 {
     for (;;) {
         enum err e = stopped(h) ? ERR_STOP : ERR_OK;
+        drop_unwanted(c, h);
         if (!e && (!c->visual_alone || !c->running))
             e = fill(c, h);
         if (e || c->held == 0)

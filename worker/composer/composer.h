@@ -76,6 +76,9 @@ struct composer_hooks {
     void (*progress)(void *user, uint64_t columns);
     // Asked often; true ends the run with ERR_STOP. May be NULL.
     bool (*cancelled)(void *user);
+    // Asked as often of each segment under way; once true, it is dropped and not spoken of
+    // again. May be NULL.
+    bool (*unwanted)(void *user, uint64_t id);
     void *user;
 };
 

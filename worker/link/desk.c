@@ -118,7 +118,7 @@ static enum err deliver(void *user, const struct composed *c)
     struct task *t = desk_find(d, c->id);
     const bool wanted = t && !t->abandoned;
     if (t && !wanted)
-        desk_drop(d, t);
+        t->state = TASK_DROPPED;
     desk_unlock(d);
     if (!wanted)
         return t ? ERR_OK : ERR_BUG;
@@ -153,6 +153,20 @@ static bool cancelled(void *user)
     return atomic_load(&d->stop);
 }
 
+static bool unwanted(void *user, uint64_t id)
+{
+    struct desk *d = user;
+    desk_lock(d);
+    struct task *t = desk_find(d, id);
+    const bool drop = !t || t->abandoned;
+    if (t && drop)
+        t->state = TASK_DROPPED;
+    desk_unlock(d);
+    if (drop)
+        wake_talker(d);
+    return drop;
+}
+
 // False: there is nothing more to come.
 static bool wait_for_work(struct desk *d)
 {
@@ -170,7 +184,9 @@ static void *compose(void *user)
     enum err e = ERR_OK;
     while (!e && wait_for_work(d)) {
         const double start = clock_seconds();
-        e = composer_run(d->p.composer, &(struct composer_hooks){ take, deliver, on_progress, cancelled, d });
+        e = composer_run(d->p.composer, &(struct composer_hooks){
+            .take = take, .deliver = deliver, .progress = on_progress, .cancelled = cancelled, .unwanted = unwanted,
+            .user = d });
         desk_lock(d);
         d->busy_s += clock_seconds() - start;
         desk_unlock(d);

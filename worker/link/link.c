@@ -31,6 +31,7 @@ struct talk {
     struct curve_watch watch;   // of control
     uint64_t incarnation, epoch, seq;
     bool welcome;               // the coordinator knows this worker
+    bool quiet;                 // told to ask for nothing new
     bool draining, refused;
     double beat_s, lease_s;
     double next_beat_s, next_hello_s;
@@ -176,7 +177,7 @@ static uint32_t count_tasks(struct talk *t)
 static void pull(struct talk *t, bool again)
 {
     const uint32_t room = t->p->hello.slots + t->p->prefetch, has = count_tasks(t);
-    const uint32_t want = t->draining || has >= room ? 0 : room - has;
+    const uint32_t want = t->quiet || t->draining || has >= room ? 0 : room - has;
     if (want == t->wanted && !again)
         return;
     say(t, WIRE_PULL)->pull.want = want < WIRE_MAX_WANT ? want : WIRE_MAX_WANT;
@@ -190,7 +191,17 @@ static void say_failed(struct talk *t, const struct task *task, enum wire_failur
     m->failed.attempt = task->lease.attempt;
     m->failed.fence = task->lease.fence;
     m->failed.failure = (uint32_t) why;
-    snprintf(m->failed.log_tail, sizeof(m->failed.log_tail), "%s", text);
+    const int n = snprintf(m->failed.log_tail, sizeof(m->failed.log_tail), "%s\n", text);
+    if (why == WIRE_FAIL_SHUTDOWN)
+        m->failed.log_tail[n - 1] = 0; // nothing went wrong
+    else
+        log_tail(m->failed.log_tail + n, sizeof(m->failed.log_tail) - (size_t) n);
+    send_it(t);
+}
+
+static void acknowledge(struct talk *t, uint64_t attempt)
+{
+    say(t, WIRE_LEASE_ACK)->lease_ack.attempt = attempt;
     send_it(t);
 }
 
@@ -202,8 +213,10 @@ static void on_lease(struct talk *t, double now)
     desk_lock(t->desk);
     const bool known = desk_find(t->desk, l->attempt) != NULL;
     desk_unlock(t->desk);
-    if (known)
+    if (known) { // its acknowledgement was lost
+        acknowledge(t, l->attempt);
         return;
+    }
     const enum err e = task_make(&task, l, model->image, model->codebooks, t->p->max_columns, t->p->max_frames);
     if (e || t->draining) {
         const struct task refused = { .lease = *l };
@@ -216,21 +229,37 @@ static void on_lease(struct talk *t, double now)
     desk_lock(t->desk);
     desk_add(t->desk, task);
     desk_unlock(t->desk);
-    say(t, WIRE_LEASE_ACK)->lease_ack.attempt = l->attempt;
-    send_it(t);
+    acknowledge(t, l->attempt);
     t->wanted -= t->wanted > 0;
 }
 
-// Not wanted any more, or not ours any more: its work stops where it can.
+// Not wanted any more, or not ours any more: tend() clears it away, what is being composed
+// when the composer has let go of it. A result is offered all the same: it is for the
+// coordinator to refuse.
 static void abandon(struct talk *t, uint64_t attempt)
 {
     desk_lock(t->desk);
     struct task *task = desk_find(t->desk, attempt);
-    if (task && task->state == TASK_COMPOSING)
+    if (task && task->state != TASK_SPOOLED)
         task->abandoned = true;
-    else if (task && task->state != TASK_SPOOLED)
-        desk_drop(t->desk, task);
-    desk_unlock(t->desk); // a result is offered all the same: it is for the coordinator to refuse
+    desk_unlock(t->desk);
+}
+
+static void begin_draining(struct talk *t)
+{
+    struct task *next;
+    log_info("leaving: what is begun is finished and delivered, what is not goes back");
+    t->draining = true;
+    pull(t, true);
+    desk_lock(t->desk);
+    for (struct task *k = t->desk->tasks; k; k = next) {
+        next = k->next;
+        if (k->state != TASK_FETCHING && k->state != TASK_WAITING)
+            continue;
+        say_failed(t, k, WIRE_FAIL_SHUTDOWN, "the worker is leaving");
+        desk_drop(t->desk, k);
+    }
+    desk_unlock(t->desk);
 }
 
 static void on_beat_ack(struct talk *t, double now)
@@ -250,8 +279,12 @@ static void on_beat_ack(struct talk *t, double now)
     }
     desk_unlock(t->desk);
     t->beat_sent_s = 0;
-    if (t->in.beat_ack.order == WIRE_TERMINATE)
-        t->draining = true;
+    t->quiet = t->in.beat_ack.order == WIRE_QUIET;
+    if (t->in.beat_ack.order == WIRE_TERMINATE && !t->draining) {
+        log_warn("the coordinator wants this worker to leave: another has started under its name");
+        t->welcome = true; // as far as to deliver what is finished
+        begin_draining(t);
+    }
 }
 
 static void on_welcome(struct talk *t, double now)
@@ -449,6 +482,14 @@ _Static_assert(offsetof(struct wire_message, chunk.attempt) == offsetof(struct w
 
 // The loop
 
+// Its work has stopped: there is room for other.
+static void let_go(struct talk *t, struct task *task)
+{
+    say(t, WIRE_CANCELLED)->cancelled.attempt = task->lease.attempt;
+    send_it(t);
+    desk_drop(t->desk, task);
+}
+
 // Everything that the tasks need from the other side; leases that have ended are given up
 // before the coordinator gives them to somebody else.
 static void tend(struct talk *t, double now)
@@ -461,7 +502,7 @@ static void tend(struct talk *t, double now)
         if (over && k->state == TASK_COMPOSING)
             k->abandoned = true;
         else if ((over || k->abandoned) && k->state != TASK_COMPOSING)
-            desk_drop(t->desk, k);
+            let_go(t, k);
         else if (k->state == TASK_FETCHING)
             fetch(t, k, now);
         else if (k->state == TASK_SPOOLED)
@@ -487,23 +528,6 @@ static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, dou
         if (n < 0)
             return;
     }
-}
-
-static void begin_draining(struct talk *t)
-{
-    struct task *next;
-    log_info("leaving: what is begun is finished and delivered, what is not goes back");
-    t->draining = true;
-    pull(t, true);
-    desk_lock(t->desk);
-    for (struct task *k = t->desk->tasks; k; k = next) {
-        next = k->next;
-        if (k->state != TASK_FETCHING && k->state != TASK_WAITING)
-            continue;
-        say_failed(t, k, WIRE_FAIL_SHUTDOWN, "the worker is leaving");
-        desk_drop(t->desk, k);
-    }
-    desk_unlock(t->desk);
 }
 
 static bool all_is_delivered(struct talk *t)

@@ -2,9 +2,9 @@
 //
 //   FETCHING ──► WAITING ──► COMPOSING ──► SPOOLED ──► gone (ACCEPTED, STALE, DUP)
 //      │            │             │
-//      └────────────┴─► gone      └─► abandoned: its result is thrown away
+//      └────────────┴─► gone      └──(abandoned)──► DROPPED ──► gone, and the coordinator told
 //
-// FETCHING and SPOOLED belong to the thread that talks, COMPOSING to the one that
+// FETCHING, SPOOLED and DROPPED belong to the thread that talks, COMPOSING to the one that
 // composes; they change hands under the desk's lock (desk.h).
 #pragma once
 
@@ -15,7 +15,7 @@
 #include "common/base/err.h"
 #include "common/wire/wire.h"
 
-enum task_state { TASK_FETCHING, TASK_WAITING, TASK_COMPOSING, TASK_SPOOLED };
+enum task_state { TASK_FETCHING, TASK_WAITING, TASK_COMPOSING, TASK_SPOOLED, TASK_DROPPED };
 
 // An input that comes in piece by piece.
 struct task_input {

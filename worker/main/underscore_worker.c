@@ -29,10 +29,26 @@ static void on_signal(int number)
     }
 }
 
+// The model's numbers, while somebody counts: a stage that is being loaded gets on, and what
+// the worker holds is not to be taken from it meanwhile, however slow the disk.
+struct counted_tensors {
+    struct tensor_source source; // first: `find` gets a pointer to it
+    struct tensor_source *inner;
+    struct desk *desk;
+};
+
+static enum err find_counted(struct tensor_source *self, const char *name, struct tensor_view *out)
+{
+    struct counted_tensors *t = (struct counted_tensors *) self;
+    atomic_fetch_add(&t->desk->steps, 1);
+    return t->inner->find(t->inner, name, out);
+}
+
 // All that this process is made of; zeroed is empty.
 struct worker {
     struct daemon_reload daemon;
     struct model_file *model;
+    struct counted_tensors tensors;
     struct device *device;
     struct composer *composer;
     struct desk desk;
@@ -72,11 +88,13 @@ static enum err describe_model(struct wire_model *out, const struct worker_setti
 static enum err open_composer(struct worker *w, const struct worker_settings *c)
 {
     const struct model_config *m = model_file_config(w->model);
+    w->tensors = (struct counted_tensors){ *model_file_tensors(w->model), model_file_tensors(w->model), &w->desk };
+    w->tensors.source.find = find_counted;
     w->link.max_columns = codec_columns(&m->codec, m->lm.max_duration_s);
     w->link.max_frames = (uint32_t) frame_count(m->frames_per_s, 0, (int64_t) (m->lm.max_duration_s * 1000)) + 1;
     return composer_open(&w->composer, &(struct composer_params){
         .device = w->device,
-        .tensors = model_file_tensors(w->model),
+        .tensors = &w->tensors.source,
         .temperature = 1,
         .top_k = 250,
         .guidance = (double) m->lm.guidance,

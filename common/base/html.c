@@ -1,29 +1,12 @@
-#include "cli/html.h"
+#include "common/base/html.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/base/utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" // U+FFFD
-
-// How many bytes the UTF-8 character at `p` has; 0 when it is none. Overlong forms,
-// surrogates and what is past U+10FFFF are none (RFC 3629, section 4).
-static size_t utf8_length(const unsigned char *p)
-{
-    if (p[0] < 0x80)
-        return 1;
-    const size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2
-                     : p[0] >= 0xe0 && p[0] <= 0xef ? 3
-                     : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-                                                    : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    const bool outside = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-                         (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f);
-    return n > 0 && outside ? 0 : n;
-}
 
 static const char *reference(unsigned char c)
 {

@@ -1,0 +1,114 @@
+// The ledger's segments.
+#include "coordinator/ledger/ledger_internal.h"
+
+#include "common/base/log.h"
+
+static enum err insert_segment(struct ledger *l, int64_t job, uint32_t segment, const struct ledger_planned *p)
+{
+    return sql_run(&l->sql, sql_bind(&l->sql,
+        "INSERT INTO segments (job, segment, state, cue, place, audio_ms, remaining_ms) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", "iiiiiii", job, (int64_t) segment,
+        (int64_t) (p->place ? SEGMENT_BLOCKED : SEGMENT_READY), (int64_t) p->cue, (int64_t) p->place, p->audio_ms,
+        p->remaining_ms));
+}
+
+static enum err plan(struct ledger *l, int64_t job, int64_t duration_ms, uint32_t cues,
+                     const struct ledger_planned *segments, uint32_t count)
+{
+    struct ledger_job j;
+    enum err e = ledger_job(l, job, &j);
+    if (!e && j.state != JOB_PROBING) {
+        log_error("job %lld is %s and cannot be planned", (long long) job, job_state_name(j.state));
+        return ERR_INPUT;
+    }
+    for (uint32_t i = 0; !e && i < count; i++)
+        e = insert_segment(l, job, i, &segments[i]);
+    if (!e)
+        e = sql_run(&l->sql, sql_bind(&l->sql,
+            "UPDATE jobs SET state = ?2, duration_ms = ?3, cues = ?4, segments = ?5 WHERE id = ?1", "iiiii", job,
+            (int64_t) JOB_PLANNED, duration_ms, (int64_t) cues, (int64_t) count));
+    return e;
+}
+
+enum err ledger_plan(struct ledger *l, int64_t job, int64_t duration_ms, uint32_t cues,
+                     const struct ledger_planned *segments, uint32_t count)
+{
+    enum err e = sql_begin(&l->sql);
+    if (e)
+        return e;
+    return ledger_commit(l, plan(l, job, duration_ms, cues, segments, count), job);
+}
+
+#define SEGMENT_COLUMNS "segment, cue, place, state, audio_ms, remaining_ms, fence, troubles, losses"
+
+static struct ledger_segment take_segment(sqlite3_stmt *s)
+{
+    return (struct ledger_segment){
+        .segment = sql_u32(s, 0),
+        .cue = sql_u32(s, 1),
+        .place = sql_u32(s, 2),
+        .state = (enum segment_state) sqlite3_column_int(s, 3),
+        .audio_ms = sqlite3_column_int64(s, 4),
+        .remaining_ms = sqlite3_column_int64(s, 5),
+        .fence = sqlite3_column_int64(s, 6),
+        .troubles = sql_u32(s, 7),
+        .losses = sql_u32(s, 8),
+    };
+}
+
+enum err ledger_each_segment(struct ledger *l, int64_t job,
+                             enum err (*visit)(void *user, const struct ledger_segment *s), void *user)
+{
+    sqlite3_stmt *s = sql_bind(&l->sql, "SELECT " SEGMENT_COLUMNS " FROM segments WHERE job = ?1 ORDER BY segment",
+                               "i", job);
+    bool row;
+    enum err e;
+    while (!(e = sql_step(&l->sql, s, &row)) && row) {
+        const struct ledger_segment found = take_segment(s);
+        if ((unsigned) found.state >= SEGMENT_STATES) {
+            log_error("%s: segment %u of job %lld is in no state that there is", l->sql.path, found.segment,
+                      (long long) job);
+            e = ERR_CONFIG;
+        } else {
+            e = visit(user, &found);
+        }
+        if (e)
+            break;
+    }
+    if (s)
+        sqlite3_reset(s);
+    return e;
+}
+
+enum err ledger_find_segment(struct ledger *l, int64_t job, uint32_t segment, struct ledger_segment *out)
+{
+    bool row;
+    sqlite3_stmt *s = sql_bind(&l->sql, "SELECT " SEGMENT_COLUMNS " FROM segments WHERE job = ?1 AND segment = ?2",
+                               "ii", job, (int64_t) segment);
+    const enum err e = sql_step(&l->sql, s, &row);
+    if (!e && !row) {
+        log_error("job %lld has no segment %u", (long long) job, segment);
+        return ERR_INPUT;
+    }
+    if (!e) {
+        *out = take_segment(s);
+        sqlite3_reset(s);
+    }
+    return e;
+}
+
+enum err ledger_set_segment(struct ledger *l, int64_t job, uint32_t segment, enum segment_state to)
+{
+    return sql_run(&l->sql, sql_bind(&l->sql, "UPDATE segments SET state = ?3 WHERE job = ?1 AND segment = ?2",
+                                     "iii", job, (int64_t) segment, (int64_t) to));
+}
+
+enum err ledger_release(struct ledger *l, int64_t job, uint32_t segment)
+{
+    enum err e = sql_begin(&l->sql);
+    if (!e)
+        e = ledger_commit(l, sql_run(&l->sql, sql_bind(&l->sql,
+            "UPDATE segments SET state = ?3 WHERE job = ?1 AND segment = ?2 AND state = ?4", "iiii", job,
+            (int64_t) segment, (int64_t) SEGMENT_READY, (int64_t) SEGMENT_RETRY_WAIT)), job);
+    return e;
+}
