@@ -66,6 +66,20 @@ class ConvTranspose(nn.Module):
         y = self.convtr['convtr'](x)
         return y[..., self.stride - right:y.shape[-1] - right]
 
+    @torch.no_grad()
+    def even(self):
+        """Give all phases of the stride the same sum of weights: what stands still in the
+        latents then stands still in the sound. Uneven, it becomes a tone at the stride's
+        rate, and that a comb over the music."""
+        layer = self.convtr['convtr']
+        weight = layer.weight_v * (layer.weight_g / layer.weight_v.flatten(1).norm(dim=1)[:, None, None])
+        early, late = weight.split(self.stride, 2)
+        sums = early + late
+        excess = (sums - sums.mean(2, keepdim=True)) / 2
+        weight = torch.cat([early - excess, late - excess], 2)
+        layer.weight_v.copy_(weight)
+        layer.weight_g.copy_(weight.flatten(1).norm(dim=1)[:, None, None])
+
 
 class ResBlock(nn.Module):
     def __init__(self, width, config):
@@ -92,6 +106,9 @@ class Lstm(nn.Module):
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
+
+    def is_zero(self):
+        return not any(p.any() for p in self.parameters())
 
     def forward(self, x):
         if self.silent:
@@ -129,6 +146,11 @@ class Decoder(nn.Module):
 
     def forward(self, x):
         return self.model(x)
+
+    def even(self):
+        for layer in self.model:
+            if isinstance(layer, ConvTranspose):
+                layer.even()
 
 
 class Codebook(nn.Module):

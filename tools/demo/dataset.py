@@ -83,10 +83,13 @@ def render_tokens(seed, codec):
 
 def load_codec(path):
     import torch
-    from codec import Codec, CodecConfig
+    from codec import Codec, CodecConfig, Lstm
     state = torch.load(path, map_location='cpu')
     codec = Codec(CodecConfig(**state['config']))
     codec.load_state_dict(state['codec'])
+    for module in codec.modules():
+        if isinstance(module, Lstm) and module.is_zero():
+            module.silence()
     return codec.eval()
 
 

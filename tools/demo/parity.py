@@ -20,7 +20,6 @@ import dataset
 import music
 from model import Model, ModelConfig, normalised, write
 
-COLUMNS = 40  # that `underscore trace` writes
 DTYPES = {'F32': np.float32, 'I32': np.int32, 'I64': np.int64}
 
 
@@ -51,7 +50,7 @@ def trace(a, tensors):
     with tempfile.TemporaryDirectory() as directory:
         given, made = Path(directory, 'in.safetensors'), Path(directory, 'out.safetensors')
         write_safetensors(given, tensors)
-        subprocess.run([a.underscore, 'trace', a.imported, '--in', given, '-o', made], check=True)
+        subprocess.run([a.underscore, 'trace', a.imported, '--in', given, '-o', made, '--steps', str(a.steps)], check=True)
         return read_safetensors(made)
 
 
@@ -61,7 +60,7 @@ def compare(a, scene, codec, model):
     frames = normalised(torch.from_numpy(dataset.frames_of(scene)))
     sound = music.render_score(scene)[:4 * music.SAMPLE_RATE]
     condition = model.condition(frames)
-    codes = write(model, condition, COLUMNS, temperature=0)
+    codes = write(model, condition, a.steps, temperature=0)
     encoded = codec.encode(torch.from_numpy(sound)[None, None])[0]
     decoded = codec.decode(encoded[None])[0]
     theirs = trace(a, {'vis.frames': frames.numpy(), 'codec.wav': sound[None].astype(np.float32),
@@ -79,6 +78,7 @@ def parse(argv):
     parser.add_argument('--model', required=True)
     parser.add_argument('--imported', required=True, help='the file that underscore import wrote')
     parser.add_argument('--underscore', default='underscore', help='the program')
+    parser.add_argument('--steps', type=int, default=900, help='of the decoder, one for a column')
     parser.add_argument('--scenes', type=int, default=3)
     return parser.parse_args(argv)
 

@@ -6,6 +6,8 @@
 #
 # The first part trains the autoencoder alone; then k-means over its latents starts the
 # codebooks. Interrupted, it goes on from --out when run again. The clock is the real one.
+# With --decoder FILE, the encoder and the codebooks stay as FILE has them, and so do all
+# codes made with them: only the decoder learns, from whole codes.
 import argparse
 import math
 import sys
@@ -19,6 +21,7 @@ import parallel
 from codec import Codec, CodecConfig, Lstm
 
 CROP = 32  # codec frames; crops begin on the grid, as notes do
+LONG_CROP = 50  # a second, as the comb is measured on
 SCALES = (256, 512, 1024, 2048)
 FLOOR = 1e-3  # of a magnitude: below it, nothing is heard
 
@@ -40,6 +43,7 @@ class Spectra:
     """Magnitudes at each scale; a full-scale sine has the magnitude 1."""
 
     def __init__(self, rate=32000):
+        self.rate = rate
         self.windows = [torch.hann_window(size) for size in SCALES]
         self.mels = [mel_filters(size, min(96, size // 10), rate) for size in SCALES]
 
@@ -76,7 +80,7 @@ def comb(sound, rate=32000):
     frames = sound.unfold(-1, size, size // 2) * torch.hann_window(size)
     power = torch.fft.rfft(frames).abs().pow(2).flatten(0, -2).mean(0) + 1e-9
     teeth = torch.arange(1000, rate // 4, 50)
-    return float(10 * (power[teeth].log10() - power[teeth + 25].log10()).mean())
+    return 10 * (power[teeth].log10() - power[teeth + 25].log10()).mean()
 
 
 @torch.no_grad()
@@ -89,7 +93,7 @@ def validate(codec, spectra, sound):
     a, b = out[:, 0], sound[:, 0]
     return {'log_mel': float(spectra.loss(a, b)[0]),
             'log_mel_shuffled': float(spectra.loss(a, b.roll(1, 0))[0]),
-            'si_sdr_db': float(si_sdr(a, b).mean()), 'comb_db': comb(a), 'comb_original_db': comb(b),
+            'si_sdr_db': float(si_sdr(a, b).mean()), 'comb_db': float(comb(a)), 'comb_original_db': float(comb(b)),
             'codes_used': used}
 
 
@@ -128,6 +132,10 @@ class Training:
         for module in self.codec.modules():
             if isinstance(module, Lstm):
                 module.silence()
+        self.decoder_only, self.even = a.decoder is not None, a.even
+        if self.decoder_only:
+            self.codec.load_state_dict(torch.load(a.decoder)['codec'])
+            self.codec.encoder.requires_grad_(False)
         self.parameters = [p for p in self.codec.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, betas=(0.8, 0.99))
         if self.path.exists():
@@ -166,16 +174,26 @@ def start_codebooks(t, sound, batch):
     parallel.same(t.codec.quantizer.buffers())
 
 
+def latents_of(t, target):
+    """What the decoder is given, and the commitment loss."""
+    if t.decoder_only:
+        t.codec.quantizer.eval() # its codebooks follow nothing
+        return t.codec.quantizer.decode(t.codec.encode(target)), torch.zeros(())
+    latents = t.codec.encoder(target)
+    if not t.quantised():
+        return latents, torch.zeros(())
+    return t.codec.quantizer(latents)[:2]
+
+
 def learn(t, spectra, target, peak):
     """One step; returns the losses by name."""
-    latents = t.codec.encoder(target)
-    commitment = torch.zeros(())
-    if t.quantised():
-        latents, commitment, _ = t.codec.quantizer(latents)
+    latents, commitment = latents_of(t, target)
     out = t.codec.decoder(latents)
     log_mel, convergence = spectra.loss(out[:, 0], target[:, 0])
     wave = (out - target).abs().mean() / target.abs().mean()
     loss = 2 * log_mel + convergence + 0.5 * wave + 0.25 * commitment
+    if target.shape[-1] >= spectra.rate:
+        loss = loss + 0.05 * (comb(out[:, 0]) - comb(target[:, 0])).clamp(min=0)
     for group in t.optimizer.param_groups:
         group['lr'] = t.rate(peak)
     t.optimizer.zero_grad(set_to_none=True)
@@ -183,6 +201,8 @@ def learn(t, spectra, target, peak):
     t.elapsed_s = parallel.average(t.parameters, t.clock_s())
     torch.nn.utils.clip_grad_norm_(t.parameters, 5.0)
     t.optimizer.step()
+    if t.even:
+        t.codec.decoder.even()
     return {name: float(value.detach()) for name, value in (
         ('log_mel', log_mel), ('convergence', convergence), ('wave', wave), ('commitment', commitment))}
 
@@ -205,10 +225,10 @@ def train(a):
     while t.elapsed_s < t.budget_s:
         if not t.quantised() and t.elapsed_s > a.alone * t.budget_s:
             start_codebooks(t, sound, a.batch)
-        target = sound.crops(a.batch, CROP)
+        target = sound.crops(a.batch, LONG_CROP if t.decoder_only else CROP)
         seen.append(learn(t, spectra, target, a.rate))
         t.step += 1
-        if t.quantised() and t.step % 25 == 0:
+        if t.quantised() and not t.decoder_only and t.step % 25 == 0:
             with torch.no_grad():
                 t.codec.quantizer.revive(t.codec.encoder(target))
             parallel.same(t.codec.quantizer.buffers())
@@ -230,6 +250,8 @@ def parse(argv):
     parser.add_argument('--sound', required=True, help='shards of dataset.py sound')
     parser.add_argument('--validation', required=True, help='shards with --validation')
     parser.add_argument('--out', required=True, help='the checkpoint, taken up if it exists')
+    parser.add_argument('--decoder', metavar='FILE', help="a trained codec, of which only the decoder is trained on")
+    parser.add_argument('--even', action='store_true', help='keep the phases of each stride alike: no comb at its rate')
     parser.add_argument('--hours', type=float, default=0.6, help='in all, interruptions left out')
     parser.add_argument('--alone', type=float, default=0.08, help='share of it before codebooks start')
     parser.add_argument('--batch', type=int, default=6)
