@@ -11,6 +11,7 @@
 
 struct trace_settings {
     const char *in, *out, *device;
+    int64_t steps;
     bool validate;
 };
 
@@ -23,6 +24,8 @@ static enum err parse(struct trace_settings *s, struct verb_arguments *a, int ar
           .value = "FILE", .help = "where to write what they become" },
         { .name = "device", .letter = 'd', .kind = OPTION_STRING, .target = &s->device,
           .value = "WHICH", .help = "an index, a UUID, or a part of a name" },
+        { .name = "steps", .kind = OPTION_INT, .target = &s->steps, .value = "N", .min = 1, .max = 100000,
+          .help = "columns of gen.greedy_tokens and gen.continuation_tokens (40)" },
         { .name = "validate", .kind = OPTION_FLAG, .target = &s->validate,
           .help = "with Vulkan's validation layers" },
         { .name = NULL },
@@ -47,7 +50,7 @@ static enum err parse(struct trace_settings *s, struct verb_arguments *a, int ar
         .min_arguments = 1,
         .max_arguments = 1,
     };
-    *s = (struct trace_settings){ 0 };
+    *s = (struct trace_settings){ .steps = 40 };
     const enum err e = options_parse(&page, argc, argv, a);
     if (e || a->help_shown || (s->in && s->out))
         return e;
@@ -120,7 +123,7 @@ static enum err compute(struct trace *t)
 
 static enum err run(const struct trace_settings *s, const char *model)
 {
-    struct trace t = { 0 };
+    struct trace t = { .steps = (uint32_t) s->steps };
     struct model_file *file = NULL;
     struct safetensors *in = NULL;
     tensor_dump_init(&t.out);

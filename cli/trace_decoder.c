@@ -6,7 +6,6 @@
 #include "common/base/log.h"
 #include "worker/model/decoder.h"
 
-#define GENERATED 40 // columns of gen.greedy_tokens and gen.continuation_tokens
 #define GUIDANCE 3.0f
 #define STEPS 64 // in one call; any number is right
 
@@ -30,14 +29,14 @@ static enum err read_work(struct work *w, const struct trace *t)
     enum err e = read_tokens(t, "lm.codes", &w->codes, &w->code_tokens);
     if (!e)
         e = read_tokens(t, "gen.prompt", &w->prompt, &w->prompt_tokens);
-    if (!e && w->prompt_tokens && w->prompt.shape[1] > GENERATED) {
-        log_error("gen.prompt is longer than the %d columns of gen.continuation_tokens", GENERATED);
+    if (!e && w->prompt_tokens && w->prompt.shape[1] > t->steps) {
+        log_error("gen.prompt is longer than the %u columns of gen.continuation_tokens; raise --steps", t->steps);
         e = ERR_INPUT;
     }
     return e;
 }
 
-// Write GENERATED columns, the first of them given, always the likeliest token.
+// Write t->steps columns, the first of them given, always the likeliest token.
 static enum err generate(struct trace *t, struct decoder *d, const char *name,
                          const int32_t *prompt, uint32_t prompt_columns)
 {
@@ -45,17 +44,22 @@ static enum err generate(struct trace *t, struct decoder *d, const char *name,
     uint32_t slot;
     enum err e = decoder_join(d, &(struct sequence){
         .condition = t->condition, .frames = t->frames, .prompt = prompt,
-        .prompt_columns = prompt_columns, .columns = GENERATED, .guidance = GUIDANCE,
+        .prompt_columns = prompt_columns, .columns = t->steps, .guidance = GUIDANCE,
     }, &slot);
     if (e)
         return e;
     while (!e && !decoder_progress(d, slot).finished)
         e = decoder_advance(d, STEPS);
-    int32_t tokens[MODEL_MAX_CODEBOOKS * GENERATED];
+    int32_t *tokens = malloc(sizeof(*tokens) * c->codebooks * t->steps);
+    if (!e && !tokens)
+        e = ERR_NOMEM;
     if (!e)
-        e = decoder_tokens(d, slot, GENERATED, tokens);
+        e = decoder_tokens(d, slot, t->steps, tokens);
     decoder_leave(d, slot);
-    return e ? e : tensor_dump_tokens(&t->out, name, tokens, c->codebooks, GENERATED);
+    if (!e)
+        e = tensor_dump_tokens(&t->out, name, tokens, c->codebooks, t->steps);
+    free(tokens);
+    return e;
 }
 
 static enum err run(struct trace *t, const struct work *w)
@@ -63,7 +67,7 @@ static enum err run(struct trace *t, const struct work *w)
     const uint32_t columns = w->code_tokens ? (uint32_t) w->codes.shape[1] : 0;
     struct decoder *d;
     enum err e = decoder_open(&d, t->device, t->model, &(struct decoder_params){
-        .slots = 1, .max_columns = columns > GENERATED ? columns : GENERATED,
+        .slots = 1, .max_columns = columns > t->steps ? columns : t->steps,
         .max_frames = t->frames,
     });
     if (e)

@@ -14,6 +14,7 @@ struct trace {
     struct tensor_dump out;
     float *condition; // [frames][dim], from vis.frames or vis.condition; NULL: none
     uint32_t frames;
+    uint32_t steps; // columns of what is generated
 };
 
 // vis.frames -> vis.*; or vis.condition as it is.

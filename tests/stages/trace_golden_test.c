@@ -118,6 +118,29 @@ static void every_tensor_is_near_with_half_weights(void **state)
     remove_folder(&f);
 }
 
+// Columns come out one after the other: more of them begin with those of fewer, but for the
+// last ones, which are composed while codebooks ahead of theirs have ended.
+static void more_steps_begin_alike(void **state)
+{
+    const struct golden *g = *state;
+    struct folder f;
+    struct safetensors *out;
+    struct tensor_view more;
+    make_folder(&f);
+    import_model("state_dict.bin", f.model);
+    assert_int_equal(status_of("%s trace %s --in %s -o %s --steps 47 2>/dev/null", UNDERSCORE, f.model,
+                               GOLDEN "golden.safetensors", f.out), 0);
+    assert_int_equal(safetensors_open(&out, f.out), ERR_OK);
+    assert_true(safetensors_find(out, "gen.greedy_tokens", &more));
+    const struct tensor_view usual = golden_tensor(g, "gen.greedy_tokens");
+    assert_int_equal(more.shape[1], 47);
+    for (uint64_t k = 0; k < usual.shape[0]; k++)
+        for (uint64_t i = 0; i + usual.shape[0] <= usual.shape[1]; i++)
+            assert_true(tensor_at(&more, k * 47 + i) == tensor_at(&usual, k * usual.shape[1] + i));
+    safetensors_close(&out);
+    remove_folder(&f);
+}
+
 // A file with one tensor of the golden data, called something.
 static void write_one(const struct golden *g, const char *path, const char *golden, const char *name)
 {
@@ -155,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tensor_is_the_references),
         cmocka_unit_test(every_tensor_is_near_with_half_weights),
+        cmocka_unit_test(more_steps_begin_alike),
         cmocka_unit_test(bad_input_is_refused_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, golden_setup, golden_teardown);
