@@ -1,6 +1,7 @@
 """A farm whose nodes have keys: who has one is let in, everybody else is refused at once."""
 import json
 import os
+import re
 import socket
 import time
 
@@ -101,9 +102,10 @@ class Keys(e2e.Case):
             farm.start_coordinator()
             farm.start_worker("a")
             out = self.path("revoked/out.mp4")
-            self.assertEqual(farm.submit(self.film, out, *SHORT).returncode, 0)
+            film = e2e.make_film(self.path("revoked/long.mp4"), seconds=7) # not done before the keys are revoked
+            self.assertEqual(farm.submit(film, out, *SHORT).returncode, 0)
             farm.wait_until(lambda: "to a/a" in farm.log("coordinator"))
-            waiting = e2e.subprocess.Popen(e2e.command("submit", self.film, "-o", out, *SHORT, "--wait", "--farm",
+            waiting = e2e.subprocess.Popen(e2e.command("submit", film, "-o", out, *SHORT, "--wait", "--farm",
                                                        farm.control, *farm.key_options("client")),
                                            stdout=e2e.subprocess.DEVNULL, stderr=e2e.subprocess.PIPE, text=True)
             time.sleep(0.5)
@@ -122,7 +124,7 @@ class Keys(e2e.Case):
             farm.make_key("c2"), farm.allow("c2")
             farm.start_worker("b")
             farm.wait_until(lambda: "worker b/b is here" in farm.log("coordinator"))
-            farm.wait_until(lambda: "segment 0 of job 1 to b/b" in farm.log("coordinator"), seconds=10)
+            farm.wait_until(lambda: re.search(r"segment \d of job 1 to b/b", farm.log("coordinator")), seconds=10)
             farm.wait_until(lambda: os.path.exists(out), seconds=300)
             self.assertEqual(json.loads(farm.ask("show", 1, "--json", key="c2").stdout)["state"], "DONE")
             self.assertEqual(farm.stop(), [0, 0])
