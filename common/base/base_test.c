@@ -3,8 +3,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -133,6 +136,41 @@ static void what_was_logged_last_is_known(void **state)
     assert_string_equal(out, "");
 }
 
+static void an_event_has_fields_in_the_journal(void **state)
+{
+    (void) state;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    char got[4096];
+    snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/underscore-journal-%d", getpid());
+    const int listener = socket(AF_UNIX, SOCK_DGRAM, 0);
+    assert_int_equal(bind(listener, (const struct sockaddr *) &address, sizeof(address)), 0);
+    log_init("test", LOG_INFO);
+    log_journal(address.sun_path);
+    log_event(LOG_WARN, &(struct log_subject){ .job = 7, .has_segment = true, .worker = "gpu1/0\nPRIORITY=0" },
+              "segment %d is\nlost", 0);
+    ssize_t n = recv(listener, got, sizeof(got) - 1, MSG_DONTWAIT);
+    assert_true(n > 0);
+    got[n] = 0;
+    assert_string_equal(got, "MESSAGE=segment 0 is?lost\nPRIORITY=4\nSYSLOG_IDENTIFIER=test\nUNDERSCORE_JOB=7\n"
+                             "UNDERSCORE_SEGMENT=0\nUNDERSCORE_WORKER=gpu1/0?PRIORITY=0\n");
+    log_tail(got, sizeof(got));
+    assert_non_null(strstr(got, "test: warning: segment 0 is?lost")); // a worker's last words, too
+    log_event(LOG_INFO, &(struct log_subject){ .job = 7 }, "job 7");
+    log_event(LOG_DEBUG, &(struct log_subject){ .job = 7 }, "nobody sees this");
+    n = recv(listener, got, sizeof(got) - 1, MSG_DONTWAIT);
+    assert_true(n > 0);
+    got[n] = 0;
+    assert_string_equal(got, "MESSAGE=job 7\nPRIORITY=6\nSYSLOG_IDENTIFIER=test\nUNDERSCORE_JOB=7\n");
+    assert_true(recv(listener, got, sizeof(got), MSG_DONTWAIT) < 0);
+    close(listener); // nobody listens: a line like the others
+    unlink(address.sun_path);
+    const int kept = silence_stderr();
+    log_event(LOG_INFO, &(struct log_subject){ .job = 8 }, "job 8");
+    restore_stderr(kept);
+    log_tail(got, 16);
+    assert_string_equal(got, "test: job 8");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +181,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_leaves_nothing),
         cmocka_unit_test(text_of_unknown_origin_becomes_text),
         cmocka_unit_test(what_was_logged_last_is_known),
+        cmocka_unit_test(an_event_has_fields_in_the_journal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,16 +6,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#define LINE_BYTES 2048
 #define TAIL_BYTES 4096 // more than a line has
 
 static const char *program_name = "underscore";
 static enum log_level current_level = LOG_INFO;
 static bool to_journal;
+static int journal = -1; // a socket to it, or none
 static _Thread_local char *kept_error;
 static _Thread_local size_t kept_room;
+static _Thread_local bool written_elsewhere; // the line under way is in the journal already
 
 static bool is_journal(void)
 {
@@ -31,6 +36,21 @@ void log_init(const char *program, enum log_level level)
     program_name = program;
     current_level = level;
     to_journal = is_journal();
+    if (to_journal && journal < 0)
+        log_journal("/run/systemd/journal/socket");
+}
+
+void log_journal(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    if (journal >= 0)
+        close(journal);
+    journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (journal >= 0 && connect(journal, (const struct sockaddr *) &address, sizeof(address)) != 0) {
+        close(journal);
+        journal = -1;
+    }
 }
 
 enum log_level log_level_get(void)
@@ -76,10 +96,17 @@ void log_tail(char *out, size_t room)
     pthread_mutex_unlock(&tail_lock);
 }
 
+static void make_printable(char *line)
+{
+    for (; *line; line++)
+        if ((unsigned char) *line < 0x20 || *line == 0x7f)
+            *line = '?';
+}
+
 __attribute__((format(printf, 3, 0))) static void write_line(int priority, const char *kind,
                                                              const char *format, va_list args)
 {
-    char line[2048];
+    char line[LINE_BYTES];
     int n = to_journal ? snprintf(line, sizeof(line), "<%d>", priority)
                        : snprintf(line, sizeof(line), "%s: %s", program_name, kind);
     if (n < 0)
@@ -89,13 +116,51 @@ __attribute__((format(printf, 3, 0))) static void write_line(int priority, const
     if (n < 0)
         return;
     used += strlen(line + used);
-    for (size_t i = 0; i < used; i++)
-        if ((unsigned char) line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
+    make_printable(line);
     line[used++] = '\n';
     keep(line, used);
-    if (write(STDERR_FILENO, line, used) < 0)
+    if (!written_elsewhere && write(STDERR_FILENO, line, used) < 0)
         return; // nobody left to tell
+}
+
+static const struct { int priority; const char *kind; } kinds[] = {
+    [LOG_QUIET] = { 3, "error: " }, [LOG_WARN] = { 4, "warning: " }, [LOG_INFO] = { 6, "" }, [LOG_DEBUG] = { 7, "debug: " },
+};
+
+// One line of "NAME=value" for each field, as systemd's native protocol has it; the text has
+// no control characters, so that no field can be slipped in.
+__attribute__((format(printf, 3, 0))) static bool send_event(enum log_level level, const struct log_subject *s,
+                                                             const char *format, va_list args)
+{
+    char text[LINE_BYTES], worker[256], record[LINE_BYTES + 1024];
+    if (journal < 0 || vsnprintf(text, sizeof(text), format, args) < 0)
+        return false;
+    snprintf(worker, sizeof(worker), "%s", s->worker ? s->worker : "");
+    make_printable(text), make_printable(worker);
+    int n = snprintf(record, sizeof(record), "MESSAGE=%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=%s\n", text, kinds[level].priority,
+                     program_name);
+    const size_t room = sizeof(record);
+    if (s->job > 0)
+        n += snprintf(record + n, room - (size_t) n, "UNDERSCORE_JOB=%lld\n", (long long) s->job);
+    if (s->has_segment)
+        n += snprintf(record + n, room - (size_t) n, "UNDERSCORE_SEGMENT=%u\n", s->segment);
+    if (*worker)
+        n += snprintf(record + n, room - (size_t) n, "UNDERSCORE_WORKER=%s\n", worker);
+    return send(journal, record, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT) == n;
+}
+
+void log_event(enum log_level level, const struct log_subject *subject, const char *format, ...)
+{
+    va_list args;
+    if (current_level < level)
+        return;
+    va_start(args, format);
+    written_elsewhere = send_event(level, subject, format, args);
+    va_end(args);
+    va_start(args, format);
+    write_line(kinds[level].priority, kinds[level].kind, format, args);
+    va_end(args);
+    written_elsewhere = false;
 }
 
 void log_error(const char *format, ...)

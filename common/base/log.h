@@ -6,7 +6,9 @@
 // hostile file name) are printed as '?'.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum log_level {
     LOG_QUIET, // nothing but errors
@@ -17,6 +19,7 @@ enum log_level {
 
 // `program` must stay valid; it starts every line. Where standard error is systemd's journal
 // (JOURNAL_STREAM), lines start with their priority instead, as sd-daemon(3) has it: "<3>".
+// What log_event() is given goes to the journal with its fields.
 void log_init(const char *program, enum log_level level);
 enum log_level log_level_get(void);
 
@@ -31,3 +34,20 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// What an event of a farm is about. Zeroed is nothing.
+struct log_subject {
+    int64_t job;        // 0: none
+    bool has_segment;
+    uint32_t segment;
+    const char *worker; // NULL: none
+};
+
+// One message, whose text says it all. The journal gets the subject as fields beside it, to be
+// searched by: UNDERSCORE_JOB, UNDERSCORE_SEGMENT, UNDERSCORE_WORKER (`journalctl UNDERSCORE_JOB=7`).
+void log_event(enum log_level level, const struct log_subject *subject, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Events go to that socket, as systemd-journald(8) listens at one, whatever standard error is; if
+// nobody listens there, they are lines like the others. Before any thread is started.
+void log_journal(const char *path);

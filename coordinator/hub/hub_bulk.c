@@ -213,7 +213,8 @@ static enum err accept(struct hub *h, const struct hub_route *from, const struct
     schedule_end(&h->schedule, &h->fleet, r->attempt, WORK_DONE, now);
     hub_call_off(h, r->job, r->segment, now);
     spool_drop_frames(&h->spool, r->job, r->segment);
-    log_debug("segment %u of job %lld is done", r->segment, (long long) r->job);
+    log_event(LOG_DEBUG, &(struct log_subject){ .job = r->job, .has_segment = true, .segment = r->segment },
+              "segment %u of job %lld is done", r->segment, (long long) r->job);
     return hub_job_advance(h, r->job, now);
 }
 

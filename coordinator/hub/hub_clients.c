@@ -124,7 +124,8 @@ static enum err keep(struct hub *h, const struct wire_submit *s, const char *ide
         }, clock_unix_ms(), job, existed);
     free(bytes);
     if (!e && !*existed) {
-        log_info("job %lld: %s for %s", (long long) *job, s->film, s->owner);
+        log_event(LOG_INFO, &(struct log_subject){ .job = *job }, "job %lld: %s for %s", (long long) *job, s->film,
+                  s->owner);
         e = hub_job_submitted(h, *job);
     }
     return e;

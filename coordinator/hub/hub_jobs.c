@@ -206,7 +206,7 @@ static enum err activate(struct hub *h, const struct ledger_job *row)
 
 enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now)
 {
-    log_warn("job %lld failed: %s", (long long) job, reason);
+    log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld failed: %s", (long long) job, reason);
     const enum err e = ledger_move_job(h->ledger, job, JOB_FAILED, reason, clock_unix_ms());
     return e ? e : hub_job_follow(h, job, now);
 }
@@ -446,8 +446,15 @@ static enum err planned(struct hub *h, int64_t job, double now)
                         j->plan->segment_count);
     free(segments);
     if (!e)
-        log_info("job %lld: %u cues, %u segments", (long long) job, j->plan->cue_count, j->plan->segment_count);
+        log_event(LOG_INFO, &(struct log_subject){ .job = job }, "job %lld: %u cues, %u segments", (long long) job,
+                  j->plan->cue_count, j->plan->segment_count);
     return e ? e : hub_job_follow(h, job, now);
+}
+
+static void say_again(int64_t job, const char *reason)
+{
+    log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s; again in %.0f s", (long long) job, reason,
+              TRY_AGAIN_S);
 }
 
 // The machine's fault, not the film's: later again, some times.
@@ -458,7 +465,7 @@ static enum err later(struct hub *h, int64_t job, enum hub_child what, const cha
         return ERR_OK;
     h->errands[i].running = false;
     h->errands[i].not_before_s = now + TRY_AGAIN_S;
-    log_warn("job %lld: %s; again in %.0f s", (long long) job, reason, TRY_AGAIN_S);
+    say_again(job, reason);
     if (++h->errands[i].tries >= MOST_TRIES)
         return hub_job_fail(h, job, reason, now);
     return what == CHILD_PLAN ? ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0) : ERR_OK;
@@ -502,7 +509,7 @@ static enum err frames_ended(struct hub *h, int64_t job, enum err result, const 
         return ERR_OK;
     if (!err_is_transient(result))
         return hub_job_fail(h, job, reason, now);
-    log_warn("job %lld: %s; again in %.0f s", (long long) job, reason, TRY_AGAIN_S);
+    say_again(job, reason);
     h->frames_not_before_s = now + TRY_AGAIN_S;
     return ERR_OK;
 }
@@ -519,9 +526,9 @@ static enum err publish_ended(struct hub *h, int64_t job, enum err result, const
         return ask_again(h, job, CHILD_PUBLISH, e, now);
     errand_done(h, job, CHILD_PUBLISH);
     if (to == JOB_DONE)
-        log_info("job %lld is done", (long long) job);
+        log_event(LOG_INFO, &(struct log_subject){ .job = job }, "job %lld is done", (long long) job);
     else
-        log_warn("job %lld: %s", (long long) job, reason);
+        log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s", (long long) job, reason);
     return hub_job_follow(h, job, now);
 }
 

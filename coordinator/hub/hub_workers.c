@@ -155,7 +155,8 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
     }
     adopt(h, place, &hello->held, now);
     lose_what_is_not_held(h, place, &hello->held, now);
-    log_info("worker %s is here: %s", hello->name, hello->device);
+    log_event(LOG_INFO, &(struct log_subject){ .worker = hello->name }, "worker %s is here: %s", hello->name,
+              hello->device);
     welcome(h, from);
 }
 
@@ -187,6 +188,11 @@ static void add_id(struct wire_ids *ids, uint64_t id)
         ids->id[ids->count++] = id;
 }
 
+static struct log_subject subject_of(const struct work_lease *l)
+{
+    return (struct log_subject){ .job = l->job, .has_segment = true, .segment = l->segment, .worker = l->worker_name };
+}
+
 static void send_lease(struct hub *h, const struct work_lease *l)
 {
     const struct hub_job *j = hub_job_find(h, l->job);
@@ -210,7 +216,8 @@ static void send_lease(struct hub *h, const struct work_lease *l)
     };
     part_key(m->lease.key, &j->inputs, j->plan, l->segment);
     hub_send(h, &h->routes[l->worker]);
-    log_debug("segment %u of job %lld to %s", l->segment, (long long) l->job, l->worker_name);
+    const struct log_subject subject = subject_of(l);
+    log_event(LOG_DEBUG, &subject, "segment %u of job %lld to %s", l->segment, (long long) l->job, l->worker_name);
 }
 
 // The leases of a worker beside what it says it has: those that never came are sent again,
@@ -274,8 +281,9 @@ static void on_failed(struct hub *h, const struct hub_route *from, double now)
     if (!l || (uint64_t) l->fence != h->in.failed.fence)
         return;
     const enum wire_failure why = (enum wire_failure) h->in.failed.failure;
-    log_warn("worker %s gave up segment %u of job %lld (%s): %s", l->worker_name, l->segment, (long long) l->job,
-             wire_failure_name(why), h->in.failed.log_tail);
+    const struct log_subject subject = subject_of(l);
+    log_event(LOG_WARN, &subject, "worker %s gave up segment %u of job %lld (%s): %s", l->worker_name, l->segment,
+              (long long) l->job, wire_failure_name(why), h->in.failed.log_tail);
     char detail[WIRE_TEXT_BYTES];
     snprintf(detail, sizeof(detail), "%s", h->in.failed.log_tail);
     if (hub_attempt_failed(h, attempt, outcomes[why], detail, now))
@@ -294,7 +302,8 @@ static void on_goodbye(struct hub *h, const struct hub_route *from, double now)
     const int64_t place = fleet_find(&h->fleet, h->in.incarnation);
     if (place < 0 || !is_of(from, h->fleet.workers[place].name))
         return;
-    log_info("worker %s leaves: %s", h->fleet.workers[place].name, h->in.goodbye.reason);
+    log_event(LOG_INFO, &(struct log_subject){ .worker = h->fleet.workers[place].name }, "worker %s leaves: %s",
+              h->fleet.workers[place].name, h->in.goodbye.reason);
     part_with(h, (size_t) place, now);
 }
 
@@ -413,8 +422,9 @@ static void blame(struct hub *h, size_t worker, enum outcome why)
     if (worker == SCHEDULE_NOBODY || (why != OUTCOME_OOM && why != OUTCOME_DEVICE_LOST))
         return;
     if (fleet_trouble(&h->fleet, worker))
-        log_warn("worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
-                 h->fleet.workers[worker].name, FLEET_MOST_TROUBLES);
+        log_event(LOG_WARN, &(struct log_subject){ .worker = h->fleet.workers[worker].name },
+                  "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
+                  h->fleet.workers[worker].name, FLEET_MOST_TROUBLES);
 }
 
 enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, const char *detail, double now)
@@ -437,14 +447,16 @@ enum err hub_lapse(struct hub *h, double now)
 {
     enum err e = ERR_OK;
     for (int64_t lost; !e && (lost = fleet_tick(&h->fleet, now)) >= 0;) {
-        log_warn("worker %s is lost: nothing heard of it for %.0f s", h->fleet.workers[lost].name, h->p.lease_s);
+        log_event(LOG_WARN, &(struct log_subject){ .worker = h->fleet.workers[lost].name },
+                  "worker %s is lost: nothing heard of it for %.0f s", h->fleet.workers[lost].name, h->p.lease_s);
         for (int64_t a; !e && (a = schedule_of_worker(&h->schedule, (size_t) lost)) >= 0;)
             e = hub_attempt_failed(h, a, OUTCOME_LOST, "its worker was lost", now);
     }
     for (int64_t a; !e && (a = schedule_expired(&h->schedule, now)) >= 0;) {
         const struct work_lease *l = schedule_find(&h->schedule, a);
-        log_warn("segment %u of job %lld: its lease has ended, %s did not get on with it", l->segment,
-                 (long long) l->job, l->worker_name);
+        const struct log_subject subject = subject_of(l);
+        log_event(LOG_WARN, &subject, "segment %u of job %lld: its lease has ended, %s did not get on with it",
+                  l->segment, (long long) l->job, l->worker_name);
         e = hub_attempt_failed(h, a, OUTCOME_LOST, "its lease ended", now);
     }
     return e == ERR_IO ? ERR_OK : e;
