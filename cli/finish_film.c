@@ -80,9 +80,21 @@ static bool cancelled(void *user)
     return interrupt_asked();
 }
 
+struct shown {
+    struct progress bar;
+    bool quiet;
+};
+
+static void on_begin(void *user, const char *what)
+{
+    struct shown *s = user;
+    progress_begin(&s->bar, what, 0, s->quiet);
+}
+
 static void on_progress(void *user, int64_t done_ms, int64_t total_ms)
 {
-    progress_update(user, (double) done_ms / 1000, (double) total_ms / 1000);
+    struct shown *s = user;
+    progress_update(&s->bar, (double) done_ms / 1000, (double) total_ms / 1000);
 }
 
 // Enough to look at on any screen; more where a long film is scrolled through.
@@ -160,21 +172,20 @@ enum err finish_film(const struct plan *p, const char *directory, const struct f
     const double start = clock_seconds();
     struct delivery delivery;
     struct parts_music music;
-    struct progress bar = { 0 };
-    const struct media_hooks hooks = { cancelled, on_progress, &bar };
+    struct shown shown = { .quiet = quiet };
+    const struct media_hooks hooks = { cancelled, on_begin, on_progress, &shown };
     enum err e = delivery_from(&delivery, options);
     if (!e)
         e = parts_music_open(&music, p, directory);
     if (e)
         return e;
-    progress_begin(&bar, "delivering", 0, quiet);
     e = track_writer_run(film, &delivery, &music.source, &hooks, &out->delivery);
-    progress_end(&bar);
     out->stitch_s = clock_seconds() - start;
     if (!e)
         e = keep_seams(music.stitch, out);
     if (!e)
         e = listen(p, film, &music.source, options, &hooks, out);
+    progress_end(&shown.bar);
     parts_music_close(&music);
     return e;
 }

@@ -430,21 +430,6 @@ static void restamp(const struct film_copy *c, struct copied *to, AVPacket *p)
     p->pos = -1;
 }
 
-static void report_progress(const struct film_copy *c, const AVPacket *p,
-                            const struct media_hooks *hooks)
-{
-    const struct film *f = c->options.film;
-    if (p->stream_index != (int) f->picture || p->dts == AV_NOPTS_VALUE)
-        return;
-    const int64_t ms =
-        av_rescale(p->dts - f->origin, (int64_t) 1000 * f->tick_num, f->tick_den);
-    media_progress(hooks,
-                   ms < 0                ? 0
-                   : ms > f->duration_ms ? f->duration_ms
-                                         : ms,
-                   f->duration_ms);
-}
-
 static enum err copy_packet(struct film_copy *c, struct music_encoder *music)
 {
     AVPacket *p = c->packet;
@@ -494,10 +479,8 @@ static enum err copy_all(struct film_copy *c, struct music_encoder *music,
         if (e || !got)
             return e;
         // A track that first appears in the middle has no place in the header.
-        if ((unsigned) c->packet->stream_index < known) {
-            report_progress(c, c->packet, hooks);
+        if ((unsigned) c->packet->stream_index < known)
             e = copy_packet(c, music);
-        }
         av_packet_unref(c->packet);
         if (e)
             return e;

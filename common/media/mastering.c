@@ -22,7 +22,7 @@ static enum err measure_music(struct loudness *out, struct music_stream *music,
         return e;
     float samples[STEP];
     size_t n = 1;
-    e = music_stream_start(music, level);
+    e = music_stream_start(music, level, "measuring");
     while (!e && n > 0) {
         e = music_stream_read(music, samples, STEP, &n);
         if (!e && n > 0)

@@ -8,6 +8,8 @@
 struct media_hooks {
     // Asked several times a second; true ends the work with ERR_STOP.
     bool (*cancelled)(void *user);
+    // Another piece of work begins; the word says which, "measuring" say, and is static.
+    void (*begin)(void *user, const char *what);
     // How far the work is, in milliseconds of film. Called from the working
     // thread, `done` never falling within one piece of work.
     void (*progress)(void *user, int64_t done_ms, int64_t total_ms);
@@ -15,4 +17,5 @@ struct media_hooks {
 };
 
 bool media_cancelled(const struct media_hooks *hooks);
+void media_begin(const struct media_hooks *hooks, const char *what);
 void media_progress(const struct media_hooks *hooks, int64_t done_ms, int64_t total_ms);

@@ -256,7 +256,7 @@ enum err music_encoder_trial(struct loudness *out, const struct music_codec *cod
     enum err e = music_encoder_create(&m, codec, music);
     if (e)
         return e;
-    e = music_stream_start(music, level);
+    e = music_stream_start(music, level, "encoding");
     if (!e)
         e = trial(out, m);
     music_encoder_destroy(&m);

@@ -95,8 +95,10 @@ static enum err open_resampler(struct music_stream *m)
     return ERR_NOMEM;
 }
 
-enum err music_stream_start(struct music_stream *m, const struct music_level *level)
+enum err music_stream_start(struct music_stream *m, const struct music_level *level,
+                            const char *what)
 {
+    media_begin(m->hooks, what);
     m->gain = (float) pow(10, level->gain_db / 20);
     m->resampled = m->given = 0;
     m->source_ended = false;
@@ -173,5 +175,7 @@ enum err music_stream_read(struct music_stream *m, float *out, size_t capacity, 
             *got = n;
         m->given += *got;
     }
+    media_progress(m->hooks, (int64_t) (m->given * 1000 / DELIVERY_SAMPLE_RATE),
+                   (int64_t) (m->samples * 1000 / DELIVERY_SAMPLE_RATE));
     return ERR_OK;
 }

@@ -28,11 +28,12 @@ ERR_CHECKED enum err music_stream_create(struct music_stream **out, struct pcm_s
                                          uint64_t samples, const struct media_hooks *hooks);
 void music_stream_destroy(struct music_stream **m);
 
-// From the first sample on, at this level. Must come before the first read.
-ERR_CHECKED enum err music_stream_start(struct music_stream *m,
-                                        const struct music_level *level);
+// From the first sample on, at this level. Must come before the first read. `what` is told
+// the hooks: a piece of work begins.
+ERR_CHECKED enum err music_stream_start(struct music_stream *m, const struct music_level *level,
+                                        const char *what);
 
-// Up to `capacity` samples; *got is 0 only after the last of exactly `samples`.
+// Up to `capacity` samples, which the hooks count as progress; *got is 0 only after the last of exactly `samples`.
 ERR_CHECKED enum err music_stream_read(struct music_stream *m, float *out, size_t capacity,
                                        size_t *got);
 

@@ -114,7 +114,7 @@ static void watched_and_stopped(void **state)
 {
     (void) state;
     struct watched w = { 0 };
-    const struct media_hooks hooks = { stop, watch, &w };
+    const struct media_hooks hooks = { .cancelled = stop, .progress = watch, .user = &w };
     const struct scene_options options = { .hooks = &hooks };
     struct film film;
     struct scene_cuts cuts;

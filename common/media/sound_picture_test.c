@@ -48,7 +48,7 @@ static struct sound_picture take(double hz, double amplitude, uint64_t samples, 
     struct music_stream *m;
     struct sound_picture p;
     assert_int_equal(music_stream_create(&m, &t.source, samples, NULL), ERR_OK);
-    assert_int_equal(music_stream_start(m, &(struct music_level){ 0 }), ERR_OK);
+    assert_int_equal(music_stream_start(m, &(struct music_level){ 0 }, "test"), ERR_OK);
     assert_int_equal(sound_picture_take(&p, m, &(struct sound_picture_options){
                          .columns = columns, .bands = BANDS, .parts = parts,
                          .part_count = part_count }), ERR_OK);
@@ -138,7 +138,7 @@ static void silence_is_black(void **state)
     struct late_tone t = { { late_read, late_rewind, 100, RATE }, 0, 440, 1 };
     struct music_stream *m;
     assert_int_equal(music_stream_create(&m, &t.source, 100, NULL), ERR_OK);
-    assert_int_equal(music_stream_start(m, &(struct music_level){ 0 }), ERR_OK);
+    assert_int_equal(music_stream_start(m, &(struct music_level){ 0 }, "test"), ERR_OK);
     assert_int_equal(sound_picture_take(&p, m, &(struct sound_picture_options){
                          .columns = 1000, .bands = 4 }), ERR_OK);
     assert_int_equal(p.columns, 100); // no more than there are samples

@@ -245,7 +245,7 @@ static enum err copy_film(struct job *j)
     if (e)
         return e;
     const struct film_copy_options options = copy_options(j->film, j->d, encoder, j->temporary);
-    e = music_stream_start(j->music, &j->master.level);
+    e = music_stream_start(j->music, &j->master.level, "delivering");
     if (!e)
         e = film_copy_open(&copy, &options);
     if (!e)
@@ -397,7 +397,7 @@ enum err track_writer_listen(struct music_stream **out, const struct film *film,
     enum err e =
         music_stream_create(out, music, film_samples(film, DELIVERY_SAMPLE_RATE), hooks);
     if (!e)
-        e = music_stream_start(*out, &level);
+        e = music_stream_start(*out, &level, "looking at it");
     if (e)
         music_stream_destroy(out);
     return e;

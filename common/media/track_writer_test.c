@@ -567,6 +567,48 @@ static void full_disk(void **state)
     fixture_run("test -z \"$(ls -A | grep full1)\"");
 }
 
+// What somebody who waits is shown.
+struct watched {
+    char words[512];
+    int64_t done_ms, total_ms;
+    bool sound; // progress never fell, and every piece of work ended at its end
+};
+
+static void on_begin(void *user, const char *what)
+{
+    struct watched *w = user;
+    w->sound = w->sound && w->done_ms == w->total_ms;
+    w->done_ms = w->total_ms = 0;
+    strncat(w->words, what, sizeof(w->words) - strlen(w->words) - 1);
+    strncat(w->words, " ", sizeof(w->words) - strlen(w->words) - 1);
+}
+
+static void on_progress(void *user, int64_t done_ms, int64_t total_ms)
+{
+    struct watched *w = user;
+    w->sound = w->sound && done_ms >= w->done_ms && done_ms <= total_ms && *w->words;
+    w->done_ms = done_ms;
+    w->total_ms = total_ms;
+}
+
+static void every_pass_is_shown(void **state)
+{
+    (void) state;
+    struct watched w = { .sound = true };
+    const struct media_hooks hooks = { .begin = on_begin, .progress = on_progress, .user = &w };
+    const struct delivery d = { .film = fixture_path("watched.mp4") };
+    struct film film;
+    struct delivery_report report;
+    assert_int_equal(film_probe(&film, fixture_path("full.mkv")), ERR_OK);
+    struct made_music music = make_music(&film, chord);
+    assert_int_equal(track_writer_run(&film, &d, &music.source, &hooks, &report), ERR_OK);
+    assert_true(w.sound);
+    assert_int_equal(w.done_ms, w.total_ms);
+    assert_non_null(strstr(w.words, "measuring "));
+    assert_non_null(strstr(w.words, "delivering checking "));
+    film_release(&film);
+}
+
 static int patience;
 
 static bool impatient(void *user)
@@ -616,6 +658,7 @@ int main(void)
         cmocka_unit_test(awkward_films),
         cmocka_unit_test(refusals),
         cmocka_unit_test(full_disk),
+        cmocka_unit_test(every_pass_is_shown),
         cmocka_unit_test(stopped_anywhere),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);

@@ -111,7 +111,7 @@ static enum err write_all(FILE *f, struct music_stream *music, const struct musi
         return e;
     const size_t bytes = wav_header(header, music_stream_samples(music), DELIVERY_SAMPLE_RATE);
     fwrite(header, 1, bytes, f);
-    e = music_stream_start(music, level);
+    e = music_stream_start(music, level, "delivering");
     if (!e)
         e = write_samples(f, music, meter);
     if (!e)

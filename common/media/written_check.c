@@ -41,18 +41,30 @@ static enum err check_film(const struct written_film *w, const struct film *is)
     return ERR_OK;
 }
 
+static void tell_progress(const struct written_film *w, uint64_t samples)
+{
+    const uint64_t all = w->lead + w->samples; // a lossy coder's end is padded
+    media_progress(w->hooks, (int64_t) ((samples < all ? samples : all) * 1000 / DELIVERY_SAMPLE_RATE),
+                   (int64_t) (all * 1000 / DELIVERY_SAMPLE_RATE));
+}
+
 static enum err decode_track(const struct written_film *w, struct film_input *in, int track,
                              struct decoded_music *d, AVPacket *p)
 {
     enum err e = ERR_OK;
+    media_begin(w->hooks, "checking");
     while (!e && av_read_frame(in->demuxer, p) >= 0) {
         if (p->stream_index == track)
             e = decoded_music_add(d, p);
+        tell_progress(w, decoded_music_samples(d));
         av_packet_unref(p);
         if (!e && media_cancelled(w->hooks))
             e = ERR_STOP;
     }
-    return e ? e : decoded_music_add(d, NULL);
+    if (!e)
+        e = decoded_music_add(d, NULL);
+    tell_progress(w, decoded_music_samples(d));
+    return e;
 }
 
 static enum err check_length(const struct written_film *w, uint64_t samples)

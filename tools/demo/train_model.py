@@ -176,6 +176,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups(self.model, self.facts, a), lr=a.rate, betas=(0.9, 0.95))
         if self.path.exists():
             self.load()
+        elif a.visual:
+            self.load_visual(a.visual)
 
     def load(self):
         state = torch.load(self.path)
@@ -183,6 +185,13 @@ class Training:
         self.facts.load_state_dict(state['facts'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.elapsed_s, self.step = state['elapsed_s'], state['step']
+
+    def load_visual(self, path):
+        """The visual encoder, and what reads it, of a training with --alone 1."""
+        state = torch.load(path)
+        visual = {k: v for k, v in state['model'].items() if k.startswith('condition_provider')}
+        self.model.load_state_dict({**self.model.state_dict(), **visual})
+        self.facts.load_state_dict(state['facts'])
 
     def save(self, measures):
         part = self.path.with_suffix('.part')
@@ -292,6 +301,7 @@ def parse(argv):
     parser.add_argument('--codec', required=True, help="the codec's checkpoint")
     parser.add_argument('--out', required=True, help='the checkpoint, taken up if it exists')
     parser.add_argument('--hours', type=float, default=1, help='in all, interruptions left out')
+    parser.add_argument('--visual', help='a checkpoint whose visual encoder a new training starts from')
     parser.add_argument('--alone', type=float, default=0.05, help='share of it for the visual encoder alone')
     parser.add_argument('--columns', type=int, default=1500, help='codec frames in a step of a process')
     parser.add_argument('--frames', type=int, default=4, help='pictures of a window, at most')
