@@ -191,30 +191,21 @@ static void on_chunk(struct hub *h, const struct hub_route *from, double now)
     answer_credits(h, from, attempt, 1);
 }
 
-// The result is safe on disk under its name: now it counts.
-static enum err accept(struct hub *h, const struct hub_route *from, const struct hub_reception *r, double now)
+void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, bool written)
 {
-    const struct work_lease *l = schedule_find(&h->schedule, r->attempt);
-    const double gpu_s = l ? (now - l->granted_s < l->promised_s ? now - l->granted_s : l->promised_s) : 0;
-    const size_t worker = l ? l->worker : SCHEDULE_NOBODY;
-    enum verdict v;
-    enum err e = ledger_accept(h->ledger, r->attempt, r->fence, gpu_s, clock_unix_ms(), &v);
-    if (e) {
-        answer_nospace(h, from, r->attempt);
-        return e == ERR_IO ? ERR_OK : e;
+    static const enum wire_type answers[] = {
+        [VERDICT_ACCEPTED] = WIRE_ACCEPTED, [VERDICT_STALE] = WIRE_STALE, [VERDICT_DUP] = WIRE_DUP,
+    };
+    struct hub *h = user;
+    if (!written) {
+        answer_nospace(h, &h->arrivals[index], r->attempt);
+        return;
     }
-    answer(h, from, v == VERDICT_ACCEPTED ? WIRE_ACCEPTED : v == VERDICT_DUP ? WIRE_DUP : WIRE_STALE, r->attempt);
-    if (v != VERDICT_ACCEPTED)
-        return ERR_OK;
-    if (worker != SCHEDULE_NOBODY)
-        fleet_success(&h->fleet, worker);
-    const struct work_job *work = schedule_job(&h->schedule, r->job);
-    hub_count(h, OUTCOME_ACCEPTED, work ? work->segments[r->segment].audio_s : 0, gpu_s, now);
-    schedule_end(&h->schedule, &h->fleet, r->attempt, WORK_DONE, now);
-    hub_call_off(h, r->job, r->segment, now);
+    answer(h, &h->arrivals[index], answers[r->verdict], r->attempt);
+    if (r->verdict != VERDICT_ACCEPTED)
+        return;
     spool_drop_frames(&h->spool, r->job, r->segment);
     log_debug("segment %u of job %lld is done", r->segment, (long long) r->job);
-    return hub_job_advance(h, r->job, now);
 }
 
 static enum err commit(struct hub *h, const struct hub_route *from, struct hub_reception *r, double now)
@@ -227,24 +218,32 @@ static enum err commit(struct hub *h, const struct hub_route *from, struct hub_r
     }
     part_key(key, &j->inputs, j->plan, r->segment);
     enum err e = incoming_commit(&r->in, &h->spool, r->job, j->plan, r->segment, key);
-    if (!e)
-        return accept(h, from, r, now);
+    if (!e) {
+        h->arrivals[foreman_take(&h->foreman, r->attempt, r->fence, r->job, r->segment)] = *from;
+        return ERR_OK;
+    }
     if (e != ERR_INPUT) {
         answer_nospace(h, from, r->attempt);
         return ERR_OK;
     }
     // Whole as it was sent, and yet no music: its GPU computes wrongly.
     answer(h, from, WIRE_STALE, r->attempt);
-    return hub_attempt_failed(h, r->attempt, OUTCOME_DEVICE_LOST, "what came back was not the segment", now);
+    return foreman_failed(&h->foreman, r->attempt, OUTCOME_DEVICE_LOST, "what came back was not the segment", now);
 }
 
 static enum err on_commit(struct hub *h, const struct hub_route *from, double now)
 {
     const int64_t attempt = (int64_t) h->in.commit.attempt;
-    bool wanted;
-    enum err e = is_wanted(h, from, attempt, (int64_t) h->in.commit.fence, &wanted);
-    if (e || !wanted)
+    const struct hub_reception *in = find_reception(h, attempt);
+    enum offer o;
+    enum err e = foreman_offer(&h->foreman, attempt, (int64_t) h->in.commit.fence, in ? in->job : 0,
+                               in ? in->segment : 0, &o, now);
+    if (e || o == OFFER_TWICE)
         return e;
+    if (o != OFFER_TAKE) {
+        answer(h, from, o == OFFER_DUP ? WIRE_DUP : WIRE_STALE, attempt);
+        return ERR_OK;
+    }
     struct hub_reception *r = find_reception(h, attempt);
     if (r && strcmp(r->node, from->node) != 0)
         return ERR_OK;

@@ -159,6 +159,27 @@ bool spool_has_frames(const struct spool *s, int64_t job, uint32_t segment, uint
     return there;
 }
 
+bool spool_has_any_frames(const struct spool *s, int64_t job)
+{
+    char *path = spool_path(s, job, "frames");
+    DIR *d = path ? opendir(path) : NULL;
+    bool any = false;
+    for (const struct dirent *entry; d && !any && (entry = readdir(d));)
+        any = entry->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    free(path);
+    return any;
+}
+
+bool spool_has_plan(const struct spool *s, int64_t job)
+{
+    char *path = spool_path(s, job, "plan.json");
+    const bool there = path && access(path, R_OK) == 0;
+    free(path);
+    return there;
+}
+
 void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment)
 {
     char *path = spool_frames_path(s, job, segment);

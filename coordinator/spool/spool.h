@@ -43,6 +43,8 @@ void spool_remove(const struct spool *s, int64_t job);
 
 char *spool_frames_path(const struct spool *s, int64_t job, uint32_t segment);
 bool spool_has_frames(const struct spool *s, int64_t job, uint32_t segment, uint64_t bytes);
+bool spool_has_any_frames(const struct spool *s, int64_t job);
+bool spool_has_plan(const struct spool *s, int64_t job);
 void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment);
 
 // Up to `room` bytes of a file from `off` on. ERR_MISSING, ERR_IO; logs.
