@@ -424,7 +424,9 @@ enum err foreman_settle(struct foreman *f, double now)
         results[i] = f->arrivals[i];
         results[i].gpu_s = l ? gpu_time(l, now) : 0;
     }
-    enum err e = ledger_accept_all(f->ledger, results, count, f->wall_ms);
+    enum err e = f->hooks->secure(f->user, count);
+    if (!e)
+        e = ledger_accept_all(f->ledger, results, count, f->wall_ms);
     const bool written = !e;
     for (size_t i = 0; i < count; i++) {
         f->hooks->settled(f->user, i, &results[i], written);

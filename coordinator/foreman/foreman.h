@@ -31,6 +31,8 @@ struct foreman_hooks {
     enum err (*activate)(void *user, const struct ledger_job *row, double now);
     // Its state in the ledger has changed: foreman_follow(), and what else there is to it.
     enum err (*changed)(void *user, int64_t job, double now);
+    // The results that were taken, so many, are to be in their places and safe on disk now.
+    enum err (*secure)(void *user, size_t count);
     // A result that was taken, the `index`th since the last time, counts or does not; not
     // `written`: it could not be written down, and is to be offered again.
     void (*settled)(void *user, size_t index, const struct ledger_result *r, bool written);
@@ -96,14 +98,14 @@ ERR_CHECKED enum err foreman_lapse(struct foreman *f, double now);
 ERR_CHECKED enum err foreman_dispatch(struct foreman *f, double now);
 // A result of that segment (job 0: not known) is here, whole, and not in its place yet.
 enum offer {
-    OFFER_TAKE,  // put it there, then foreman_take()
+    OFFER_TAKE,  // foreman_take() it; hooks->secure() puts it there
     OFFER_TWICE, // it has been taken: hooks->settled() will answer it
     OFFER_STALE,
     OFFER_DUP,
 };
 ERR_CHECKED enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment,
                                    enum offer *out, double now);
-// It is safe on disk. Its index until it is settled.
+// Its index until it is settled.
 size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment);
 // What was taken counts, in one transaction. At the end of every turn.
 ERR_CHECKED enum err foreman_settle(struct foreman *f, double now);

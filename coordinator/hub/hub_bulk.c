@@ -191,6 +191,17 @@ static void on_chunk(struct hub *h, const struct hub_route *from, double now)
     answer_credits(h, from, attempt, 1);
 }
 
+enum err hub_bulk_secure(void *user, size_t count)
+{
+    struct hub *h = user;
+    struct spool_move moves[FOREMAN_ARRIVALS];
+    for (size_t i = 0; i < count; i++) {
+        moves[i] = h->arrivals[i].move;
+        h->arrivals[i].move = (struct spool_move){ 0 };
+    }
+    return spool_put(&h->spool, moves, count);
+}
+
 void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, bool written)
 {
     static const enum wire_type answers[] = {
@@ -198,10 +209,10 @@ void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, b
     };
     struct hub *h = user;
     if (!written) {
-        answer_nospace(h, &h->arrivals[index], r->attempt);
+        answer_nospace(h, &h->arrivals[index].from, r->attempt);
         return;
     }
-    answer(h, &h->arrivals[index], answers[r->verdict], r->attempt);
+    answer(h, &h->arrivals[index].from, answers[r->verdict], r->attempt);
     if (r->verdict != VERDICT_ACCEPTED)
         return;
     spool_drop_frames(&h->spool, r->job, r->segment);
@@ -217,9 +228,11 @@ static enum err commit(struct hub *h, const struct hub_route *from, struct hub_r
         return ERR_OK;
     }
     part_key(key, &j->inputs, j->plan, r->segment);
-    enum err e = incoming_commit(&r->in, &h->spool, r->job, j->plan, r->segment, key);
+    struct spool_move move;
+    enum err e = incoming_finish(&r->in, &h->spool, r->job, j->plan, r->segment, key, &move);
     if (!e) {
-        h->arrivals[foreman_take(&h->foreman, r->attempt, r->fence, r->job, r->segment)] = *from;
+        h->arrivals[foreman_take(&h->foreman, r->attempt, r->fence, r->job, r->segment)] =
+            (struct hub_arrival){ *from, move };
         return ERR_OK;
     }
     if (e != ERR_INPUT) {
@@ -284,4 +297,6 @@ void hub_bulk_finish(struct hub *h)
     while (h->reception_count)
         drop_reception(h, &h->receptions[0]);
     free(h->receptions);
+    for (size_t i = 0; i < h->foreman.arrival_count; i++)
+        spool_forget(&h->arrivals[i].move);
 }

@@ -58,6 +58,12 @@ struct hub_reception {
     double heard_s;
 };
 
+// A result that has come whole: where it is, where it belongs, and who is to hear of it.
+struct hub_arrival {
+    struct hub_route from;
+    struct spool_move move;
+};
+
 // What is counted since the start.
 struct hub_figures {
     uint64_t attempts[OUTCOMES];
@@ -85,7 +91,7 @@ struct hub {
     size_t errand_count, errand_room;
     struct hub_reception *receptions;
     size_t reception_count, reception_room;
-    struct hub_route arrivals[FOREMAN_ARRIVALS]; // who is to hear of the results taken
+    struct hub_arrival arrivals[FOREMAN_ARRIVALS]; // of the results taken
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
     struct ledger_queue queue;
@@ -120,6 +126,8 @@ const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_rout
 
 // hub_bulk.c
 ERR_CHECKED enum err hub_bulk_message(struct hub *h, const struct hub_route *from, double now);
+// As in struct foreman_hooks.
+ERR_CHECKED enum err hub_bulk_secure(void *user, size_t count);
 void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, bool written);
 void hub_bulk_tick(struct hub *h, double now); // receptions that nobody goes on with
 void hub_bulk_finish(struct hub *h);

@@ -272,6 +272,7 @@ const struct foreman_hooks hub_hooks = {
     .ended = count_ended,
     .activate = hub_job_activate,
     .changed = follow,
+    .secure = hub_bulk_secure,
     .settled = hub_bulk_settled,
     .wake = hub_job_wake,
     .find_result = hub_job_find_result,

@@ -111,6 +111,21 @@ static enum err on_changed(void *user, int64_t job, double now)
     return e;
 }
 
+// A part is replaced by the one that is taken after it, if it is not done by then.
+static enum err on_secure(void *user, size_t count)
+{
+    struct sim *s = user;
+    for (size_t i = 0; i < count; i++) {
+        const struct ledger_result *r = &s->foreman.arrivals[i];
+        struct sim_segment *g = &sim_job(s, r->job)->segments[r->segment];
+        if (g->accepted)
+            sim_wrong(s, "the part of segment %u of job %lld is replaced though it is done", r->segment,
+                      (long long) r->job);
+        g->on_disk = r->attempt;
+    }
+    return ERR_OK;
+}
+
 static void on_settled(void *user, size_t index, const struct ledger_result *r, bool written)
 {
     static const enum sim_type answers[] = {
@@ -172,7 +187,7 @@ static enum err on_find_result(void *user, const struct ledger_attempt *a, bool 
 
 static const struct foreman_hooks hooks = {
     .lease = on_lease, .cancel = on_cancel, .ended = on_ended, .activate = on_activate, .changed = on_changed,
-    .settled = on_settled, .wake = on_wake, .find_result = on_find_result,
+    .secure = on_secure, .settled = on_settled, .wake = on_wake, .find_result = on_find_result,
 };
 
 // Starting and being killed
@@ -377,10 +392,6 @@ static void on_result(struct sim *s, const struct sim_message *m)
         }
         return;
     }
-    struct sim_segment *g = &sim_job(s, m->job)->segments[m->segment];
-    if (g->accepted)
-        sim_wrong(s, "the part of segment %u of job %lld is replaced though it is done", m->segment, (long long) m->job);
-    g->on_disk = m->attempt;
     foreman_take(&s->foreman, m->attempt, m->fence, m->job, m->segment);
 }
 
