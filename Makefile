@@ -1,11 +1,12 @@
 # `make demo` and `make test` do all of it on a fresh Debian 12: packages, configure,
 # build, run. The steps are in tools/; CMakePresets.json has the builds.
-.PHONY: help demo demo-farm test build install-deps asan tsan clang tidy fuzz format package clean
+.PHONY: help demo demo-farm test faults build install-deps asan tsan clang tidy fuzz format package clean
 
 help:
 	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
 	@echo "make demo-farm a coordinator, three workers and four films on this machine, with a page to watch: out/farm/"
 	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
+	@echo "make faults    what can go wrong, at length: a million farms on a simulated clock (half an hour and more)"
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
 	@echo "make asan | tsan | clang | tidy    one part of make test"
@@ -29,6 +30,11 @@ demo-farm:
 test:
 	@tools/install-deps.sh test
 	@tools/test.sh
+
+faults:
+	@tools/install-deps.sh test
+	@tools/build.sh release -DUNDERSCORE_TESTS=ON
+	@tools/simulation.sh
 
 build:
 	@tools/install-deps.sh build

@@ -1,5 +1,6 @@
 // bench: the engine measured, with a model of one's own or a random one.
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/settings.h"
@@ -57,6 +58,8 @@ static enum err run(struct bench_verb *v)
 enum err verb_bench(int argc, char **argv)
 {
     struct bench_verb v = { 0 };
+    if (argc > 1 && !strcmp(argv[1], "farm"))
+        return verb_bench_farm(argc - 1, argv + 1);
     struct option_spec talk[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Bench", .kind = OPTION_HEADING },
@@ -75,7 +78,7 @@ enum err verb_bench(int argc, char **argv)
     talk_table(&v.talk, talk);
     const struct option_spec *const tables[] = { own, talk };
     const struct verb_page page = {
-        .usage = "underscore bench [OPTIONS]",
+        .usage = "underscore bench [OPTIONS]\n       underscore bench farm [OPTIONS]",
         .summary = "Time every stage beside the floor of the device, measured in the same run: how fast it\n"
                    "reads memory, how many multiply-adds it does. `underscore-bench` is the same, without films.",
         .tables = tables, .table_count = 2, .min_arguments = 0, .max_arguments = 0,

@@ -18,6 +18,7 @@ enum err verb_inspect(int argc, char **argv);
 enum err verb_init_model(int argc, char **argv);
 enum err verb_trace(int argc, char **argv);
 enum err verb_bench(int argc, char **argv);
+enum err verb_bench_farm(int argc, char **argv); // `bench farm`
 enum err verb_submit(int argc, char **argv);
 enum err verb_list(int argc, char **argv);
 enum err verb_show(int argc, char **argv);

@@ -1,5 +1,6 @@
 #include "coordinator/fleet/fleet.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ void fleet_init(struct fleet *f, double beat_s, double lease_s)
 void fleet_finish(struct fleet *f)
 {
     free(f->workers);
+    id_map_finish(&f->incarnations);
     *f = (struct fleet){ 0 };
 }
 
@@ -33,10 +35,7 @@ static bool is_gone(const struct fleet_worker *w)
 
 int64_t fleet_find(const struct fleet *f, uint64_t incarnation)
 {
-    for (size_t i = 0; i < f->count; i++)
-        if (f->workers[i].incarnation == incarnation && !is_gone(&f->workers[i]))
-            return (int64_t) i;
-    return -1;
+    return id_map_find(&f->incarnations, incarnation);
 }
 
 int64_t fleet_find_name(const struct fleet *f, const char *name)
@@ -85,6 +84,13 @@ bool fleet_is_replaced(const struct fleet *f, uint64_t incarnation)
     return false;
 }
 
+static void forget_incarnation(struct fleet *f, size_t place)
+{
+    const uint64_t incarnation = f->workers[place].incarnation;
+    if (id_map_find(&f->incarnations, incarnation) == (int64_t) place)
+        id_map_remove(&f->incarnations, incarnation);
+}
+
 enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place, bool *restarted)
 {
     const int64_t known = fleet_find_name(f, h->name);
@@ -96,11 +102,16 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
         if (e)
             return e;
     }
+    const enum err e = id_map_reserve(&f->incarnations, f->incarnations.count + 1);
+    if (e)
+        return e;
     struct fleet_worker *w = &f->workers[*place];
     *restarted = w->incarnation != h->incarnation && !is_gone(w);
     if (w->incarnation != h->incarnation)
         w->replaced = w->incarnation;
+    forget_incarnation(f, *place);
     w->incarnation = h->incarnation;
+    id_map_put(&f->incarnations, w->incarnation, *place);
     w->state = w->drained ? WORKER_QUIET : WORKER_JOINING;
     w->slots = h->slots;
     w->memory = h->memory;
@@ -114,6 +125,13 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     snprintf(w->software, sizeof(w->software), "%s", h->software);
     snprintf(w->model, sizeof(w->model), "%s", h->model);
     return ERR_OK;
+}
+
+static void leave(struct fleet *f, size_t place, enum worker_state to)
+{
+    f->workers[place].state = to;
+    f->workers[place].want = 0;
+    forget_incarnation(f, place);
 }
 
 static void heard(struct fleet_worker *w, double now)
@@ -142,25 +160,29 @@ void fleet_pull(struct fleet *f, size_t place, uint32_t want, double now)
 
 void fleet_goodbye(struct fleet *f, size_t place)
 {
-    f->workers[place].state = WORKER_OFFLINE;
-    f->workers[place].want = 0;
+    leave(f, place, WORKER_OFFLINE);
 }
 
+// Who is heard of meanwhile only makes it later.
 int64_t fleet_tick(struct fleet *f, double now)
 {
+    double oldest = now;
+    if (now - f->silent_s <= fmin(f->lease_s, SUSPECT_BEATS * f->beat_s))
+        return -1;
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_worker *w = &f->workers[i];
         const double silent = now - w->heard_s;
         if (is_gone(w))
             continue;
         if (silent > f->lease_s) {
-            w->state = WORKER_LOST;
-            w->want = 0;
+            leave(f, i, WORKER_LOST);
             return (int64_t) i;
         }
         if (silent > SUSPECT_BEATS * f->beat_s && (w->state == WORKER_READY || w->state == WORKER_QUIET))
             w->state = WORKER_SUSPECT;
+        oldest = fmin(oldest, w->heard_s);
     }
+    f->silent_s = oldest;
     return -1;
 }
 

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/id_map.h"
 
 #define FLEET_NAME_BYTES 128
 #define FLEET_MOST_TROUBLES 3
@@ -56,7 +57,9 @@ struct fleet_worker {
 struct fleet {
     struct fleet_worker *workers; // their places never change
     size_t count, room;
+    struct id_map incarnations; // of those that are here, to their places
     double beat_s, lease_s;
+    double silent_s; // nobody has been silent for long since before that
 };
 
 void fleet_init(struct fleet *f, double beat_s, double lease_s);
@@ -90,7 +93,7 @@ bool fleet_beat(struct fleet *f, size_t place, uint64_t progress, double rate, d
 void fleet_pull(struct fleet *f, size_t place, uint32_t want, double now);
 void fleet_goodbye(struct fleet *f, size_t place);
 
-// Moves on those that were not heard of. Returns the place of one that has just become
+// Moves on those that were not heard of. Beat and lease may be changed at any time. Returns the place of one that has just become
 // LOST, or -1; call again until it does.
 int64_t fleet_tick(struct fleet *f, double now);
 

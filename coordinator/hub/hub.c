@@ -78,6 +78,8 @@ static enum err open_ledger(struct hub *h)
         e = ERR_NOMEM;
     if (!e)
         e = ledger_open(&h->ledger, path);
+    h->foreman.ledger = h->ledger;
+    h->foreman.wall_ms = clock_unix_ms();
     if (!e)
         e = ledger_models(h->ledger, h->models, HUB_MODELS, &h->model_count);
     if (h->model_count > HUB_MODELS)
@@ -120,6 +122,7 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     h->children.program = p->program;
     fleet_init(&h->fleet, p->beat_s, p->lease_s);
     schedule_init(&h->schedule, p->lease_s);
+    h->foreman = (struct foreman){ .fleet = &h->fleet, .schedule = &h->schedule, .hooks = &hub_hooks, .user = h };
     hub_reload(h, p);
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
@@ -304,23 +307,39 @@ static void wait_for_something(struct hub *h)
     zmq_poll(items, count, TICK_MS);
 }
 
+// What a full disk keeps from being written down is decided once more when it does.
+static enum err give_out(struct hub *h, double now)
+{
+    const enum err e = h->queue.stopped ? ERR_OK : foreman_dispatch(&h->foreman, now);
+    return e == ERR_IO ? ERR_OK : e;
+}
+
+static enum err lapse(struct hub *h, double now)
+{
+    const enum err e = foreman_lapse(&h->foreman, now);
+    return e == ERR_IO ? ERR_OK : e;
+}
+
 static enum err turn(struct hub *h)
 {
     wait_for_something(h);
     const double now = clock_seconds();
+    h->foreman.wall_ms = clock_unix_ms();
     if (gate_turn(&h->gate, now))
         hub_expel(h, now);
     enum err e = work_off(h, h->control, now);
     if (!e)
         e = work_off(h, h->bulk, now);
+    const enum err settled = foreman_settle(&h->foreman, now);
+    e = e ? e : settled;
     if (!e)
-        e = hub_lapse(h, now);
+        e = lapse(h, now);
     if (!e)
         e = hub_watch_tick(h, now);
     if (!e)
         e = hub_jobs_tick(h, now);
     if (!e)
-        e = hub_dispatch(h, now);
+        e = give_out(h, now);
     hub_bulk_tick(h, now);
     hub_status_tick(h, now);
     return e;

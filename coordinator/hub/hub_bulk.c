@@ -191,31 +191,33 @@ static void on_chunk(struct hub *h, const struct hub_route *from, double now)
     answer_credits(h, from, attempt, 1);
 }
 
-// The result is safe on disk under its name: now it counts.
-static enum err accept(struct hub *h, const struct hub_route *from, const struct hub_reception *r, double now)
+enum err hub_bulk_secure(void *user, size_t count)
 {
-    const struct work_lease *l = schedule_find(&h->schedule, r->attempt);
-    const double gpu_s = l ? (now - l->granted_s < l->promised_s ? now - l->granted_s : l->promised_s) : 0;
-    const size_t worker = l ? l->worker : SCHEDULE_NOBODY;
-    enum verdict v;
-    enum err e = ledger_accept(h->ledger, r->attempt, r->fence, gpu_s, clock_unix_ms(), &v);
-    if (e) {
-        answer_nospace(h, from, r->attempt);
-        return e == ERR_IO ? ERR_OK : e;
+    struct hub *h = user;
+    struct spool_move moves[FOREMAN_ARRIVALS];
+    for (size_t i = 0; i < count; i++) {
+        moves[i] = h->arrivals[i].move;
+        h->arrivals[i].move = (struct spool_move){ 0 };
     }
-    answer(h, from, v == VERDICT_ACCEPTED ? WIRE_ACCEPTED : v == VERDICT_DUP ? WIRE_DUP : WIRE_STALE, r->attempt);
-    if (v != VERDICT_ACCEPTED)
-        return ERR_OK;
-    if (worker != SCHEDULE_NOBODY)
-        fleet_success(&h->fleet, worker);
-    const struct work_job *work = schedule_job(&h->schedule, r->job);
-    hub_count(h, OUTCOME_ACCEPTED, work ? work->segments[r->segment].audio_s : 0, gpu_s, now);
-    schedule_end(&h->schedule, &h->fleet, r->attempt, WORK_DONE, now);
-    hub_call_off(h, r->job, r->segment, now);
+    return spool_put(&h->spool, moves, count);
+}
+
+void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, bool written)
+{
+    static const enum wire_type answers[] = {
+        [VERDICT_ACCEPTED] = WIRE_ACCEPTED, [VERDICT_STALE] = WIRE_STALE, [VERDICT_DUP] = WIRE_DUP,
+    };
+    struct hub *h = user;
+    if (!written) {
+        answer_nospace(h, &h->arrivals[index].from, r->attempt);
+        return;
+    }
+    answer(h, &h->arrivals[index].from, answers[r->verdict], r->attempt);
+    if (r->verdict != VERDICT_ACCEPTED)
+        return;
     spool_drop_frames(&h->spool, r->job, r->segment);
     log_event(LOG_DEBUG, &(struct log_subject){ .job = r->job, .has_segment = true, .segment = r->segment },
               "segment %u of job %lld is done", r->segment, (long long) r->job);
-    return hub_job_advance(h, r->job, now);
 }
 
 static enum err commit(struct hub *h, const struct hub_route *from, struct hub_reception *r, double now)
@@ -227,25 +229,35 @@ static enum err commit(struct hub *h, const struct hub_route *from, struct hub_r
         return ERR_OK;
     }
     part_key(key, &j->inputs, j->plan, r->segment);
-    enum err e = incoming_commit(&r->in, &h->spool, r->job, j->plan, r->segment, key);
-    if (!e)
-        return accept(h, from, r, now);
+    struct spool_move move;
+    enum err e = incoming_finish(&r->in, &h->spool, r->job, j->plan, r->segment, key, &move);
+    if (!e) {
+        h->arrivals[foreman_take(&h->foreman, r->attempt, r->fence, r->job, r->segment)] =
+            (struct hub_arrival){ *from, move };
+        return ERR_OK;
+    }
     if (e != ERR_INPUT) {
         answer_nospace(h, from, r->attempt);
         return ERR_OK;
     }
     // Whole as it was sent, and yet no music: its GPU computes wrongly.
     answer(h, from, WIRE_STALE, r->attempt);
-    return hub_attempt_failed(h, r->attempt, OUTCOME_DEVICE_LOST, "what came back was not the segment", now);
+    return foreman_failed(&h->foreman, r->attempt, OUTCOME_DEVICE_LOST, "what came back was not the segment", now);
 }
 
 static enum err on_commit(struct hub *h, const struct hub_route *from, double now)
 {
     const int64_t attempt = (int64_t) h->in.commit.attempt;
-    bool wanted;
-    enum err e = is_wanted(h, from, attempt, (int64_t) h->in.commit.fence, &wanted);
-    if (e || !wanted)
+    const struct hub_reception *in = find_reception(h, attempt);
+    enum offer o;
+    enum err e = foreman_offer(&h->foreman, attempt, (int64_t) h->in.commit.fence, in ? in->job : 0,
+                               in ? in->segment : 0, &o, now);
+    if (e || o == OFFER_TWICE)
         return e;
+    if (o != OFFER_TAKE) {
+        answer(h, from, o == OFFER_DUP ? WIRE_DUP : WIRE_STALE, attempt);
+        return ERR_OK;
+    }
     struct hub_reception *r = find_reception(h, attempt);
     if (r && strcmp(r->node, from->node) != 0)
         return ERR_OK;
@@ -286,4 +298,6 @@ void hub_bulk_finish(struct hub *h)
     while (h->reception_count)
         drop_reception(h, &h->receptions[0]);
     free(h->receptions);
+    for (size_t i = 0; i < h->foreman.arrival_count; i++)
+        spool_forget(&h->arrivals[i].move);
 }

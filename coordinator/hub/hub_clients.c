@@ -183,21 +183,13 @@ static enum err on_submit(struct hub *h, const struct hub_route *from)
 
 // Asking
 
-static uint32_t count_running(const struct hub *h, int64_t job)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < h->schedule.lease_count; i++)
-        n += h->schedule.leases[i].job == job;
-    return n;
-}
-
 static void send_job(struct hub *h, const struct hub_route *to, const struct ledger_job *j)
 {
     struct wire_job *out = &hub_answer(h, WIRE_JOB)->job;
     const double left = schedule_left(&h->schedule, &h->fleet, j->id);
     *out = (struct wire_job){
         .job = (uint64_t) j->id, .priority = j->priority, .segments = j->segments, .done = j->done, .cues = j->cues,
-        .running = count_running(h, j->id), .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms,
+        .running = schedule_running(&h->schedule, j->id), .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms,
         .duration_ms = j->duration_ms, .over = job_state_is_over(j->state),
         .left_ms = left < 0 ? -1 : (int64_t) (left * 1000), .failed = j->state == JOB_FAILED,
     };

@@ -9,6 +9,7 @@
 #include "common/wire/wire.h"
 #include "coordinator/children/children.h"
 #include "coordinator/fleet/fleet.h"
+#include "coordinator/foreman/foreman.h"
 #include "coordinator/gate/gate.h"
 #include "coordinator/hub/hub.h"
 #include "coordinator/ledger/ledger.h"
@@ -27,14 +28,14 @@ struct hub_route {
     char node[KEY_NAME_BYTES]; // "": there are no keys
 };
 
-// A job under way: what is needed to lease its segments and to look at their results.
+// A job under way: what is needed to lease its segments and to look at their results. Read
+// when its first pictures are wanted: what only waits takes little memory.
 struct hub_job {
     int64_t id;
     struct plan *plan;
     char identity[FILM_IDENTITY_BYTES];
     struct ledger_model model;
     struct part_inputs inputs; // pointing into this struct
-    struct require require;
 };
 
 // A job that waits for a child process.
@@ -57,6 +58,12 @@ struct hub_reception {
     double heard_s;
 };
 
+// A result that has come whole: where it is, where it belongs, and who is to hear of it.
+struct hub_arrival {
+    struct hub_route from;
+    struct spool_move move;
+};
+
 // What is counted since the start.
 struct hub_figures {
     uint64_t attempts[OUTCOMES];
@@ -73,15 +80,18 @@ struct hub {
     struct spool spool;
     struct fleet fleet;
     struct schedule schedule;
+    struct foreman foreman;
     struct children children;
     struct hub_route *routes; // of the fleet's workers, by place
     size_t route_room;
     struct hub_job **jobs; // by id
     size_t job_count, job_room;
+    int64_t unreadable; // a job that is to fail because its files cannot be read; 0: none
     struct hub_errand *errands;
     size_t errand_count, errand_room;
     struct hub_reception *receptions;
     size_t reception_count, reception_room;
+    struct hub_arrival arrivals[FOREMAN_ARRIVALS]; // of the results taken
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
     struct ledger_queue queue;
@@ -106,21 +116,19 @@ void hub_reject(struct hub *h, const struct hub_route *to, const char *format, .
 ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes);
 
 // hub_workers.c
+extern const struct foreman_hooks hub_hooks;
 void hub_worker_message(struct hub *h, const struct hub_route *from, double now);
-ERR_CHECKED enum err hub_dispatch(struct hub *h, double now);
-ERR_CHECKED enum err hub_lapse(struct hub *h, double now); // leases and workers that are over
 void hub_tell_times(struct hub *h); // how often to report, how long a lease is, to all workers
 // Those whose keys are revoked: they are told, and what they had is another's.
 void hub_expel(struct hub *h, double now);
 // A lease of that node, or NULL: what others say of an attempt does not count.
 const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from, int64_t attempt);
-// Tells the workers of what else is at a segment that it is not wanted, and forgets those leases.
-void hub_call_off(struct hub *h, int64_t job, int64_t segment, double now); // segment -1: all
-ERR_CHECKED enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, const char *detail,
-                                        double now);
 
 // hub_bulk.c
 ERR_CHECKED enum err hub_bulk_message(struct hub *h, const struct hub_route *from, double now);
+// As in struct foreman_hooks.
+ERR_CHECKED enum err hub_bulk_secure(void *user, size_t count);
+void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, bool written);
 void hub_bulk_tick(struct hub *h, double now); // receptions that nobody goes on with
 void hub_bulk_finish(struct hub *h);
 
@@ -128,10 +136,15 @@ void hub_bulk_finish(struct hub *h);
 ERR_CHECKED enum err hub_jobs_load(struct hub *h, double now);
 ERR_CHECKED enum err hub_jobs_tick(struct hub *h, double now);
 void hub_jobs_finish(struct hub *h);
-struct hub_job *hub_job_find(const struct hub *h, int64_t job); // NULL: not under way
+struct hub_job *hub_job_find(const struct hub *h, int64_t job); // NULL: not under way, or nothing of it leased
+// One that has work to do, read if it was not before; NULL: it cannot be read, and will fail.
+struct hub_job *hub_job_get(struct hub *h, int64_t job);
 ERR_CHECKED enum err hub_job_submitted(struct hub *h, int64_t job);
-// Its last segment may be done: on to assembling.
-ERR_CHECKED enum err hub_job_advance(struct hub *h, int64_t job, double now);
+// As in struct foreman_hooks.
+ERR_CHECKED enum err hub_job_activate(void *user, const struct ledger_job *row, double now);
+ERR_CHECKED enum err hub_job_wake(void *user, int64_t job, enum job_state state, double now);
+ERR_CHECKED enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there,
+                                         double now);
 // It is over, or paused, or goes on: what is in memory follows what the ledger says.
 ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
 ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);

@@ -16,6 +16,7 @@
 #define MOST_TRIES 5
 // Segments whose pictures are ready beside what the workers have asked for.
 #define PICTURES_AHEAD 4
+#define UNREADABLE "what it had in the spool cannot be read; submit it again"
 
 // Errands: what waits for a child process
 
@@ -42,12 +43,24 @@ static int64_t find_errand(const struct hub *h, int64_t job, int what)
 
 // Jobs under way
 
+// Where a job is among them, or would have to be.
+static size_t place_of(const struct hub *h, int64_t job)
+{
+    size_t low = 0, high = h->job_count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (h->jobs[middle]->id < job)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 struct hub_job *hub_job_find(const struct hub *h, int64_t job)
 {
-    for (size_t i = 0; i < h->job_count; i++)
-        if (h->jobs[i]->id == job)
-            return h->jobs[i];
-    return NULL;
+    const size_t i = place_of(h, job);
+    return i < h->job_count && h->jobs[i]->id == job ? h->jobs[i] : NULL;
 }
 
 static void free_job(struct hub_job *j)
@@ -58,12 +71,12 @@ static void free_job(struct hub_job *j)
 
 static void forget_job(struct hub *h, int64_t job)
 {
-    for (size_t i = 0; i < h->job_count; i++)
-        if (h->jobs[i]->id == job) {
-            free_job(h->jobs[i]);
-            h->jobs[i] = h->jobs[--h->job_count];
-            return;
-        }
+    struct hub_job *j = hub_job_find(h, job);
+    if (!j)
+        return;
+    const size_t i = place_of(h, job);
+    memmove(&h->jobs[i], &h->jobs[i + 1], (--h->job_count - i) * sizeof(struct hub_job *));
+    free_job(j);
 }
 
 static const struct ledger_model *find_model(const struct hub *h, const char *sha256)
@@ -91,10 +104,7 @@ static enum err read_job(const struct hub *h, struct hub_job *j)
 {
     char *folder = spool_path(&h->spool, j->id, NULL), *plan = spool_path(&h->spool, j->id, "plan.json");
     struct wire_submit *r = malloc(sizeof(*r));
-    char why[WIRE_TEXT_BYTES];
     enum err e = folder && plan && r ? extract_request(r, folder) : ERR_NOMEM;
-    if (!e)
-        e = require_parse(&j->require, r->require, why, sizeof(why)); // as it was when it was submitted
     if (!e)
         e = film_plan_read(&j->plan, plan);
     if (!e)
@@ -112,20 +122,20 @@ static enum err read_job(const struct hub *h, struct hub_job *j)
     return e;
 }
 
-static enum err load_job(struct hub *h, const struct ledger_job *row, struct hub_job **out)
+static enum err load_job(struct hub *h, int64_t job, const char *sha256, struct hub_job **out)
 {
-    *out = hub_job_find(h, row->id);
+    *out = hub_job_find(h, job);
     if (*out)
         return ERR_OK;
-    const struct ledger_model *model = find_model(h, row->model);
+    const struct ledger_model *model = find_model(h, sha256);
     struct hub_job *j = calloc(1, sizeof(*j));
     enum err e = j ? hub_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
     if (!e && !model) {
-        log_error("job %lld: its model is not known any more", (long long) row->id);
+        log_error("job %lld: its model is not known any more", (long long) job);
         e = ERR_MISSING;
     }
     if (!e) {
-        j->id = row->id;
+        j->id = job;
         j->model = *model;
         e = read_job(h, j);
     }
@@ -134,33 +144,24 @@ static enum err load_job(struct hub *h, const struct ledger_job *row, struct hub
             free_job(j);
         return e;
     }
-    h->jobs[h->job_count++] = *out = j;
+    const size_t i = place_of(h, job);
+    memmove(&h->jobs[i + 1], &h->jobs[i], (h->job_count++ - i) * sizeof(struct hub_job *));
+    h->jobs[i] = *out = j;
     return ERR_OK;
 }
 
-struct mirror {
-    struct work_segment *segments;
-    uint32_t count;
-};
-
-static enum err mirror_segment(void *user, const struct ledger_segment *s)
+struct hub_job *hub_job_get(struct hub *h, int64_t job)
 {
-    static const enum work_state states[SEGMENT_STATES] = {
-        [SEGMENT_BLOCKED] = WORK_BLOCKED, [SEGMENT_READY] = WORK_READY, [SEGMENT_LEASED] = WORK_LEASED,
-        [SEGMENT_RETRY_WAIT] = WORK_RETRY_WAIT, [SEGMENT_DONE] = WORK_DONE,
-    };
-    struct mirror *m = user;
-    if (s->segment >= m->count)
-        return ERR_CONFIG;
-    m->segments[s->segment] = (struct work_segment){
-        .cue = s->cue,
-        .place = s->place,
-        .audio_s = (double) s->audio_ms / 1000,
-        .remaining_s = (double) s->remaining_ms / 1000,
-        .state = states[s->state],
-        .troubles = s->troubles,
-    };
-    return ERR_OK;
+    const struct work_job *work = schedule_job(&h->schedule, job);
+    struct hub_job *j = NULL;
+    if (!work)
+        return NULL;
+    enum err e = load_job(h, job, work->model, &j);
+    if (!e && j->plan->segment_count == work->count)
+        return j;
+    if (e != ERR_NOMEM)
+        h->unreadable = job;
+    return NULL;
 }
 
 static uint64_t frames_bytes(const struct hub_job *j, uint32_t segment)
@@ -174,33 +175,57 @@ static enum err owner_of(struct hub *h, const char *name, size_t *out)
     return schedule_owner(&h->schedule, name, 1, 0, out); // weights were read at the start
 }
 
-// A planned job becomes work.
-static enum err activate(struct hub *h, const struct ledger_job *row)
+// What it asks of workers, as it was when it was submitted.
+static enum err read_require(const struct hub *h, int64_t job, struct require *out)
+{
+    char *folder = spool_path(&h->spool, job, NULL);
+    struct wire_submit *r = malloc(sizeof(*r));
+    char why[WIRE_TEXT_BYTES];
+    enum err e = folder && r ? extract_request(r, folder) : ERR_NOMEM;
+    if (!e)
+        e = require_parse(out, r->require, why, sizeof(why));
+    free(folder), free(r);
+    return e;
+}
+
+// Pictures that an earlier coordinator has left.
+static enum err find_frames(struct hub *h, const struct work_job *work)
 {
     struct hub_job *j;
-    if (schedule_job(&h->schedule, row->id))
+    if (!spool_has_any_frames(&h->spool, work->id))
         return ERR_OK;
-    enum err e = load_job(h, row, &j);
+    const enum err e = load_job(h, work->id, work->model, &j);
     if (e)
         return e;
+    if (j->plan->segment_count != work->count)
+        return ERR_CONFIG;
+    for (uint32_t i = 0; i < work->count; i++)
+        if (work->segments[i].state != WORK_DONE && spool_has_frames(&h->spool, work->id, i, frames_bytes(j, i)))
+            work->segments[i].frames = FRAMES_THERE;
+    return ERR_OK;
+}
+
+// A planned job becomes work.
+enum err hub_job_activate(void *user, const struct ledger_job *row, double now)
+{
+    struct hub *h = user;
+    (void) now;
     struct work_job work = { .id = row->id, .priority = row->priority, .paused = row->state == JOB_PAUSED,
                              .count = row->segments };
     snprintf(work.model, sizeof(work.model), "%s", row->model);
-    work.require = j->require;
-    struct mirror m = { calloc(row->segments ? row->segments : 1, sizeof(*m.segments)), row->segments };
-    e = m.segments ? owner_of(h, row->owner, &work.owner) : ERR_NOMEM;
-    if (!e && j->plan->segment_count != row->segments)
-        e = ERR_CONFIG;
+    enum err e = read_require(h, row->id, &work.require);
+    if (!e && !spool_has_plan(&h->spool, row->id))
+        e = ERR_MISSING;
     if (!e)
-        e = ledger_each_segment(h->ledger, row->id, mirror_segment, &m);
-    for (uint32_t i = 0; !e && i < m.count; i++)
-        if (m.segments[i].state != WORK_DONE && spool_has_frames(&h->spool, row->id, i, frames_bytes(j, i)))
-            m.segments[i].frames = FRAMES_THERE;
-    work.segments = m.segments;
+        e = owner_of(h, row->owner, &work.owner);
+    if (!e)
+        e = foreman_mirror(&h->foreman, row->id, row->segments, &work.segments);
+    if (!e)
+        e = find_frames(h, &work);
     if (!e)
         e = schedule_add(&h->schedule, &work);
     if (e)
-        free(m.segments);
+        free(work.segments);
     return e;
 }
 
@@ -212,14 +237,12 @@ enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now
 }
 
 // What is not to go on is stopped, what it holds in memory freed.
-static void withdraw(struct hub *h, int64_t job, double now)
+static void withdraw(struct hub *h, int64_t job)
 {
-    hub_call_off(h, job, -1, now);
     children_kill(&h->children, job);
     for (size_t i = h->errand_count; i-- > 0;)
         if (h->errands[i].job == job)
             drop_errand(h, i);
-    schedule_remove(&h->schedule, job);
     forget_job(h, job);
 }
 
@@ -227,50 +250,35 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
 {
     struct ledger_job *row = malloc(sizeof(*row));
     enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
-    struct work_job *work = schedule_job(&h->schedule, job);
+    if (!e)
+        e = foreman_follow(&h->foreman, row, now);
     if (!e)
         switch (row->state) {
         case JOB_SUBMITTED:
             if (find_errand(h, job, CHILD_PLAN) < 0)
                 e = add_errand(h, job, CHILD_PLAN);
             break;
-        case JOB_PLANNED:
-        case JOB_RUNNING:
-        case JOB_PAUSED:
-            if (!work)
-                e = activate(h, row);
-            else
-                work->paused = row->state == JOB_PAUSED, work->priority = row->priority;
-            if (!e)
-                e = hub_job_advance(h, job, now);
-            break;
         case JOB_ASSEMBLING:
-            withdraw(h, job, now);
+            withdraw(h, job);
             e = add_errand(h, job, CHILD_PUBLISH);
             break;
         case JOB_DONE:
-            withdraw(h, job, now);
+            withdraw(h, job);
             spool_remove(&h->spool, job);
             break;
         case JOB_FAILED:
         case JOB_CANCELLED:
         case JOB_HELD:
-            withdraw(h, job, now);
+            withdraw(h, job);
             break;
+        case JOB_PLANNED:
+        case JOB_RUNNING:
+        case JOB_PAUSED:
         case JOB_PROBING:
         case JOB_STATES: break;
         }
     free(row);
     return e;
-}
-
-enum err hub_job_advance(struct hub *h, int64_t job, double now)
-{
-    const struct work_job *work = schedule_job(&h->schedule, job);
-    if (!work || work->paused || work->done < work->count)
-        return ERR_OK;
-    const enum err e = ledger_move_job(h->ledger, job, JOB_ASSEMBLING, NULL, clock_unix_ms());
-    return e ? e : hub_job_follow(h, job, now);
 }
 
 enum err hub_job_submitted(struct hub *h, int64_t job)
@@ -361,10 +369,10 @@ static uint32_t choose_frames(struct hub *h, int64_t *job, uint32_t *segments)
     int64_t of;
     const uint32_t ahead = PICTURES_AHEAD + 2 * wanted_by_workers(h);
     while (n < FRAMES_AT_ONCE && schedule_wants_frames(&h->schedule, ahead, &of, &segments[n])) {
-        if ((n > 0 && of != *job) || has_child(h, of, CHILD_FRAMES))
+        if ((n > 0 && of != *job) || has_child(h, of, CHILD_FRAMES) || !hub_job_get(h, of))
             break;
         *job = of;
-        schedule_job(&h->schedule, of)->segments[segments[n++]].frames = FRAMES_ASKED;
+        schedule_frames(&h->schedule, of, segments[n++], FRAMES_ASKED);
     }
     return n;
 }
@@ -372,11 +380,11 @@ static uint32_t choose_frames(struct hub *h, int64_t *job, uint32_t *segments)
 static void frames_settled(struct hub *h, int64_t job)
 {
     const struct hub_job *j = hub_job_find(h, job);
-    struct work_job *work = schedule_job(&h->schedule, job);
+    const struct work_job *work = schedule_job(&h->schedule, job);
     for (uint32_t i = 0; j && work && i < work->count; i++)
         if (work->segments[i].frames == FRAMES_ASKED)
-            work->segments[i].frames =
-                spool_has_frames(&h->spool, job, i, frames_bytes(j, i)) ? FRAMES_THERE : FRAMES_ABSENT;
+            schedule_frames(&h->schedule, job, i, spool_has_frames(&h->spool, job, i, frames_bytes(j, i)) ? FRAMES_THERE
+                                                                                                          : FRAMES_ABSENT);
 }
 
 static enum err start_frames(struct hub *h, double now, bool *started)
@@ -431,7 +439,7 @@ static enum err planned(struct hub *h, int64_t job, double now)
     struct hub_job *j;
     enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
     if (!e)
-        e = load_job(h, row, &j);
+        e = load_job(h, job, row->model, &j);
     free(row);
     struct ledger_planned *segments = e ? NULL : calloc(j->plan->segment_count, sizeof(*segments));
     if (!e && !segments)
@@ -448,6 +456,7 @@ static enum err planned(struct hub *h, int64_t job, double now)
     if (!e)
         log_event(LOG_INFO, &(struct log_subject){ .job = job }, "job %lld: %u cues, %u segments", (long long) job,
                   j->plan->cue_count, j->plan->segment_count);
+    forget_job(h, job); // until its turn comes
     return e ? e : hub_job_follow(h, job, now);
 }
 
@@ -555,52 +564,23 @@ enum err hub_jobs_tick(struct hub *h, double now)
     struct endings s = { h, now, ERR_OK };
     children_poll(&h->children, on_ended, &s);
     enum err e = s.error;
-    int64_t job;
-    uint32_t segment;
-    for (size_t i = h->schedule.job_count; !e && i-- > 0;) // those the ledger did not let on before
-        e = hub_job_advance(h, h->schedule.jobs[i].id, now);
-    while (!e && schedule_due(&h->schedule, now, &job, &segment)) {
-        e = ledger_release(h->ledger, job, segment);
-        if (!e)
-            schedule_released(&h->schedule, job, segment);
-    }
+    if (!e)
+        e = foreman_tick(&h->foreman, now);
     if (!e)
         e = start_children(h, now);
+    if (!e && h->unreadable) {
+        const int64_t job = h->unreadable;
+        h->unreadable = 0;
+        e = hub_job_fail(h, job, UNREADABLE, now);
+    }
     return e;
 }
 
 // Taking up what an earlier coordinator left
 
-struct waking {
-    int64_t *ids;
-    enum job_state *states;
-    size_t count, id_room, state_room;
-};
-
-static enum err keep_unfinished(void *user, const struct ledger_job *j)
-{
-    struct waking *w = user;
-    if (job_state_is_over(j->state) || j->state == JOB_HELD)
-        return ERR_OK;
-    enum err e = hub_grow((void **) &w->ids, w->count, &w->id_room, sizeof(*w->ids));
-    if (!e)
-        e = hub_grow((void **) &w->states, w->count, &w->state_room, sizeof(*w->states));
-    if (!e) {
-        w->ids[w->count] = j->id;
-        w->states[w->count++] = j->state;
-    }
-    return e;
-}
-
-static enum err keep_owner(void *user, const struct ledger_owner *o)
+enum err hub_job_wake(void *user, int64_t job, enum job_state state, double now)
 {
     struct hub *h = user;
-    size_t place;
-    return schedule_owner(&h->schedule, o->name, o->weight, o->used_s, &place);
-}
-
-static enum err wake(struct hub *h, int64_t job, enum job_state state, double now)
-{
     enum err e = ERR_OK;
     if (state == JOB_PROBING)
         e = ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0);
@@ -608,55 +588,24 @@ static enum err wake(struct hub *h, int64_t job, enum job_state state, double no
         return hub_job_submitted(h, job);
     e = hub_job_follow(h, job, now);
     if (e == ERR_MISSING || e == ERR_INPUT) // its files are gone or damaged: it alone fails
-        return hub_job_fail(h, job, "what it had in the spool cannot be read; submit it again", now);
+        return hub_job_fail(h, job, UNREADABLE, now);
     return e;
 }
 
-struct restoring {
-    struct ledger_attempt *attempts;
-    size_t count, room;
-};
-
-static enum err keep_attempt(void *user, const struct ledger_attempt *a)
+enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there, double now)
 {
-    struct restoring *r = user;
-    const enum err e = hub_grow((void **) &r->attempts, r->count, &r->room, sizeof(*r->attempts));
-    if (!e)
-        r->attempts[r->count++] = *a;
-    return e;
-}
-
-// A result that was safe on disk before the ledger heard of it counts.
-static enum err adopt_part(struct hub *h, const struct ledger_attempt *a, double now)
-{
-    const struct hub_job *j = hub_job_find(h, a->job);
+    struct hub *h = user;
+    const struct hub_job *j = hub_job_get(h, a->job);
+    *goes_on = j != NULL;
+    if (!j)
+        return hub_job_fail(h, a->job, UNREADABLE, now);
     char *parts = spool_path(&h->spool, a->job, "parts"), key[PART_KEY_BYTES];
-    enum verdict v;
     if (!parts)
         return ERR_NOMEM;
     part_key(key, &j->inputs, j->plan, a->segment);
-    const bool there = part_is_made_of(parts, j->plan, a->segment, key);
+    *there = part_is_made_of(parts, j->plan, a->segment, key);
     free(parts);
-    if (!there)
-        return ERR_OK;
-    const enum err e = ledger_accept(h->ledger, a->id, a->fence, 0, clock_unix_ms(), &v);
-    if (e || v != VERDICT_ACCEPTED)
-        return e;
-    schedule_end(&h->schedule, &h->fleet, a->id, WORK_DONE, now);
-    hub_call_off(h, a->job, a->segment, now);
-    return hub_job_advance(h, a->job, now);
-}
-
-static enum err restore_lease(struct hub *h, const struct ledger_attempt *a, double now)
-{
-    if (!schedule_job(&h->schedule, a->job))
-        return ERR_OK;
-    struct work_lease l = { .attempt = a->id, .fence = a->fence, .job = a->job, .segment = a->segment,
-                            .worker = SCHEDULE_NOBODY, .granted_s = now, .renewed_s = now,
-                            .deadline_s = now + h->p.lease_s, .takes_s = h->p.lease_s };
-    snprintf(l.worker_name, sizeof(l.worker_name), "%s", a->worker);
-    const enum err e = schedule_restore(&h->schedule, &l);
-    return e ? e : adopt_part(h, a, now);
+    return ERR_OK;
 }
 
 // A kill may have come between the last word on a job and the clearing away.
@@ -677,22 +626,12 @@ static enum err clear_away(struct hub *h)
 
 enum err hub_jobs_load(struct hub *h, double now)
 {
-    struct waking w = { 0 };
-    struct restoring r = { 0 };
-    enum err e = ledger_each_owner(h->ledger, keep_owner, h);
+    size_t jobs = 0, leases = 0;
+    enum err e = clear_away(h);
     if (!e)
-        e = clear_away(h);
-    if (!e)
-        e = ledger_each_job(h->ledger, 0, UINT32_MAX, true, keep_unfinished, &w);
-    for (size_t i = 0; !e && i < w.count; i++)
-        e = wake(h, w.ids[i], w.states[i], now);
-    if (!e)
-        e = ledger_each_live(h->ledger, keep_attempt, &r);
-    for (size_t i = 0; !e && i < r.count; i++)
-        e = restore_lease(h, &r.attempts[i], now);
-    if (!e && w.count)
-        log_info("%zu jobs and %zu leases taken up", w.count, r.count);
-    free(w.ids), free(w.states), free(r.attempts);
+        e = foreman_load(&h->foreman, &jobs, &leases, now);
+    if (!e && jobs)
+        log_info("%zu jobs and %zu leases taken up", jobs, leases);
     return e;
 }
 

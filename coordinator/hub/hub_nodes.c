@@ -71,11 +71,9 @@ void hub_on_nodes(struct hub *h, const struct hub_route *from, double now)
             continue;
         send_node(h, from, &h->fleet.workers[i]);
         sent++;
-        for (size_t k = 0; h->in.nodes.work && k < h->schedule.lease_count; k++)
-            if (h->schedule.leases[k].worker == i) {
-                send_work(h, from, &h->schedule.leases[k], now);
-                sent++;
-            }
+        for (int64_t k = h->in.nodes.work ? schedule_first_of(&h->schedule, i) : -1; k >= 0;
+             k = schedule_next_of(&h->schedule, k), sent++)
+            send_work(h, from, &h->schedule.leases[k], now);
     }
     hub_answer(h, WIRE_LISTED)->listed.more = i < h->fleet.count;
     hub_send(h, from);

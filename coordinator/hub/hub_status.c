@@ -49,13 +49,13 @@ struct filling {
     size_t room;
 };
 
-static void show_timeline(const struct hub *h, struct shown_job *out)
+static void show_timeline(struct hub *h, struct shown_job *out)
 {
     static const enum shown_state states[] = {
         [WORK_BLOCKED] = SHOWN_WAITS, [WORK_READY] = SHOWN_WAITS, [WORK_LEASED] = SHOWN_RUNS,
         [WORK_RETRY_WAIT] = SHOWN_WAITS, [WORK_DONE] = SHOWN_DONE,
     };
-    const struct hub_job *j = hub_job_find(h, out->id);
+    const struct hub_job *j = hub_job_get(h, out->id);
     const struct work_job *work = schedule_job(&h->schedule, out->id);
     if (!j || !work || work->count > MOST_TIMELINE)
         return;
@@ -68,14 +68,6 @@ static void show_timeline(const struct hub *h, struct shown_job *out)
     out->timeline_count = out->timeline ? work->count : 0;
 }
 
-static uint32_t running(const struct hub *h, int64_t job)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < h->schedule.lease_count; i++)
-        n += h->schedule.leases[i].job == job;
-    return n;
-}
-
 static enum err show_job(void *user, const struct ledger_job *j)
 {
     struct filling *f = user;
@@ -86,7 +78,7 @@ static enum err show_job(void *user, const struct ledger_job *j)
     const double left = schedule_left(&f->h->schedule, &f->h->fleet, j->id);
     *out = (struct shown_job){
         .id = j->id, .film = strdup(j->film), .segments = j->segments, .done = j->done,
-        .running = running(f->h, j->id), .priority = j->priority, .duration_ms = j->duration_ms,
+        .running = schedule_running(&f->h->schedule, j->id), .priority = j->priority, .duration_ms = j->duration_ms,
         .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms, .left_ms = left < 0 ? -1 : (int64_t) (left * 1000),
         .failed = j->state == JOB_FAILED,
     };
@@ -164,10 +156,7 @@ static void show_figures(struct hub *h, struct snapshot *s, double now)
         [WORK_DONE] = "DONE",
     };
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        s->segments_in[i].name = states[i];
-    for (size_t i = 0; i < h->schedule.job_count; i++)
-        for (uint32_t k = 0; k < h->schedule.jobs[i].count; k++)
-            s->segments_in[h->schedule.jobs[i].segments[k].state].count++;
+        s->segments_in[i] = (struct shown_count){ states[i], h->schedule.in_state[i] };
     for (int i = OUTCOME_ACCEPTED; i < OUTCOMES; i++)
         s->attempts[i - OUTCOME_ACCEPTED] = (struct shown_count){ outcome_name((enum outcome) i), h->figures.attempts[i] };
     s->at_ms = clock_unix_ms();

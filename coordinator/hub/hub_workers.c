@@ -8,10 +8,6 @@
 #include "common/media/frames.h"
 #include "coordinator/hub/hub_internal.h"
 
-#define LEASES_AT_ONCE 64
-// How long a worker may take to say that a lease has come.
-#define ACKNOWLEDGE_S 2.0
-
 static enum err learn_model(struct hub *h, const struct wire_model *w)
 {
     struct ledger_model m = {
@@ -45,44 +41,6 @@ static enum err keep_route(struct hub *h, size_t place, const struct hub_route *
     }
     h->routes[place] = *from;
     return ERR_OK;
-}
-
-static bool holds(const struct wire_ids *held, int64_t attempt)
-{
-    for (uint32_t i = 0; i < held->count; i++)
-        if (held->id[i] == (uint64_t) attempt)
-            return true;
-    return false;
-}
-
-// One of its attempts that it does not have; -1: none.
-static int64_t not_held(const struct hub *h, size_t place, const struct wire_ids *held)
-{
-    for (size_t i = 0; i < h->schedule.lease_count; i++) {
-        const struct work_lease *l = &h->schedule.leases[i];
-        const bool its = l->worker == place || (l->worker == SCHEDULE_NOBODY &&
-                                                !strcmp(l->worker_name, h->fleet.workers[place].name));
-        if (its && !holds(held, l->attempt))
-            return l->attempt;
-    }
-    return -1;
-}
-
-// A worker has begun anew, or left: what it had and does not have now is lost.
-static void lose_what_is_not_held(struct hub *h, size_t place, const struct wire_ids *held, double now)
-{
-    for (int64_t attempt; (attempt = not_held(h, place, held)) >= 0;)
-        if (hub_attempt_failed(h, attempt, OUTCOME_LOST, "its worker was started anew", now))
-            return; // logged; the lease ends by itself
-}
-
-static void adopt(struct hub *h, size_t place, const struct wire_ids *held, double now)
-{
-    for (uint32_t i = 0; i < held->count; i++) {
-        struct work_lease *l = schedule_find(&h->schedule, (int64_t) held->id[i]);
-        if (l && !strcmp(l->worker_name, h->fleet.workers[place].name))
-            schedule_adopt(&h->schedule, &h->fleet, l, place, now);
-    }
 }
 
 // With keys a worker is called NODE/GPU: the node is its key's, and of what it calls itself
@@ -153,8 +111,7 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
         hub_reject(h, from, "%s", err_text(e));
         return;
     }
-    adopt(h, place, &hello->held, now);
-    lose_what_is_not_held(h, place, &hello->held, now);
+    foreman_hello(&h->foreman, place, &hello->held, now);
     log_event(LOG_INFO, &(struct log_subject){ .worker = hello->name }, "worker %s is here: %s", hello->name,
               hello->device);
     welcome(h, from);
@@ -182,19 +139,15 @@ static int64_t sender(struct hub *h, const struct hub_route *from)
     return -1;
 }
 
-static void add_id(struct wire_ids *ids, uint64_t id)
-{
-    if (ids->count < WIRE_MAX_IDS)
-        ids->id[ids->count++] = id;
-}
-
 static struct log_subject subject_of(const struct work_lease *l)
 {
     return (struct log_subject){ .job = l->job, .has_segment = true, .segment = l->segment, .worker = l->worker_name };
 }
 
-static void send_lease(struct hub *h, const struct work_lease *l)
+// What is leased has pictures, so its plan has been read.
+static void send_lease(void *user, const struct work_lease *l)
 {
+    struct hub *h = user;
     const struct hub_job *j = hub_job_find(h, l->job);
     const struct plan_segment *g = &j->plan->segments[l->segment];
     const struct plan_span watch = plan_watch(j->plan, l->segment);
@@ -220,54 +173,17 @@ static void send_lease(struct hub *h, const struct work_lease *l)
     log_event(LOG_DEBUG, &subject, "segment %u of job %lld to %s", l->segment, (long long) l->job, l->worker_name);
 }
 
-// The leases of a worker beside what it says it has: those that never came are sent again,
-// those that it had and has no more are lost.
-static void look_after_leases(struct hub *h, size_t place, double now)
-{
-    for (size_t i = h->schedule.lease_count; i-- > 0;) {
-        struct work_lease *l = &h->schedule.leases[i];
-        if (l->worker != place)
-            continue;
-        if (holds(&h->in.beat.held, l->attempt)) {
-            l->acknowledged = true;
-        } else if (l->acknowledged) {
-            if (hub_attempt_failed(h, l->attempt, OUTCOME_LOST, "its worker has it no more", now))
-                log_error("the ledger did not take that; the lease will end by itself");
-            return; // the list has changed: the rest at the next beat
-        } else if (now - l->sent_s > ACKNOWLEDGE_S) {
-            send_lease(h, l);
-            l->sent_s = now;
-        }
-    }
-}
-
 static void on_beat(struct hub *h, const struct hub_route *from, double now)
 {
     const int64_t place = sender(h, from);
     if (place < 0)
         return;
-    const struct wire_ids *held = &h->in.beat.held;
-    const bool moved = fleet_beat(&h->fleet, (size_t) place, h->in.beat.progress, h->in.beat.rate, now);
     struct wire_message *m = hub_answer(h, WIRE_BEAT_ACK);
     m->beat_ack.order = h->fleet.workers[place].drained ? WIRE_QUIET : WIRE_RUN;
-    for (uint32_t i = 0; i < held->count; i++) {
-        struct work_lease *l = schedule_find(&h->schedule, (int64_t) held->id[i]);
-        if (!l || l->worker != (size_t) place) {
-            add_id(&m->beat_ack.cancel, held->id[i]);
-        } else if (moved) {
-            schedule_renew(l, now);
-            add_id(&m->beat_ack.renewed, held->id[i]);
-        }
-    }
+    foreman_beat(&h->foreman, (size_t) place, h->in.beat.progress, h->in.beat.rate, &h->in.beat.held,
+                 &m->beat_ack.cancel, &m->beat_ack.renewed, now);
     hub_send(h, from);
-    look_after_leases(h, (size_t) place, now);
-}
-
-static void on_acknowledged(struct hub *h, size_t place)
-{
-    struct work_lease *l = schedule_find(&h->schedule, (int64_t) h->in.lease_ack.attempt);
-    if (l && l->worker == place)
-        l->acknowledged = true;
+    foreman_look_after(&h->foreman, (size_t) place, &h->in.beat.held, now);
 }
 
 static void on_failed(struct hub *h, const struct hub_route *from, double now)
@@ -286,15 +202,8 @@ static void on_failed(struct hub *h, const struct hub_route *from, double now)
               (long long) l->job, wire_failure_name(why), h->in.failed.log_tail);
     char detail[WIRE_TEXT_BYTES];
     snprintf(detail, sizeof(detail), "%s", h->in.failed.log_tail);
-    if (hub_attempt_failed(h, attempt, outcomes[why], detail, now))
+    if (foreman_failed(&h->foreman, attempt, outcomes[why], detail, now))
         log_error("the ledger did not take that; the lease will end by itself");
-}
-
-static void part_with(struct hub *h, size_t place, double now)
-{
-    const struct wire_ids none = { 0 };
-    fleet_goodbye(&h->fleet, place);
-    lose_what_is_not_held(h, place, &none, now);
 }
 
 static void on_goodbye(struct hub *h, const struct hub_route *from, double now)
@@ -304,7 +213,7 @@ static void on_goodbye(struct hub *h, const struct hub_route *from, double now)
         return;
     log_event(LOG_INFO, &(struct log_subject){ .worker = h->fleet.workers[place].name }, "worker %s leaves: %s",
               h->fleet.workers[place].name, h->in.goodbye.reason);
-    part_with(h, (size_t) place, now);
+    foreman_part_with(&h->foreman, (size_t) place, now);
 }
 
 void hub_expel(struct hub *h, double now)
@@ -315,7 +224,7 @@ void hub_expel(struct hub *h, double now)
             continue;
         log_warn("worker %s is sent away: its key is not allowed any more", w->name);
         hub_reject(h, &h->routes[i], "this key is not allowed any more");
-        part_with(h, i, now);
+        foreman_part_with(&h->foreman, i, now);
     }
 }
 
@@ -335,7 +244,7 @@ void hub_worker_message(struct hub *h, const struct hub_route *from, double now)
     case WIRE_LEASE_ACK:
         place = sender(h, from);
         if (place >= 0)
-            on_acknowledged(h, (size_t) place);
+            foreman_acknowledged(&h->foreman, (size_t) place, (int64_t) h->in.lease_ack.attempt);
         break;
     case WIRE_CANCELLED:
         place = sender(h, from);
@@ -347,117 +256,33 @@ void hub_worker_message(struct hub *h, const struct hub_route *from, double now)
     }
 }
 
-// Giving out
+// What the foreman has others told
 
-// Decides as if each lease before had been granted; those are known by negative numbers
-// until the ledger has them all, in one transaction.
-static size_t decide(struct hub *h, struct ledger_lease *leases, double now)
+static void send_cancel(void *user, size_t place, int64_t attempt)
 {
-    size_t n = 0;
-    struct decision d;
-    while (n < LEASES_AT_ONCE && schedule_next(&h->schedule, &h->fleet, now, &d)) {
-        if (schedule_lease(&h->schedule, &h->fleet, &d, -(int64_t) n - 1, 0, now))
-            break;
-        leases[n++] = (struct ledger_lease){
-            .job = d.job, .segment = d.segment, .worker = h->fleet.workers[d.worker].name,
-        };
-    }
-    return n;
+    struct hub *h = user;
+    hub_answer(h, WIRE_CANCEL)->cancel.attempt = (uint64_t) attempt;
+    hub_send(h, &h->routes[place]);
 }
 
-enum err hub_dispatch(struct hub *h, double now)
+static void count_ended(void *user, enum outcome why, double music_s, double gpu_s, double now)
 {
-    struct ledger_lease leases[LEASES_AT_ONCE];
-    const size_t n = h->queue.stopped ? 0 : decide(h, leases, now);
-    if (n == 0)
-        return ERR_OK;
-    const enum err e = ledger_lease(h->ledger, leases, n, clock_unix_ms());
-    for (size_t i = 0; i < n; i++) {
-        struct work_lease *l = schedule_find(&h->schedule, -(int64_t) i - 1);
-        if (e) {
-            const bool others = schedule_job(&h->schedule, l->job)->segments[l->segment].live > 1;
-            schedule_end(&h->schedule, &h->fleet, l->attempt, others ? WORK_LEASED : WORK_READY, now);
-            continue;
-        }
-        l->attempt = leases[i].attempt;
-        l->fence = leases[i].fence;
-        send_lease(h, l);
-    }
-    return e == ERR_IO ? ERR_OK : e; // a full disk: again at the next turn
+    hub_count(user, why, music_s, gpu_s, now);
 }
 
-// Ending
-
-void hub_call_off(struct hub *h, int64_t job, int64_t segment, double now)
+static enum err follow(void *user, int64_t job, double now)
 {
-    for (size_t i = h->schedule.lease_count; i-- > 0;) {
-        const struct work_lease *l = &h->schedule.leases[i];
-        if (l->job != job || (segment >= 0 && l->segment != segment))
-            continue;
-        if (l->worker != SCHEDULE_NOBODY) {
-            hub_answer(h, WIRE_CANCEL)->cancel.attempt = (uint64_t) l->attempt;
-            hub_send(h, &h->routes[l->worker]);
-        }
-        schedule_end(&h->schedule, &h->fleet, l->attempt, segment >= 0 ? WORK_DONE : WORK_BLOCKED, now);
-    }
+    return hub_job_follow(user, job, now);
 }
 
-static enum work_state work_state_of(enum segment_state s)
-{
-    switch (s) {
-    case SEGMENT_READY: return WORK_READY;
-    case SEGMENT_LEASED: return WORK_LEASED;
-    case SEGMENT_RETRY_WAIT: return WORK_RETRY_WAIT;
-    case SEGMENT_DONE: return WORK_DONE;
-    case SEGMENT_BLOCKED:
-    case SEGMENT_FAILED:
-    case SEGMENT_CANCELLED:
-    case SEGMENT_STATES: break;
-    }
-    return WORK_BLOCKED;
-}
-
-static void blame(struct hub *h, size_t worker, enum outcome why)
-{
-    if (worker == SCHEDULE_NOBODY || (why != OUTCOME_OOM && why != OUTCOME_DEVICE_LOST))
-        return;
-    if (fleet_trouble(&h->fleet, worker))
-        log_event(LOG_WARN, &(struct log_subject){ .worker = h->fleet.workers[worker].name },
-                  "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
-                  h->fleet.workers[worker].name, FLEET_MOST_TROUBLES);
-}
-
-enum err hub_attempt_failed(struct hub *h, int64_t attempt, enum outcome why, const char *detail, double now)
-{
-    const struct work_lease *l = schedule_find(&h->schedule, attempt);
-    struct ledger_ending ending;
-    if (!l)
-        return ERR_OK;
-    const double gpu_s = now - l->granted_s < l->promised_s ? now - l->granted_s : l->promised_s;
-    const enum err e = ledger_end(h->ledger, attempt, why, detail, gpu_s, clock_unix_ms(), &ending);
-    if (e)
-        return e;
-    hub_count(h, why, 0, gpu_s, now);
-    blame(h, l->worker, why);
-    schedule_end(&h->schedule, &h->fleet, attempt, work_state_of(ending.segment_state), now);
-    return job_state_is_over(ending.job_state) ? hub_job_follow(h, ending.job, now) : ERR_OK;
-}
-
-enum err hub_lapse(struct hub *h, double now)
-{
-    enum err e = ERR_OK;
-    for (int64_t lost; !e && (lost = fleet_tick(&h->fleet, now)) >= 0;) {
-        log_event(LOG_WARN, &(struct log_subject){ .worker = h->fleet.workers[lost].name },
-                  "worker %s is lost: nothing heard of it for %.0f s", h->fleet.workers[lost].name, h->p.lease_s);
-        for (int64_t a; !e && (a = schedule_of_worker(&h->schedule, (size_t) lost)) >= 0;)
-            e = hub_attempt_failed(h, a, OUTCOME_LOST, "its worker was lost", now);
-    }
-    for (int64_t a; !e && (a = schedule_expired(&h->schedule, now)) >= 0;) {
-        const struct work_lease *l = schedule_find(&h->schedule, a);
-        const struct log_subject subject = subject_of(l);
-        log_event(LOG_WARN, &subject, "segment %u of job %lld: its lease has ended, %s did not get on with it",
-                  l->segment, (long long) l->job, l->worker_name);
-        e = hub_attempt_failed(h, a, OUTCOME_LOST, "its lease ended", now);
-    }
-    return e == ERR_IO ? ERR_OK : e;
-}
+const struct foreman_hooks hub_hooks = {
+    .lease = send_lease,
+    .cancel = send_cancel,
+    .ended = count_ended,
+    .activate = hub_job_activate,
+    .changed = follow,
+    .secure = hub_bulk_secure,
+    .settled = hub_bulk_settled,
+    .wake = hub_job_wake,
+    .find_result = hub_job_find_result,
+};

@@ -223,34 +223,34 @@ uint64_t ledger_epoch(const struct ledger *l)
 
 static const struct {
     int number;
-    const char *query; // counts what breaks it; ?1: the job, or 0 for all
+    const char *query; // counts what breaks it, in the jobs from ?1 to ?2
 } invariants[] = {
-    { 1, "SELECT count(*) FROM segments s WHERE (?1 = 0 OR s.job = ?1) AND (s.state = 4) <> "
+    { 1, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 4) <> "
          "((SELECT count(*) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1) = 1)" },
-    { 2, "SELECT count(*) FROM segments s WHERE (?1 = 0 OR s.job = ?1) AND (s.state = 2) <> "
+    { 2, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 2) <> "
          "EXISTS (SELECT 1 FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 0)" },
-    { 3, "SELECT count(*) FROM segments s WHERE (?1 = 0 OR s.job = ?1) AND (s.fence <> "
+    { 3, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.fence <> "
          "(SELECT ifnull(max(fence), 0) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment) OR "
          "(SELECT count(*) <> count(DISTINCT fence) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment))" },
     { 4, "SELECT count(*) FROM segments s LEFT JOIN segments p ON p.job = s.job AND p.segment = s.segment - 1 "
-         "AND s.place > 0 WHERE (?1 = 0 OR s.job = ?1) AND ((s.state = 0 AND ifnull(p.state, 4) = 4) OR "
+         "AND s.place > 0 WHERE s.job BETWEEN ?1 AND ?2 AND ((s.state = 0 AND ifnull(p.state, 4) = 4) OR "
          "(s.state BETWEEN 1 AND 4 AND ifnull(p.state, 4) <> 4))" },
-    { 5, "SELECT count(*) FROM jobs j WHERE (?1 = 0 OR j.id = ?1) AND "
+    { 5, "SELECT count(*) FROM jobs j WHERE j.id BETWEEN ?1 AND ?2 AND "
          "(j.segments <> (SELECT count(*) FROM segments s WHERE s.job = j.id) OR "
          "j.done <> (SELECT count(*) FROM segments s WHERE s.job = j.id AND s.state = 4))" },
-    { 6, "SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job WHERE (?1 = 0 OR j.id = ?1) AND "
+    { 6, "SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job WHERE j.id BETWEEN ?1 AND ?2 AND "
          "a.outcome = 0 AND j.state NOT IN (3, 4)" },
-    { 7, "SELECT count(*) FROM jobs j WHERE (?1 = 0 OR j.id = ?1) AND j.state IN (5, 6, 7) AND j.done <> j.segments" },
+    { 7, "SELECT count(*) FROM jobs j WHERE j.id BETWEEN ?1 AND ?2 AND j.state IN (5, 6, 7) AND j.done <> j.segments" },
 };
 _Static_assert(SEGMENT_BLOCKED == 0 && SEGMENT_READY == 1 && SEGMENT_LEASED == 2 && OUTCOME_ACCEPTED == 1 &&
                JOB_RUNNING == 3 && JOB_PAUSED == 4 && JOB_ASSEMBLING == 5 && JOB_HELD == 6 && JOB_DONE == 7,
                "the invariants have them as numbers");
 
-static enum err check(struct ledger *l, int64_t job)
+enum err ledger_check_rules(struct ledger *l, int64_t job)
 {
     for (size_t i = 0; i < sizeof(invariants) / sizeof(invariants[0]); i++) {
         int64_t broken;
-        const enum err e = sql_number(&l->sql, sql_bind(&l->sql, invariants[i].query, "i", job), 0, &broken);
+        const enum err e = sql_number(&l->sql, sql_bind(&l->sql, invariants[i].query, "ii", job, job ? job : INT64_MAX), 0, &broken);
         if (e)
             return e;
         if (broken) {
@@ -265,7 +265,7 @@ static enum err check(struct ledger *l, int64_t job)
 enum err ledger_check(struct ledger *l)
 {
     const enum err e = check_pages(l);
-    return e ? e : check(l, 0);
+    return e ? e : ledger_check_rules(l, 0);
 }
 
 enum err ledger_check_file(const char *path)
@@ -295,7 +295,7 @@ enum err ledger_commit(struct ledger *l, enum err e, int64_t job)
 {
 #ifndef NDEBUG
     if (!e)
-        e = check(l, job);
+        e = ledger_check_rules(l, job);
 #else
     (void) job;
 #endif

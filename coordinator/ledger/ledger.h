@@ -211,9 +211,20 @@ enum verdict { VERDICT_ACCEPTED, VERDICT_STALE, VERDICT_DUP };
 // What accepting a result of this attempt would say now. Changes nothing.
 ERR_CHECKED enum err ledger_judge(struct ledger *l, int64_t attempt, int64_t fence, enum verdict *out);
 
-// A result, already safe on disk, counts: its segment is DONE, its successor READY, other
-// attempts at it superseded. Only VERDICT_ACCEPTED changes anything. `gpu_s` is charged
-// to the job's owner.
+struct ledger_result {
+    int64_t attempt, fence;
+    double gpu_s;         // charged to the job's owner
+    enum verdict verdict; // filled in, and what it is of; job 0: never leased here
+    int64_t job;
+    uint32_t segment;
+};
+
+// Results, already safe on disk, count, one after the other and in one transaction: the
+// segment is DONE, its successor READY, other attempts at it superseded. Only those that get
+// VERDICT_ACCEPTED change anything.
+ERR_CHECKED enum err ledger_accept_all(struct ledger *l, struct ledger_result *results, size_t count, int64_t now_ms);
+
+// One of them.
 ERR_CHECKED enum err ledger_accept(struct ledger *l, int64_t attempt, int64_t fence, double gpu_s,
                                    int64_t now_ms, enum verdict *out);
 
@@ -260,6 +271,8 @@ ERR_CHECKED enum err ledger_count_jobs(struct ledger *l, uint64_t counts[JOB_STA
 
 // Every invariant over the whole ledger, and SQLite's own check of the file: ERR_CONFIG. ERR_BUG logs the first that does not hold.
 ERR_CHECKED enum err ledger_check(struct ledger *l);
+// The invariants alone, of one job or (0) of all.
+ERR_CHECKED enum err ledger_check_rules(struct ledger *l, int64_t job);
 
 // Both checks of a file that no coordinator has open; it says the same afterwards. ERR_MISSING,
 // ERR_UNAVAILABLE (one has it open), ERR_CONFIG (damaged, or of a later version), ERR_BUG (an

@@ -178,18 +178,31 @@ static enum err accept(struct ledger *l, const struct ledger_attempt *a, double 
     return e ? e : charge(l, a->job, gpu_s);
 }
 
-enum err ledger_accept(struct ledger *l, int64_t attempt, int64_t fence, double gpu_s, int64_t now_ms,
-                       enum verdict *out)
+enum err ledger_accept_all(struct ledger *l, struct ledger_result *results, size_t count, int64_t now_ms)
 {
-    struct ledger_attempt a = { 0 };
-    struct ledger_segment s;
     enum err e = sql_begin(&l->sql);
     if (e)
         return e;
-    e = find_and_judge(l, attempt, fence, &a, &s, out);
-    if (!e && *out == VERDICT_ACCEPTED)
-        e = accept(l, &a, gpu_s, now_ms);
-    return ledger_commit(l, e, a.job);
+    for (size_t i = 0; !e && i < count; i++) {
+        struct ledger_attempt a = { 0 };
+        struct ledger_segment s;
+        struct ledger_result *r = &results[i];
+        e = find_and_judge(l, r->attempt, r->fence, &a, &s, &r->verdict);
+        if (!e && r->verdict == VERDICT_ACCEPTED)
+            e = accept(l, &a, r->gpu_s, now_ms);
+        r->job = a.job;
+        r->segment = a.segment;
+    }
+    return ledger_commit(l, e, count == 1 ? results[0].job : 0);
+}
+
+enum err ledger_accept(struct ledger *l, int64_t attempt, int64_t fence, double gpu_s, int64_t now_ms,
+                       enum verdict *out)
+{
+    struct ledger_result r = { .attempt = attempt, .fence = fence, .gpu_s = gpu_s };
+    const enum err e = ledger_accept_all(l, &r, 1, now_ms);
+    *out = r.verdict;
+    return e;
 }
 
 static bool is_trouble(enum outcome why)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -88,6 +89,17 @@ static enum err configure(void *user, enum wire_config what, void (*line)(void *
     return ERR_OK;
 }
 
+// Two connections for each worker: more than a process has files by default.
+static void raise_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+        log_warn("no more than the usual number of connections: %s", strerror(errno));
+}
+
 static enum err find_program(struct coordinator *c)
 {
     const ssize_t n = readlink("/proc/self/exe", c->program, sizeof(c->program) - 1);
@@ -108,6 +120,7 @@ static enum err serve(struct coordinator *c)
     sigaction(SIGTERM, &once, NULL);
     signal(SIGPIPE, SIG_IGN);
     daemon_watch_hangup();
+    raise_limit();
     coordinator_settings_to_hub(s, &p);
     enum err e = find_program(c);
     if (!e)

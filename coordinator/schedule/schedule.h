@@ -13,6 +13,10 @@
 // time (speculation), but only one whose lease is past its deadline, or that an idle
 // worker would finish sooner; the first result counts.
 //
+// What each call looks at grows with the workers and with one job's segments, but not with
+// the jobs: those with something to give out stand in lines, one for each owner and kind of
+// worker that is asked for, in the order above. So change what is in here by calls only.
+//
 // Times are seconds of the monotonic clock. One thread per schedule.
 #pragma once
 
@@ -21,6 +25,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/id_map.h"
 #include "coordinator/fleet/fleet.h"
 #include "coordinator/schedule/require.h"
 
@@ -28,8 +33,15 @@
 #define SCHEDULE_GUESS_RATE 0.5 // of a worker nobody has measured
 
 // As in the ledger, for what is under way.
-enum work_state { WORK_BLOCKED, WORK_READY, WORK_LEASED, WORK_RETRY_WAIT, WORK_DONE };
+enum work_state { WORK_BLOCKED, WORK_READY, WORK_LEASED, WORK_RETRY_WAIT, WORK_DONE, WORK_STATES };
 enum work_frames { FRAMES_ABSENT, FRAMES_ASKED, FRAMES_THERE };
+// What a job can stand in line for.
+enum work_line {
+    LINE_WORKER,   // a READY segment with its pictures
+    LINE_PICTURES, // a READY segment without
+    LINE_FOLLOWER, // one without that will be READY when its predecessor, under way, is done
+    WORK_LINES,
+};
 
 struct work_segment {
     uint32_t cue, place;
@@ -50,6 +62,22 @@ struct work_job {
     bool paused;
     uint32_t count, done, ready, waiting; // segments: all, DONE, READY, RETRY_WAIT
     struct work_segment *segments;
+    // The schedule's own:
+    uint32_t lines[WORK_LINES]; // segments that it stands in line with
+    bool in_line[WORK_LINES];
+    size_t queue;               // into queues
+    int64_t lease;              // its first, of lease_count; -1: none
+    uint32_t lease_count;
+};
+
+// The jobs of one owner that the same workers may compose.
+struct work_queue {
+    size_t owner;
+    char model[65];
+    struct require require;
+    size_t job_count, room; // all of them, and how many each line has room for
+    struct work_job **lines[WORK_LINES]; // those with something in it: the first goes first
+    size_t in_line[WORK_LINES];
 };
 
 struct work_owner {
@@ -68,17 +96,29 @@ struct work_lease {
     double promised_s;  // of GPU time, charged to the owner
     bool acknowledged;  // its worker has said that it has it
     double sent_s;
+    int64_t next_of_worker, previous_of_worker, next_of_job, previous_of_job; // places; -1: none
 };
 #define SCHEDULE_NOBODY ((size_t) -1)
 
 struct schedule {
-    struct work_job *jobs; // by id
+    struct work_job **jobs; // by id
     size_t job_count, job_room;
+    struct work_queue *queues;
+    size_t queue_count, queue_room;
     struct work_owner *owners;
     size_t owner_count, owner_room;
-    struct work_lease *leases;
+    struct work_lease *leases; // in no order
     size_t lease_count, lease_room;
+    struct id_map attempts;    // to leases
+    int64_t *of_worker;        // the first lease of each; then, of nobody's
+    size_t of_worker_room;
+    int64_t of_nobody;
+    uint64_t in_state[WORK_STATES]; // segments
+    uint64_t ready;            // in jobs that are not paused
+    uint64_t complete;         // jobs with all DONE that are not paused
+    uint64_t pictures;         // that are there or asked for, of what is not under way
     double lease_s;
+    double oldest_s, due_s, again_s; // no lease was renewed before, nothing is due, nothing done twice
 };
 
 void schedule_init(struct schedule *s, double lease_s);
@@ -91,7 +131,10 @@ ERR_CHECKED enum err schedule_owner(struct schedule *s, const char *name, double
 // may come in any order.
 ERR_CHECKED enum err schedule_add(struct schedule *s, const struct work_job *job);
 void schedule_remove(struct schedule *s, int64_t job); // and its leases
-struct work_job *schedule_job(const struct schedule *s, int64_t job); // NULL: not here
+const struct work_job *schedule_job(const struct schedule *s, int64_t job); // NULL: not here
+void schedule_order(struct schedule *s, int64_t job, bool paused, int64_t priority);
+// A job, not paused, all of whose segments are DONE. False: there is none.
+bool schedule_complete(const struct schedule *s, int64_t *job);
 
 struct decision {
     int64_t job;
@@ -101,14 +144,22 @@ struct decision {
 };
 
 // False: nothing can be given out now.
-bool schedule_next(const struct schedule *s, const struct fleet *f, double now, struct decision *out);
+bool schedule_next(struct schedule *s, const struct fleet *f, double now, struct decision *out);
 
 // What the decisions become. schedule_lease() counts the worker's `want` down.
 ERR_CHECKED enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decision *d, int64_t attempt,
                                     int64_t fence, double now);
-// A lease that the ledger has from before a restart.
+// The lease's numbers, when the ledger has given them.
+void schedule_grant(struct schedule *s, struct work_lease *lease, int64_t attempt, int64_t fence);
+// A lease that the ledger has from before a restart. ERR_BUG: of no job or segment here.
 ERR_CHECKED enum err schedule_restore(struct schedule *s, const struct work_lease *lease);
 struct work_lease *schedule_find(const struct schedule *s, int64_t attempt); // NULL: none is live
+// Places in `leases`, -1: no more. Of a worker, or SCHEDULE_NOBODY; one of a job's segment
+// (-1: of any of its segments).
+int64_t schedule_first_of(const struct schedule *s, size_t worker);
+int64_t schedule_next_of(const struct schedule *s, int64_t lease);
+int64_t schedule_lease_of(const struct schedule *s, int64_t job, int64_t segment);
+uint32_t schedule_running(const struct schedule *s, int64_t job); // its leases
 // A worker is back that has this attempt: it is its again.
 void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *lease, size_t worker, double now);
 
@@ -120,16 +171,17 @@ void schedule_end(struct schedule *s, struct fleet *f, int64_t attempt, enum wor
 void schedule_renew(struct work_lease *lease, double now);
 
 // A lease that is over by now, or -1; and the lapse of one that a LOST worker had.
-int64_t schedule_expired(const struct schedule *s, double now);
+int64_t schedule_expired(struct schedule *s, double now);
 int64_t schedule_of_worker(const struct schedule *s, size_t worker); // any attempt of it, or -1
 
 // A RETRY_WAIT segment whose time has come.
-bool schedule_due(const struct schedule *s, double now, int64_t *job, uint32_t *segment);
+bool schedule_due(struct schedule *s, double now, int64_t *job, uint32_t *segment);
 void schedule_released(struct schedule *s, int64_t job, uint32_t segment);
 
 // The next segment of a job whose pictures should be got ready: READY first, then what
 // follows what is under way; nothing when `ahead` are there or asked for and not leased.
 bool schedule_wants_frames(const struct schedule *s, uint32_t ahead, int64_t *job, uint32_t *segment);
+void schedule_frames(struct schedule *s, int64_t job, uint32_t segment, enum work_frames frames);
 
 // Seconds until all of a job is composed, were it to go on as now: what is left of it, at
 // the rate of the workers that are at it, but no sooner than its longest cue allows; < 0:
@@ -142,3 +194,7 @@ bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, c
 // Why what waits of a job is not running, in one sentence.
 void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, double now, char *out,
                       size_t room);
+
+// Does all that is counted and linked in here agree with what it stands for? For tests: looks
+// at everything. NULL, or what does not, as a static text.
+const char *schedule_check(const struct schedule *s, const struct fleet *f);

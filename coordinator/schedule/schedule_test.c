@@ -26,6 +26,7 @@ struct farm {
     double left[MOST_WORKERS];   // of the segment that it is at; < 0: it is at none
     int64_t at[MOST_WORKERS];    // that attempt
     unsigned leases, speculations;
+    const char *require;         // of the jobs that are added next; NULL: nothing
 };
 
 static void begin(struct farm *farm)
@@ -62,6 +63,8 @@ static void add_job(struct farm *farm, int64_t id, const char *owner, double wei
                     uint32_t each, double audio_s)
 {
     struct work_job j = { .id = id, .priority = priority, .model = "m", .count = cues * each };
+    char why[500];
+    assert_int_equal(require_parse(&j.require, farm->require ? farm->require : "", why, sizeof(why)), ERR_OK);
     assert_int_equal(schedule_owner(&farm->s, owner, weight, 0, &j.owner), ERR_OK);
     j.segments = calloc(j.count, sizeof(*j.segments));
     assert_non_null(j.segments);
@@ -82,6 +85,7 @@ static bool grant(struct farm *farm, struct decision *d)
     const struct work_segment *g = &schedule_job(&farm->s, d->job)->segments[d->segment];
     assert_int_equal(g->state, d->again ? WORK_LEASED : WORK_READY);
     assert_int_equal(schedule_lease(&farm->s, &farm->f, d, farm->next_attempt++, 1, farm->now), ERR_OK);
+    assert_null(schedule_check(&farm->s, &farm->f));
     farm->leases++;
     farm->speculations += d->again;
     return true;
@@ -97,7 +101,7 @@ static void grant_all(struct farm *farm)
 static bool all_done(const struct farm *farm)
 {
     for (size_t i = 0; i < farm->s.job_count; i++)
-        if (farm->s.jobs[i].done < farm->s.jobs[i].count)
+        if (farm->s.jobs[i]->done < farm->s.jobs[i]->count)
             return false;
     return true;
 }
@@ -107,9 +111,9 @@ static void done(struct farm *farm, int64_t attempt)
 {
     const struct work_lease l = *schedule_find(&farm->s, attempt);
     schedule_end(&farm->s, &farm->f, attempt, WORK_DONE, farm->now);
-    for (size_t i = farm->s.lease_count; i-- > 0;)
-        if (farm->s.leases[i].job == l.job && farm->s.leases[i].segment == l.segment)
-            schedule_end(&farm->s, &farm->f, farm->s.leases[i].attempt, WORK_DONE, farm->now);
+    for (int64_t i; (i = schedule_lease_of(&farm->s, l.job, l.segment)) >= 0;)
+        schedule_end(&farm->s, &farm->f, farm->s.leases[i].attempt, WORK_DONE, farm->now);
+    assert_null(schedule_check(&farm->s, &farm->f));
 }
 
 static void compose(struct farm *farm, size_t w, double dt)
@@ -236,12 +240,12 @@ static void nothing_goes_where_it_cannot(void **state)
     fleet_quarantine(&farm.f, right, true);
     assert_false(grant(&farm, &d));
     fleet_quarantine(&farm.f, right, false);
-    schedule_job(&farm.s, 1)->paused = true;
+    schedule_order(&farm.s, 1, true, 0);
     assert_false(grant(&farm, &d));
     schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
     assert_non_null(strstr(why, "paused"));
-    schedule_job(&farm.s, 1)->paused = false;
-    schedule_job(&farm.s, 1)->segments[0].frames = FRAMES_ABSENT;
+    schedule_order(&farm.s, 1, false, 0);
+    schedule_frames(&farm.s, 1, 0, FRAMES_ABSENT);
     assert_true(grant(&farm, &d));
     assert_true(d.segment == 1 && d.worker == right && right != other);
     schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
@@ -256,12 +260,13 @@ static void requirements_are_obeyed(void **state)
     struct decision d;
     char why[500];
     begin(&farm);
+    farm.require = "vram>=8G";
     add_job(&farm, 1, "ada", 1, 0, 4, 1, 10);
+    farm.require = NULL;
     add_job(&farm, 2, "ada", 1, 0, 1, 1, 10);
     const size_t small = add_worker(&farm, "m", 1, true), large = add_worker(&farm, "m", 1, true);
     farm.f.workers[small].memory = 4ull << 30;
     farm.f.workers[large].memory = 16ull << 30;
-    assert_int_equal(require_parse(&schedule_job(&farm.s, 1)->require, "vram>=8G", why, sizeof(why)), ERR_OK);
     assert_true(grant(&farm, &d)); // the small one, first in line, takes what it may
     assert_true(d.job == 2 && d.worker == small);
     fleet_pull(&farm.f, small, 5, 0);
@@ -406,11 +411,11 @@ static void pictures_are_read_ahead_but_not_far(void **state)
     begin(&farm);
     add_job(&farm, 1, "ada", 1, 0, 6, 2, 10);
     for (uint32_t i = 0; i < 12; i++)
-        schedule_job(&farm.s, 1)->segments[i].frames = FRAMES_ABSENT;
+        schedule_frames(&farm.s, 1, i, FRAMES_ABSENT);
     for (unsigned i = 0; i < 4; i++) {
         assert_true(schedule_wants_frames(&farm.s, 4, &job, &segment));
         assert_int_equal(segment % 2, 0); // the beginnings of cues
-        schedule_job(&farm.s, 1)->segments[segment].frames = FRAMES_THERE;
+        schedule_frames(&farm.s, 1, segment, FRAMES_THERE);
     }
     assert_false(schedule_wants_frames(&farm.s, 4, &job, &segment));
     add_worker(&farm, "m", 1, true);
@@ -418,7 +423,7 @@ static void pictures_are_read_ahead_but_not_far(void **state)
     assert_true(schedule_wants_frames(&farm.s, 4, &job, &segment));
     for (unsigned i = 0; i < 2; i++) {
         assert_true(schedule_wants_frames(&farm.s, 9, &job, &segment));
-        schedule_job(&farm.s, 1)->segments[segment].frames = FRAMES_THERE;
+        schedule_frames(&farm.s, 1, segment, FRAMES_THERE);
     }
     assert_true(schedule_wants_frames(&farm.s, 9, &job, &segment));
     assert_int_equal(segment, d.segment + 1); // after all beginnings, what follows work under way
@@ -473,7 +478,7 @@ static void any_farm_comes_to_an_end(void **state)
         for (size_t o = 0; o < farm.s.owner_count; o++)
             assert_true(fabs(farm.s.owners[o].promised_s) < 1e-6);
         while (farm.s.job_count)
-            schedule_remove(&farm.s, farm.s.jobs[0].id);
+            schedule_remove(&farm.s, farm.s.jobs[0]->id);
         finish(&farm);
     }
 }

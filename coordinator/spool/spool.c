@@ -16,6 +16,8 @@
 #include "common/wire/crc32c.h"
 
 #define INCOMING_ENDING ".incoming"
+// Results that are synced one by one: the file system as a whole may have more to do.
+#define FEW 4
 
 char *spool_path(const struct spool *s, int64_t job, const char *name)
 {
@@ -159,6 +161,27 @@ bool spool_has_frames(const struct spool *s, int64_t job, uint32_t segment, uint
     return there;
 }
 
+bool spool_has_any_frames(const struct spool *s, int64_t job)
+{
+    char *path = spool_path(s, job, "frames");
+    DIR *d = path ? opendir(path) : NULL;
+    bool any = false;
+    for (const struct dirent *entry; d && !any && (entry = readdir(d));)
+        any = entry->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    free(path);
+    return any;
+}
+
+bool spool_has_plan(const struct spool *s, int64_t job)
+{
+    char *path = spool_path(s, job, "plan.json");
+    const bool there = path && access(path, R_OK) == 0;
+    free(path);
+    return there;
+}
+
 void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment)
 {
     char *path = spool_frames_path(s, job, segment);
@@ -277,16 +300,72 @@ static enum err look_at(const char *path, const struct plan *p, uint32_t segment
     return e == ERR_MISSING ? ERR_INPUT : e;
 }
 
+enum err incoming_finish(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
+                         uint32_t segment, const char *key, struct spool_move *out)
+{
+    char *directory = spool_path(s, job, "parts");
+    *out = (struct spool_move){ .to = directory ? part_path(directory, p, segment) : NULL };
+    const enum err e = out->to ? look_at(in->path, p, segment, key) : ERR_NOMEM;
+    free(directory);
+    if (e) {
+        free(out->to);
+        *out = (struct spool_move){ 0 };
+        incoming_discard(in);
+        return e;
+    }
+    out->from = in->path;
+    close(in->fd);
+    *in = (struct incoming){ .fd = -1 };
+    return ERR_OK;
+}
+
+void spool_forget(struct spool_move *m)
+{
+    if (m->from)
+        unlink(m->from);
+    free(m->from);
+    free(m->to);
+    *m = (struct spool_move){ 0 };
+}
+
+// First what is in the files, then their names: a name must never be there for less. Each
+// time for all of them at once, which takes no longer than for two or three.
+static enum err put_together(int folder, const struct spool_move *moves, size_t count)
+{
+    if (syncfs(folder) != 0)
+        return ERR_IO;
+    for (size_t i = 0; i < count; i++)
+        if (moves[i].from && rename(moves[i].from, moves[i].to) != 0)
+            return ERR_IO;
+    return syncfs(folder) == 0 ? ERR_OK : ERR_IO;
+}
+
+static enum err put_each(const struct spool_move *moves, size_t count)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < count; i++)
+        if (moves[i].from)
+            e = file_publish(moves[i].from, moves[i].to);
+    return e;
+}
+
+enum err spool_put(const struct spool *s, struct spool_move *moves, size_t count)
+{
+    const int folder = count < FEW ? -1 : open(s->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const enum err e = folder < 0 ? put_each(moves, count) : put_together(folder, moves, count);
+    if (e && folder >= 0)
+        log_error("%s: cannot write: %s", s->directory, strerror(errno));
+    if (folder >= 0)
+        close(folder);
+    for (size_t i = 0; i < count; i++)
+        spool_forget(&moves[i]); // after a rename there is nothing left to remove
+    return e;
+}
+
 enum err incoming_commit(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
                          uint32_t segment, const char *key)
 {
-    char *directory = spool_path(s, job, "parts");
-    char *final = directory ? part_path(directory, p, segment) : NULL;
-    enum err e = final ? look_at(in->path, p, segment, key) : ERR_NOMEM;
-    if (!e)
-        e = file_publish(in->path, final);
-    free(directory);
-    free(final);
-    incoming_discard(in); // after a rename there is nothing left to remove
-    return e;
+    struct spool_move move;
+    const enum err e = incoming_finish(in, s, job, p, segment, key, &move);
+    return e ? e : spool_put(s, &move, 1);
 }

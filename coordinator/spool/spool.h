@@ -43,6 +43,8 @@ void spool_remove(const struct spool *s, int64_t job);
 
 char *spool_frames_path(const struct spool *s, int64_t job, uint32_t segment);
 bool spool_has_frames(const struct spool *s, int64_t job, uint32_t segment, uint64_t bytes);
+bool spool_has_any_frames(const struct spool *s, int64_t job);
+bool spool_has_plan(const struct spool *s, int64_t job);
 void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment);
 
 // Up to `room` bytes of a file from `off` on. ERR_MISSING, ERR_IO; logs.
@@ -67,7 +69,22 @@ ERR_CHECKED enum err incoming_open(struct incoming *in, const struct spool *s, i
 ERR_CHECKED enum err incoming_add(struct incoming *in, const void *data, size_t bytes);
 void incoming_discard(struct incoming *in); // a zeroed one is fine
 
-// All is there: look at it, and make it the part of that segment. ERR_INPUT: it is not the
-// part that the plan and `key` ask for, or is not sound all through; logged, discarded.
+// A result that is whole and sound, and where it belongs. Zeroed: none.
+struct spool_move {
+    char *from, *to;
+};
+
+// All is there: look at it. ERR_INPUT: it is not the part that the plan and `key` ask for, or
+// is not sound all through; logged, discarded. Else *out is for spool_put() or spool_forget().
+ERR_CHECKED enum err incoming_finish(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
+                                     uint32_t segment, const char *key, struct spool_move *out);
+
+// Makes results the parts of their segments, safe on disk when it returns ERR_OK. Several
+// together cost little more than one. ERR_IO: logged; some may be there, none need be. The
+// moves are zeroed.
+ERR_CHECKED enum err spool_put(const struct spool *s, struct spool_move *moves, size_t count);
+void spool_forget(struct spool_move *m); // and removes the result
+
+// incoming_finish() and spool_put() of one.
 ERR_CHECKED enum err incoming_commit(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
                                      uint32_t segment, const char *key);
