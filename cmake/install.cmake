@@ -49,6 +49,9 @@ in_service(coordinator underscored underscored.service underscored.conf)
 in_service(worker underscore-worker underscore-worker@.service worker.conf)
 install(FILES docs/completion.bash RENAME underscore
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT command)
+# What a site copies and changes.
+install(FILES conf/slurm/film.sbatch DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/underscore/examples COMPONENT command)
+install(FILES conf/slurm/workers.sbatch DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/underscore-worker/examples COMPONENT worker)
 # Where cli/model_path.h looks for the built-in model. Not ${CMAKE_INSTALL_DATADIR}: the
 # program knows no other name.
 if(EXISTS ${CMAKE_SOURCE_DIR}/models/demo.safetensors)
