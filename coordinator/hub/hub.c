@@ -95,6 +95,8 @@ void hub_reload(struct hub *h, const struct hub_params *p)
     h->p.watch_output = p->watch_output;
     h->p.watch_owner = p->watch_owner;
     h->p.watch_settle_s = p->watch_settle_s;
+    h->p.start_command = p->start_command;
+    h->p.elastic = p->elastic;
     h->children.most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST;
     h->children.memory = p->child_memory;
     h->children.cpu_s = p->child_cpu_s;
@@ -322,6 +324,7 @@ static enum err turn(struct hub *h)
     if (!e)
         e = hub_dispatch(h, now);
     hub_bulk_tick(h, now);
+    hub_elastic_tick(h, now);
     hub_status_tick(h, now);
     return e;
 }

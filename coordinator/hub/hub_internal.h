@@ -8,6 +8,7 @@
 #include "common/timeline/plan.h"
 #include "common/wire/wire.h"
 #include "coordinator/children/children.h"
+#include "coordinator/elastic/start_command.h"
 #include "coordinator/fleet/fleet.h"
 #include "coordinator/gate/gate.h"
 #include "coordinator/hub/hub.h"
@@ -92,6 +93,9 @@ struct hub {
     double frames_not_before_s;
     struct watch watch;
     double watch_next_s;
+    struct elastic elastic;
+    struct start_command start_command;
+    double elastic_next_s;
     uint64_t seq;
     uint64_t dropped; // messages nobody could make sense of
     struct wire_message in, out;
@@ -138,6 +142,9 @@ ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason
 
 // hub_watch.c
 ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
+// hub_elastic.c
+void hub_elastic_tick(struct hub *h, double now);
+
 // hub_nodes.c
 ERR_CHECKED enum err hub_nodes_load(struct hub *h);
 void hub_on_nodes(struct hub *h, const struct hub_route *from, double now);

@@ -243,6 +243,14 @@ static int64_t next_worker(const struct fleet *f, int64_t last)
     return best;
 }
 
+bool schedule_waits(const struct schedule *s)
+{
+    for (size_t i = 0; i < s->job_count; i++)
+        if (s->jobs[i].ready > 0 && !s->jobs[i].paused)
+            return true;
+    return false;
+}
+
 bool schedule_next(const struct schedule *s, const struct fleet *f, double now, struct decision *out)
 {
     for (int64_t w = next_worker(f, -1); w >= 0; w = next_worker(f, w)) {

@@ -33,7 +33,9 @@ struct talk {
     bool welcome;               // the coordinator knows this worker
     bool quiet;                 // told to ask for nothing new
     bool draining, refused;
+    bool idle;                  // that is why it leaves
     double beat_s, lease_s;
+    double busy_s;              // when it last had something to do
     double next_beat_s, next_hello_s;
     double beat_sent_s;         // of the first beat that has not been answered; 0: none
     uint64_t moved;             // what came in and went out: that is getting on, too
@@ -588,6 +590,18 @@ static void turn(struct talk *t)
     pull(t, beats);
 }
 
+// Nothing to do, for longer than it is to stay. What may be on its way to it goes back.
+static void leave_when_idle(struct talk *t, double now)
+{
+    if (!all_is_delivered(t))
+        t->busy_s = now;
+    if (t->draining || t->p->idle_s <= 0 || now - t->busy_s < t->p->idle_s)
+        return;
+    log_info("nothing to do for %.0f s", now - t->busy_s);
+    t->idle = true;
+    begin_draining(t);
+}
+
 static enum err converse(struct talk *t)
 {
     enum err e = ERR_OK;
@@ -609,6 +623,7 @@ static enum err converse(struct talk *t)
         }
         if (asked > 0 && !t->draining)
             begin_draining(t);
+        leave_when_idle(t, clock_seconds());
         if (asked > 1) {
             atomic_store(&t->desk->stop, true);
             give_back(t, WIRE_FAIL_SHUTDOWN, "the worker was told to leave at once");
@@ -617,7 +632,7 @@ static enum err converse(struct talk *t)
         if (t->draining && all_is_delivered(t))
             break;
     }
-    snprintf(say(t, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : "asked to");
+    snprintf(say(t, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : t->idle ? "it had nothing to do" : "asked to");
     send_it(t);
     return e;
 }
@@ -645,6 +660,7 @@ enum err link_run(const struct link_params *p)
     t->desk = p->desk;
     t->beat_s = 1;
     t->lease_s = 30;
+    t->busy_s = clock_seconds();
     t->zmq = zmq_ctx_new();
     enum err e = t->zmq ? ERR_OK : ERR_NOMEM;
     if (!e && getrandom(&t->incarnation, sizeof(t->incarnation), 0) != sizeof(t->incarnation))

@@ -131,6 +131,7 @@ static void apply(void *user)
     struct worker *w = user;
     log_init("underscore-worker", settings_of(w)->verbose ? LOG_DEBUG : LOG_INFO);
     w->link.prefetch = (uint32_t) settings_of(w)->prefetch;
+    w->link.idle_s = (double) settings_of(w)->idle_ms / 1000;
 }
 
 static void describe(void *user, char *out, size_t room)
@@ -171,6 +172,7 @@ static enum err prepare(struct worker *w, const struct worker_settings *c)
     w->link.outbox = c->directory;
     w->link.desk = &w->desk;
     w->link.prefetch = (uint32_t) c->prefetch;
+    w->link.idle_s = (double) c->idle_ms / 1000;
     w->link.signals = &signals;
     w->link.attend = attend;
     w->link.user = w;

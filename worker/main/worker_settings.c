@@ -29,6 +29,8 @@ static void make_table(struct worker_settings *s)
           .help = "segments composed side by side; 0: as many as fit" },
         { .name = "prefetch", .kind = OPTION_INT, .target = &s->prefetch, .value = "N", .max = WIRE_MAX_WANT,
           .fallback = "2", .reload = true, .help = "segments fetched beyond those" },
+        { .name = "leave-when-idle", .kind = OPTION_SECONDS, .target = &s->idle_ms, .value = "TIME", .max = 30 * 86400,
+          .fallback = "0", .unit = "s", .reload = true, .help = "leave after so long without work; 0: stay" },
         { .name = "memory", .kind = OPTION_BYTES, .target = &s->memory, .value = "SIZE", .fallback = "0",
           .help = "device memory to use at most; 0: what the driver says is free" },
         { .name = "cache-dir", .kind = OPTION_STRING, .target = &s->cache, .value = "DIR",
