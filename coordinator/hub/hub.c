@@ -140,6 +140,8 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     if (!e)
         e = listen_at(h, &h->bulk, p->bulk);
     if (!e)
+        e = hub_models_open(h);
+    if (!e)
         e = hub_status_open(h);
     if (e) {
         hub_close(&h);
@@ -159,6 +161,7 @@ void hub_close(struct hub **hp)
     hub_bulk_finish(h);
     hub_jobs_finish(h);
     watch_finish(&h->watch);
+    shelf_close(&h->shelf);
     schedule_finish(&h->schedule);
     fleet_finish(&h->fleet);
     free(h->routes);

@@ -32,6 +32,7 @@ struct hub_params {
     const char *const *watch;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
+    const char *const *models;    // folders of models that are handed out to workers, ending with NULL; NULL: none
     const char *start_command;    // run when work waits for workers; NULL: never
     struct elastic_rules elastic; // and when that is
     const atomic_bool *stop;    // ends hub_run()

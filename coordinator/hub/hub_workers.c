@@ -135,16 +135,17 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
     bool restarted;
     if (is_replaced(h, from))
         return;
-    if (!model_makes_sense(&hello->model) || !*hello->name || hello->slots == 0) {
+    const bool has_model = *hello->model.sha256 != 0; // otherwise it is told which one it is to have
+    if ((has_model && !model_makes_sense(&hello->model)) || !*hello->name || hello->slots == 0) {
         hub_reject(h, from, "a hello without a name, slots or a model");
         return;
     }
     name_worker(hello->name, from);
-    enum err e = learn_model(h, &hello->model);
+    enum err e = has_model ? learn_model(h, &hello->model) : ERR_OK;
     if (!e)
         e = fleet_join(&h->fleet, &(struct fleet_hello){
             .name = hello->name, .device = hello->device, .vendor = hello->vendor, .driver = hello->driver,
-            .software = hello->software, .model = hello->model.sha256,
+            .software = hello->software, .model = hello->model.sha256, .has = hello->has,
             .memory = hello->memory, .incarnation = h->in.incarnation, .slots = hello->slots, .rate = hello->rate,
         }, now, &place, &restarted);
     if (!e)
@@ -254,6 +255,7 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
     }
     hub_send(h, from);
     look_after_leases(h, (size_t) place, now);
+    hub_offer_model(h, (size_t) place, from);
 }
 
 static void on_acknowledged(struct hub *h, size_t place)

@@ -46,6 +46,8 @@ static void make_table(struct coordinator_settings *s)
         { .name = "watch-settle", .kind = OPTION_NUMBER, .target = &s->watch_settle_s, .value = "SECONDS", .min = 1,
           .max = 86400, .fallback = "10", .unit = "s", .reload = true,
           .help = "a film is whole when it has not changed for so long" },
+        { .name = "models", .kind = OPTION_LIST, .target = &s->models, .value = "DIR",
+          .help = "workers that have no model get those that lie here; several\nmay be given" },
         { .name = "start-command", .kind = OPTION_STRING, .target = &s->start_command, .value = "COMMAND", .reload = true,
           .help = "the shell runs it to have one more worker, when work waits" },
         { .name = "start-most", .kind = OPTION_INT, .target = &s->start_most, .value = "N", .max = 100000, .fallback = "8",
@@ -125,6 +127,7 @@ void coordinator_settings_to_hub(const struct coordinator_settings *s, struct hu
     p->directory = s->directory;
     p->media = s->media.items;
     p->watch = s->watch.items;
+    p->models = s->models.items;
     p->watch_output = s->watch_output;
     p->watch_owner = s->watch_owner;
     p->watch_settle_s = s->watch_settle_s;

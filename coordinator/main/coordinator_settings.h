@@ -11,6 +11,7 @@ struct coordinator_settings {
     const char *directory, *control, *bulk, *status, *key, *allow;
     struct option_list media;
     struct option_list watch;
+    struct option_list models;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
     const char *start_command;

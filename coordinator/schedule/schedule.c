@@ -527,6 +527,8 @@ bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, c
     char text[256];
     if (w->state == WORKER_LOST || w->state == WORKER_OFFLINE)
         snprintf(out, room, "is not here (%s)", worker_state_name(w->state));
+    else if (!*w->model)
+        snprintf(out, room, "has no model yet");
     else if (strcmp(j->model, w->model) != 0)
         snprintf(out, room, "has another model");
     else if (unmet) {

@@ -1,9 +1,7 @@
 #include "stage/copy/local_copy.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,29 +42,6 @@ static enum err fail(struct local_copy *c, const char *what, enum err e)
     return e;
 }
 
-// ".NAME.PID.part" of a process that is no more.
-static bool is_stray(const char *entry, const char *name)
-{
-    long pid;
-    int end = 0;
-    const size_t n = strlen(name);
-    if (entry[0] != '.' || strncmp(entry + 1, name, n) != 0)
-        return false;
-    return sscanf(entry + 1 + n, ".%ld.part%n", &pid, &end) == 1 && end > 0 &&
-           !entry[1 + n + (size_t) end] && pid > 0 && kill((pid_t) pid, 0) < 0 &&
-           errno == ESRCH;
-}
-
-static void remove_strays(const char *directory, const char *name)
-{
-    DIR *d = opendir(directory);
-    for (const struct dirent *entry; d && (entry = readdir(d));)
-        if (is_stray(entry->d_name, name))
-            unlinkat(dirfd(d), entry->d_name, 0);
-    if (d)
-        closedir(d);
-}
-
 // A regular file of that size under that name; -1: there is none.
 static int open_old(const char *path, uint64_t bytes)
 {
@@ -93,7 +68,7 @@ enum err local_copy_begin(struct local_copy *c, const char *directory, const cha
         local_copy_discard(c);
         return ERR_NOMEM;
     }
-    remove_strays(directory, name);
+    file_remove_strays(directory, name);
     c->old = open_old(c->path, bytes);
     return ERR_OK;
 }
