@@ -1,5 +1,5 @@
 # `cmake --install` and `cpack`: a tarball of everything, and a .deb for the command, the
-# coordinator and the worker each.
+# coordinator, the worker and, where Open MPI is found, the staging each.
 include(GNUInstallDirs)
 set(systemd lib/systemd/system) # where systemd looks below /usr
 
@@ -41,10 +41,17 @@ endfunction()
 in_package(command underscore underscore underscore-bench)
 in_package(coordinator underscored underscored)
 in_package(worker underscore-worker underscore-worker)
+if(TARGET underscore-stage)
+    in_package(stage underscore-stage underscore-stage)
+    set(stage stage)
+endif()
 in_service(coordinator underscored underscored.service underscored.conf)
 in_service(worker underscore-worker underscore-worker@.service worker.conf)
 install(FILES docs/completion.bash RENAME underscore
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT command)
+# What a site copies and changes.
+install(FILES conf/slurm/film.sbatch DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/underscore/examples COMPONENT command)
+install(FILES conf/slurm/workers.sbatch DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/underscore-worker/examples COMPONENT worker)
 # Where cli/model_path.h looks for the built-in model. Not ${CMAKE_INSTALL_DATADIR}: the
 # program knows no other name.
 if(EXISTS ${CMAKE_SOURCE_DIR}/models/demo.safetensors)
@@ -55,7 +62,7 @@ else()
 endif()
 
 set(CPACK_GENERATOR TGZ DEB)
-set(CPACK_COMPONENTS_ALL command coordinator worker)
+set(CPACK_COMPONENTS_ALL command coordinator worker ${stage})
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_PACKAGE_CONTACT "Underscore developers <developers@underscore.invalid>")
 set(CPACK_PACKAGE_VENDOR "Underscore")
@@ -65,6 +72,9 @@ set(CPACK_DEBIAN_PACKAGE_SECTION video)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_COMMAND_PACKAGE_NAME underscore)
 set(CPACK_DEBIAN_COMMAND_PACKAGE_RECOMMENDS "mesa-vulkan-drivers | vulkan-icd")
+set(CPACK_DEBIAN_STAGE_PACKAGE_NAME underscore-stage)
+set(CPACK_DEBIAN_STAGE_PACKAGE_DEPENDS openmpi-bin)
+set(CPACK_DEBIAN_STAGE_PACKAGE_RECOMMENDS underscore-worker)
 set(CPACK_DEBIAN_WORKER_PACKAGE_RECOMMENDS "mesa-vulkan-drivers | vulkan-icd")
 set(CPACK_DEBIAN_COORDINATOR_PACKAGE_RECOMMENDS underscore)
 set(CPACK_COMPONENT_COMMAND_DESCRIPTION
@@ -79,4 +89,7 @@ delivers them. Whatever is killed, nothing is lost. One of these for a farm.")
 set(CPACK_COMPONENT_WORKER_DESCRIPTION
 "Composes segments of films for a coordinator, on one GPU of any vendor; an
 instance of its service for each GPU.")
+set(CPACK_COMPONENT_STAGE_DESCRIPTION
+"Copies a model to the local disks of all nodes of an Open MPI job: read once,
+handed on from node to node, checked on each. Can start the workers there.")
 include(CPack)

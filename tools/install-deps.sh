@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-deps.sh build|demo|test|retrain: installs the packages that target needs and that
+# install-deps.sh build|demo|test|slurm|retrain: installs the packages that target needs and that
 # are missing, saying what and why. Asks for nothing (no root, no network) when
 # all of them are there. SKIP_DEPS=1 skips it.
 set -eu
@@ -11,8 +11,9 @@ case "${1:-}" in
 build) groups="build" ;;
 demo) groups="build demo" ;;
 test) groups="build demo test" ;;
+slurm) groups="build demo test slurm" ;;
 retrain) groups="build demo retrain" ;;
-*) echo "usage: tools/install-deps.sh build|demo|test|retrain" >&2; exit 64 ;;
+*) echo "usage: tools/install-deps.sh build|demo|test|slurm|retrain" >&2; exit 64 ;;
 esac
 
 installed() { # PACKAGE

@@ -10,7 +10,7 @@ mkdir -p "$root"/{deb,tar,control}
 rm -f build/release/underscore*.deb build/release/underscore*.tar.gz
 (cd build/release && cpack --config CPackConfig.cmake)
 tarball=$(echo build/release/underscore-*.tar.gz)
-packages=(underscore underscored underscore-worker)
+packages=(underscore underscored underscore-worker underscore-stage)
 
 wrong() { echo "package: $*" >&2; exit 1; }
 
@@ -37,8 +37,9 @@ needs() { # PACKAGE LIBRARIES...
 }
 needs underscore libc6 libvulkan1 libavformat libavcodec libavfilter libswresample libebur128-1 libjansson4 \
     libyaml-0-2 libzmq5 libmsgpackc2 -libsqlite3 -libcmocka -systemd
-needs underscored libc6 libzmq5 libmsgpackc2 libsqlite3-0 libmicrohttpd12 libconfig9 libavformat systemd -libvulkan -libcmocka
-needs underscore-worker libc6 libzmq5 libmsgpackc2 libconfig9 libvulkan1 systemd -libsqlite3 -libcmocka
+needs underscored libc6 libzmq5 libmsgpackc2 libsqlite3-0 libmicrohttpd12 libconfig9 libavformat systemd -libvulkan -libcmocka -libopenmpi
+needs underscore-worker libc6 libzmq5 libmsgpackc2 libconfig9 libvulkan1 systemd -libsqlite3 -libcmocka -libopenmpi
+needs underscore-stage libopenmpi3 openmpi-bin libnettle8 -libav -libzmq -libvulkan -libconfig -libcmocka
 
 # A file belongs to one package, and each has its own.
 lists() { dpkg-deb --fsys-tarfile "$(deb_of "$1")" | tar -t | sed 's/^\.//' | grep -v '/$' | sort; }
@@ -57,6 +58,7 @@ has underscored /usr/bin/underscored /etc/underscore/underscored.conf /usr/lib/s
 has underscore-worker /usr/bin/underscore-worker /etc/underscore/worker.conf \
     /usr/lib/systemd/system/underscore-worker@.service /usr/lib/sysusers.d/underscore-worker.conf \
     /usr/lib/tmpfiles.d/underscore-worker.conf
+has underscore-stage /usr/bin/underscore-stage
 for package in underscored underscore-worker; do
     # dpkg asks before it replaces a file that somebody has changed.
     conffile=$(cat "$root/control/$package/conffiles")
@@ -68,15 +70,16 @@ done
 for prefix in "$root/deb/usr" "$root/tar" "$root/install"; do
     etc=$prefix/etc/underscore
     [ "$prefix" = "$root/deb/usr" ] && etc=$root/deb/etc/underscore
-    for file in bin/underscore bin/underscore-bench bin/underscored bin/underscore-worker share/man/man1/underscore.1 \
+    for file in bin/underscore bin/underscore-bench bin/underscored bin/underscore-worker bin/underscore-stage share/man/man1/underscore{,-stage}.1 \
         share/man/man8/underscored.8 share/man/man8/underscore-worker.8 \
-        share/bash-completion/completions/underscore share/doc/{underscore,underscored,underscore-worker}/copyright; do
+        share/bash-completion/completions/underscore share/doc/{underscore,underscored,underscore-worker,underscore-stage}/copyright; do
         [ -s "$prefix/$file" ] || [ -s "$prefix/$file.gz" ] || wrong "$prefix/$file is missing or empty"
     done
     "$prefix/bin/underscore" --version
     "$prefix/bin/underscore" devices > /dev/null
     "$prefix/bin/underscore" init-model --preset tiny -o "$root/model.safetensors"
     "$prefix/bin/underscore" inspect "$root/model.safetensors" > /dev/null
+    "$prefix/bin/underscore-stage" --version
     "$prefix/bin/underscored" --config "$etc/underscored.conf" --media / --check-config > /dev/null
     "$prefix/bin/underscore-worker" --config "$etc/worker.conf" --model "$root/model.safetensors" --check-config > /dev/null
     # The built-in model goes along and is found.
@@ -91,7 +94,7 @@ for unit in underscored.service underscore-worker@.service; do
     [ -x "$root/deb$program" ] || wrong "$unit starts $program, which is in no package"
 done
 
-for page in man1/underscore.1 man8/underscored.8 man8/underscore-worker.8; do
+for page in man1/underscore.1 man1/underscore-stage.1 man8/underscored.8 man8/underscore-worker.8; do
     complaints=$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z \
         "$root/install/share/man/$page" 2>&1 > /dev/null)
     [ -z "$complaints" ] || wrong "the manual page: $complaints"

@@ -3,4 +3,4 @@
 # GLSL reads too are left out: clang-format does not know that language.
 set -eu
 cd "$(dirname "$0")/.."
-find cli common coordinator worker tests -name '*.[ch]' | sort
+find cli common coordinator stage worker tests -name '*.[ch]' | sort

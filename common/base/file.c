@@ -1,7 +1,9 @@
 #include "common/base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -56,6 +58,33 @@ char *file_temporary_name(const char *path)
     if (asprintf(&name, "%.*s.%s.%ld.part", directory, path, path + directory, (long) getpid()) < 0)
         return NULL;
     return name;
+}
+
+// ".NAME.PID.part", of a process that is no more.
+static bool is_stray(const char *entry, const char *name)
+{
+    long pid;
+    int end = 0;
+    const size_t n = strlen(name), bytes = strlen(entry);
+    const char *tail = entry + bytes; // of "PID.part"
+    if (bytes < 7 || entry[0] != '.' || strcmp(tail - 5, ".part") != 0)
+        return false;
+    for (tail -= 5; tail > entry + 1 && tail[-1] != '.';)
+        tail--;
+    if (n && ((size_t) (tail - entry) != n + 2 || strncmp(entry + 1, name, n) != 0))
+        return false;
+    return sscanf(tail, "%ld.part%n", &pid, &end) == 1 && end > 0 && !tail[end] && pid > 0 && kill((pid_t) pid, 0) < 0 &&
+           errno == ESRCH;
+}
+
+void file_remove_strays(const char *directory, const char *name)
+{
+    DIR *d = opendir(directory);
+    for (const struct dirent *entry; d && (entry = readdir(d));)
+        if (is_stray(entry->d_name, name))
+            unlinkat(dirfd(d), entry->d_name, 0);
+    if (d)
+        closedir(d);
 }
 
 enum err out_file_open(struct out_file *out, const char *path)

@@ -39,6 +39,10 @@ void out_file_discard(struct out_file *out); // a zeroed one is fine
 // to a FILE (a muxer); they finish with file_publish().
 char *file_temporary_name(const char *path);
 
+// Removes what processes that are no more have left in `directory` under temporary names of
+// files called `name`; "": of any.
+void file_remove_strays(const char *directory, const char *name);
+
 // Sync `temporary`, rename it to `path`, sync the directory. Logs; on failure
 // the temporary file is removed.
 ERR_CHECKED enum err file_publish(const char *temporary, const char *path);

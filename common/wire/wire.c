@@ -49,6 +49,7 @@ static const struct {
         U32("hop", hello.model.hop, 1u << 20), U32("max_duration_ms", hello.model.max_duration_ms, MOST_MS),
         F64("frames_per_s", hello.model.frames_per_s), U32("image", hello.model.image, 1u << 14),
         U32("codebooks", hello.model.codebooks, 64), F64("guidance", hello.model.guidance),
+        TEXT("has", hello.has),
         U32("slots", hello.slots, WIRE_MAX_WANT), F64("rate", hello.rate), IDS("held", hello.held), END } },
     [WIRE_WELCOME] = { "WELCOME", false, {
         U32("beat_ms", welcome.beat_ms, MOST_MS), U32("lease_ms", welcome.lease_ms, MOST_MS), END } },
@@ -134,6 +135,9 @@ static const struct {
         TEXT("name", node_order.name), U32("what", node_order.what, WIRE_NODE_ORDERS - 1), END } },
     [WIRE_OBEYED] = { "OBEYED", false, { U64("job", obeyed.job), END } },
     [WIRE_CONFIG] = { "CONFIG", false, { U32("what", config.what, WIRE_CONFIG_ORDERS - 1), END } },
+    [WIRE_USE] = { "USE", false, { TEXT("model", use.model), U64("bytes", use.bytes), END } },
+    [WIRE_FETCH_MODEL] = { "FETCH_MODEL", true, {
+        TEXT("model", fetch_model.model), U64("off", fetch_model.off), END } },
     [WIRE_FETCH] = { "FETCH", true, {
         U64("attempt", fetch.attempt), U32("what", fetch.what, WIRE_WHATS - 1), U64("off", fetch.off), END } },
     [WIRE_OPEN] = { "OPEN", true, {

@@ -13,6 +13,7 @@
 //                  BEAT -> BEAT_ACK                   alive and getting on; what to drop
 //                  <- CANCEL, CANCELLED ->            one segment is not wanted any more
 //                  FAILED, GOODBYE
+//                  <- USE                             one that has no model is to have this one
 //     client       SUBMIT -> SUBMITTED | REJECT
 //                  LIST -> JOB..., LISTED             a page of jobs
 //                  SHOW -> JOB | REJECT
@@ -27,6 +28,7 @@
 //   bulk, at most WIRE_BULK_BYTES a message
 //     inputs       FETCH -> CHUNK | STALE             a worker asks piece by piece, at most
 //                                                     WIRE_CREDIT pieces ahead
+//     models       FETCH_MODEL -> CHUNK | STALE       likewise; of attempt 0
 //     results      OPEN -> CREDIT | STALE | DUP | NOSPACE
 //                  CHUNK -> CREDIT | CORRUPT          as many as there is credit for
 //                  COMMIT -> ACCEPTED | STALE | DUP | CORRUPT | NOSPACE
@@ -40,7 +42,7 @@
 
 #include "common/base/err.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_CONTROL_BYTES (64u << 10)
 #define WIRE_CHUNK_BYTES (256u << 10)
 #define WIRE_BULK_BYTES (WIRE_CHUNK_BYTES + 1024u)
@@ -60,13 +62,13 @@ enum wire_type {
     WIRE_PULL, WIRE_LEASE, WIRE_LEASE_ACK,
     WIRE_BEAT, WIRE_BEAT_ACK,
     WIRE_CANCEL, WIRE_CANCELLED,
-    WIRE_FAILED, WIRE_GOODBYE,
+    WIRE_FAILED, WIRE_GOODBYE, WIRE_USE,
     WIRE_SUBMIT, WIRE_SUBMITTED,
     WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_WORK, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
     WIRE_LOGS, WIRE_EVENT, WIRE_QUEUE, WIRE_QUEUE_IS, WIRE_LEDGER, WIRE_LEDGER_DONE,
     WIRE_ORDER, WIRE_NODE_ORDER, WIRE_OBEYED,
     WIRE_CONFIG,
-    WIRE_FETCH,
+    WIRE_FETCH, WIRE_FETCH_MODEL,
     WIRE_OPEN, WIRE_CREDITS, WIRE_CHUNK, WIRE_COMMIT,
     WIRE_ACCEPTED, WIRE_STALE, WIRE_DUP, WIRE_CORRUPT, WIRE_NOSPACE,
     WIRE_TYPES,
@@ -89,7 +91,7 @@ enum wire_node_order { WIRE_NODE_DRAIN, WIRE_NODE_UNDRAIN, WIRE_NODE_QUARANTINE,
 enum wire_queue_order { WIRE_QUEUE_SHOW, WIRE_QUEUE_ENABLE, WIRE_QUEUE_DISABLE, WIRE_QUEUE_START, WIRE_QUEUE_STOP,
                         WIRE_QUEUE_ORDERS };
 enum wire_ledger_order { WIRE_LEDGER_CHECK, WIRE_LEDGER_BACKUP, WIRE_LEDGER_PRUNE, WIRE_LEDGER_ORDERS };
-enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_WHATS };
+enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_MODEL, WIRE_WHATS };
 
 struct wire_ids {
     uint32_t count;
@@ -118,7 +120,8 @@ struct wire_hello {
     char device[WIRE_NAME_BYTES], vendor[WIRE_NAME_BYTES], driver[WIRE_NAME_BYTES];
     uint64_t memory; // bytes the device has
     char software[WIRE_NAME_BYTES];
-    struct wire_model model;
+    struct wire_model model;   // of one that has none yet: all empty
+    char has[WIRE_TEXT_BYTES]; // hashes of models that it could have at once, each followed by a space
     uint32_t slots;       // segments it composes side by side
     double rate;          // seconds of music a second, as measured; 0: not yet
     struct wire_ids held; // attempts it is still at, or has the result of
@@ -219,6 +222,7 @@ struct wire_message {
         struct { uint64_t attempt; } cancel, cancelled;
         struct { uint64_t attempt, fence; uint32_t failure; char log_tail[WIRE_TEXT_BYTES]; } failed;
         struct { char reason[WIRE_TEXT_BYTES]; } goodbye;
+        struct { char model[WIRE_SHA256_BYTES]; uint64_t bytes; } use; // bytes 0: it has said that it has it
         struct wire_submit submit;
         struct { uint64_t job; bool existed; } submitted;
         struct { uint64_t after; uint32_t most; bool open; } list; // open: not those that are over
@@ -239,6 +243,7 @@ struct wire_message {
         struct { uint64_t job; uint32_t what; int64_t value; } order;
         struct { uint32_t what; } config;
         struct { uint64_t attempt; uint32_t what; uint64_t off; } fetch;
+        struct { char model[WIRE_SHA256_BYTES]; uint64_t off; } fetch_model;
         struct { uint64_t attempt, fence, bytes; } open;
         struct { uint64_t attempt; uint32_t chunks; } credits;
         struct {

@@ -44,6 +44,7 @@ static struct wire_message *example(enum wire_type type, uint64_t seed)
     case WIRE_HELLO:
         strcpy(m->hello.name, "node é/0");
         m->hello.memory = UINT64_MAX;
+        memset(m->hello.has, 'a', 65);
         m->hello.model = (struct wire_model){ "aa", 32000, 640, 30000, 1.5, 336, 4, -0.5 };
         m->hello.held = (struct wire_ids){ 3, { 1, UINT64_MAX, 7 } };
         break;
@@ -205,7 +206,7 @@ static void promises_that_are_not_kept_cost_nothing(void **state)
 static void another_version_is_told_apart(void **state)
 {
     (void) state;
-    const uint8_t other[] = { 0x82, 0xa1, 'v', 2, 0xa4, 't', 'y', 'p', 'e', 0xa5, 'H', 'E', 'L', 'L', 'O' };
+    const uint8_t other[] = { 0x82, 0xa1, 'v', WIRE_VERSION + 1, 0xa4, 't', 'y', 'p', 'e', 0xa5, 'H', 'E', 'L', 'L', 'O' };
     struct wire_message out;
     const char *why;
     assert_int_equal(wire_decode(&out, other, sizeof(other), &why), ERR_INPUT);

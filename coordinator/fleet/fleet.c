@@ -124,6 +124,7 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     snprintf(w->driver, sizeof(w->driver), "%s", h->driver);
     snprintf(w->software, sizeof(w->software), "%s", h->software);
     snprintf(w->model, sizeof(w->model), "%s", h->model);
+    snprintf(w->has, sizeof(w->has), "%s", h->has ? h->has : "");
     return ERR_OK;
 }
 

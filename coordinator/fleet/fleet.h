@@ -38,7 +38,8 @@ enum worker_state {
 struct fleet_worker {
     char name[FLEET_NAME_BYTES], device[FLEET_NAME_BYTES], vendor[FLEET_NAME_BYTES];
     char driver[FLEET_NAME_BYTES], software[FLEET_NAME_BYTES];
-    char model[65]; // sha256
+    char model[65]; // sha256; "": it has none yet
+    char has[2048]; // sha256s of those that it could have at once
     uint64_t memory;
     uint64_t incarnation, replaced; // replaced: the one before
     enum worker_state state;
@@ -66,7 +67,7 @@ void fleet_init(struct fleet *f, double beat_s, double lease_s);
 void fleet_finish(struct fleet *f);
 
 struct fleet_hello {
-    const char *name, *device, *vendor, *driver, *software, *model;
+    const char *name, *device, *vendor, *driver, *software, *model, *has;
     uint64_t memory, incarnation;
     uint32_t slots;
     double rate;

@@ -97,6 +97,8 @@ void hub_reload(struct hub *h, const struct hub_params *p)
     h->p.watch_output = p->watch_output;
     h->p.watch_owner = p->watch_owner;
     h->p.watch_settle_s = p->watch_settle_s;
+    h->p.start_command = p->start_command;
+    h->p.elastic = p->elastic;
     h->children.most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST;
     h->children.memory = p->child_memory;
     h->children.cpu_s = p->child_cpu_s;
@@ -141,6 +143,8 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     if (!e)
         e = listen_at(h, &h->bulk, p->bulk);
     if (!e)
+        e = hub_models_open(h);
+    if (!e)
         e = hub_status_open(h);
     if (e) {
         hub_close(&h);
@@ -160,6 +164,7 @@ void hub_close(struct hub **hp)
     hub_bulk_finish(h);
     hub_jobs_finish(h);
     watch_finish(&h->watch);
+    shelf_close(&h->shelf);
     schedule_finish(&h->schedule);
     fleet_finish(&h->fleet);
     free(h->routes);
@@ -341,6 +346,7 @@ static enum err turn(struct hub *h)
     if (!e)
         e = give_out(h, now);
     hub_bulk_tick(h, now);
+    hub_elastic_tick(h, now);
     hub_status_tick(h, now);
     return e;
 }

@@ -13,6 +13,7 @@
 
 #include "common/base/err.h"
 #include "common/wire/wire.h"
+#include "coordinator/elastic/elastic.h"
 
 struct hub_params {
     const char *control, *bulk; // where to listen, as ZeroMQ writes it
@@ -31,6 +32,9 @@ struct hub_params {
     const char *const *watch;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
+    const char *const *models;    // folders of models that are handed out to workers, ending with NULL; NULL: none
+    const char *start_command;    // run when work waits for workers; NULL: never
+    struct elastic_rules elastic; // and when that is
     const atomic_bool *stop;    // ends hub_run()
     // The owner's, on the hub's thread: at every turn, and when a client asks for what would
     // change, what is in force or a reload; either may be NULL. Errors have been logged.
@@ -48,7 +52,7 @@ ERR_CHECKED enum err hub_open(struct hub **out, const struct hub_params *p);
 void hub_close(struct hub **h); // NULL inside is fine
 
 // Takes over of `p` what can change while it runs: media, beat_s, lease_s and all about the
-// children and the watched folders. What it points to must stay. On the hub's thread.
+// children, the watched folders and the starting of workers. What it points to must stay. On the hub's thread.
 void hub_reload(struct hub *h, const struct hub_params *p);
 
 // What it is at, in a line.

@@ -279,6 +279,7 @@ enum err hub_bulk_message(struct hub *h, const struct hub_route *from, double no
 {
     switch ((int) h->in.type) {
     case WIRE_FETCH: on_fetch(h, from); return ERR_OK;
+    case WIRE_FETCH_MODEL: hub_on_fetch_model(h, from); return ERR_OK;
     case WIRE_OPEN: return on_open(h, from, now);
     case WIRE_CHUNK: on_chunk(h, from, now); return ERR_OK;
     case WIRE_COMMIT: return on_commit(h, from, now);

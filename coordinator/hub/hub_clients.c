@@ -53,7 +53,9 @@ static bool same_file(const char *a, const char *b)
 // What is wrong with a submission, said to the client; false then.
 static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
 {
-    size_t models = 0;
+    char path[WIRE_PATH_BYTES];
+    uint64_t bytes;
+    size_t models = shelf_find(h->shelf, s->model, path, sizeof(path), &bytes);
     struct require require;
     char why[WIRE_TEXT_BYTES - 64];
     for (size_t i = 0; i < h->model_count; i++)
@@ -65,7 +67,7 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
     else if (same_file(s->film, s->output))
         hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
     else if (*s->model && models == 0)
-        hub_reject(h, from, "no worker has had the model %.64s", s->model);
+        hub_reject(h, from, "no worker has had the model %.64s, and it is in no folder of models", s->model);
     else if (!*s->model && h->model_count > 1)
         hub_reject(h, from, "the workers have several models: say which with --model FILE");
     else if (require_parse(&require, s->require, why, sizeof(why)))

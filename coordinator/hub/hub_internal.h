@@ -8,6 +8,7 @@
 #include "common/timeline/plan.h"
 #include "common/wire/wire.h"
 #include "coordinator/children/children.h"
+#include "coordinator/elastic/start_command.h"
 #include "coordinator/fleet/fleet.h"
 #include "coordinator/foreman/foreman.h"
 #include "coordinator/gate/gate.h"
@@ -15,6 +16,7 @@
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/page/status_server.h"
 #include "coordinator/schedule/schedule.h"
+#include "coordinator/shelf/shelf.h"
 #include "coordinator/spool/spool.h"
 #include "coordinator/watch/watch.h"
 
@@ -45,6 +47,8 @@ struct hub_errand {
     double not_before_s;
     uint32_t tries;
     bool running;
+    bool lacks_model;              // it waits until a worker has the model
+    char model[WIRE_SHA256_BYTES]; // that it names then; "": any
 };
 
 enum hub_child { CHILD_PLAN, CHILD_FRAMES, CHILD_PUBLISH };
@@ -102,6 +106,10 @@ struct hub {
     double frames_not_before_s;
     struct watch watch;
     double watch_next_s;
+    struct shelf *shelf; // or NULL
+    struct elastic elastic;
+    struct start_command start_command;
+    double elastic_next_s;
     uint64_t seq;
     uint64_t dropped; // messages nobody could make sense of
     struct wire_message in, out;
@@ -151,6 +159,16 @@ ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason
 
 // hub_watch.c
 ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
+// hub_elastic.c
+void hub_elastic_tick(struct hub *h, double now);
+
+// hub_models.c
+ERR_CHECKED enum err hub_models_open(struct hub *h);
+// Tells a worker that has no model which one it is to have, if one is wanted.
+void hub_offer_model(struct hub *h, size_t place, const struct hub_route *to);
+bool hub_lacks_model(const struct hub *h); // does a film wait for somebody to say what its model is like?
+void hub_on_fetch_model(struct hub *h, const struct hub_route *from);
+
 // hub_nodes.c
 ERR_CHECKED enum err hub_nodes_load(struct hub *h);
 void hub_on_nodes(struct hub *h, const struct hub_route *from, double now);

@@ -314,8 +314,10 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand)
     const struct ledger_model *m = e ? NULL : model_for(h, row);
     const bool probing = !e && row->state == JOB_PROBING; // the ledger failed when it ended
     char *folder = spool_path(&h->spool, errand->job, NULL);
+    errand->lacks_model = !e && !m;
+    snprintf(errand->model, sizeof(errand->model), "%s", e ? "" : row->model);
     free(row);
-    if (!e && !m) {
+    if (errand->lacks_model) {
         free(folder);
         return ERR_OK; // until a worker says what its model is like
     }

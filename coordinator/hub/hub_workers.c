@@ -93,16 +93,17 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
     bool restarted;
     if (is_replaced(h, from))
         return;
-    if (!model_makes_sense(&hello->model) || !*hello->name || hello->slots == 0) {
+    const bool has_model = *hello->model.sha256 != 0; // otherwise it is told which one it is to have
+    if ((has_model && !model_makes_sense(&hello->model)) || !*hello->name || hello->slots == 0) {
         hub_reject(h, from, "a hello without a name, slots or a model");
         return;
     }
     name_worker(hello->name, from);
-    enum err e = learn_model(h, &hello->model);
+    enum err e = has_model ? learn_model(h, &hello->model) : ERR_OK;
     if (!e)
         e = fleet_join(&h->fleet, &(struct fleet_hello){
             .name = hello->name, .device = hello->device, .vendor = hello->vendor, .driver = hello->driver,
-            .software = hello->software, .model = hello->model.sha256,
+            .software = hello->software, .model = hello->model.sha256, .has = hello->has,
             .memory = hello->memory, .incarnation = h->in.incarnation, .slots = hello->slots, .rate = hello->rate,
         }, now, &place, &restarted);
     if (!e)
@@ -184,6 +185,7 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
                  &m->beat_ack.cancel, &m->beat_ack.renewed, now);
     hub_send(h, from);
     foreman_look_after(&h->foreman, (size_t) place, &h->in.beat.held, now);
+    hub_offer_model(h, (size_t) place, from);
 }
 
 static void on_failed(struct hub *h, const struct hub_route *from, double now)

@@ -46,6 +46,20 @@ static void make_table(struct coordinator_settings *s)
         { .name = "watch-settle", .kind = OPTION_NUMBER, .target = &s->watch_settle_s, .value = "SECONDS", .min = 1,
           .max = 86400, .fallback = "10", .unit = "s", .reload = true,
           .help = "a film is whole when it has not changed for so long" },
+        { .name = "models", .kind = OPTION_LIST, .target = &s->models, .value = "DIR",
+          .help = "workers that have no model get those that lie here; several\nmay be given" },
+        { .name = "start-command", .kind = OPTION_STRING, .target = &s->start_command, .value = "COMMAND", .reload = true,
+          .help = "the shell runs it to have one more worker, when work waits" },
+        { .name = "start-most", .kind = OPTION_INT, .target = &s->start_most, .value = "N", .max = 100000, .fallback = "8",
+          .reload = true, .help = "not when so many workers are here or on their way" },
+        { .name = "start-after", .kind = OPTION_SECONDS, .target = &s->start_after_ms, .value = "TIME", .max = 86400,
+          .fallback = "30", .unit = "s", .reload = true, .help = "work must have waited so long" },
+        { .name = "start-pause", .kind = OPTION_SECONDS, .target = &s->start_pause_ms, .value = "TIME", .min = 1, .max = 86400,
+          .fallback = "60", .unit = "s", .reload = true,
+          .help = "from one start to the next; longer when the command fails" },
+        { .name = "start-patience", .kind = OPTION_SECONDS, .target = &s->start_patience_ms, .value = "TIME", .min = 1,
+          .max = 30 * 86400, .fallback = "3600", .unit = "s", .reload = true,
+          .help = "a worker that is not here so long after the last start is no\nlonger expected" },
         { .name = "verbose", .letter = 'v', .kind = OPTION_FLAG, .target = &s->verbose, .reload = true, .help = "say more" },
     };
     _Static_assert(sizeof(table) / sizeof(table[0]) < sizeof(s->table) / sizeof(s->table[0]), "room for the end");
@@ -113,9 +127,17 @@ void coordinator_settings_to_hub(const struct coordinator_settings *s, struct hu
     p->directory = s->directory;
     p->media = s->media.items;
     p->watch = s->watch.items;
+    p->models = s->models.items;
     p->watch_output = s->watch_output;
     p->watch_owner = s->watch_owner;
     p->watch_settle_s = s->watch_settle_s;
+    p->start_command = s->start_command;
+    p->elastic = (struct elastic_rules){
+        .most = (uint32_t) s->start_most,
+        .after_s = (double) s->start_after_ms / 1000,
+        .pause_s = (double) s->start_pause_ms / 1000,
+        .patience_s = (double) s->start_patience_ms / 1000,
+    };
     p->beat_s = s->beat_s;
     p->lease_s = s->lease_s;
     p->children = (uint32_t) s->films;

@@ -6,13 +6,17 @@
 #include "coordinator/hub/hub.h"
 
 struct coordinator_settings {
-    struct option_spec table[24]; // over the members below
+    struct option_spec table[32]; // over the members below
     struct config_command command;
     const char *directory, *control, *bulk, *status, *key, *allow;
     struct option_list media;
     struct option_list watch;
+    struct option_list models;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
+    const char *start_command;
+    int64_t start_most;
+    int64_t start_after_ms, start_pause_ms, start_patience_ms;
     double lease_s, beat_s;
     int64_t films, child_ms;
     uint64_t child_memory;

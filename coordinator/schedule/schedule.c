@@ -528,6 +528,11 @@ static const struct work_lease *lease_to_repeat(const struct schedule *s, size_t
     return best;
 }
 
+bool schedule_waits(const struct schedule *s)
+{
+    return s->ready > 0;
+}
+
 static bool is_asking(const struct fleet_worker *w)
 {
     return w->want > 0 && fleet_may_work(w);
@@ -852,6 +857,8 @@ bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, c
     char text[256];
     if (w->state == WORKER_LOST || w->state == WORKER_OFFLINE)
         snprintf(out, room, "is not here (%s)", worker_state_name(w->state));
+    else if (!*w->model)
+        snprintf(out, room, "has no model yet");
     else if (strcmp(j->model, w->model) != 0)
         snprintf(out, room, "has another model");
     else if (unmet) {

@@ -107,8 +107,8 @@ class Farm:
                                          if self.keys else []))
         return self.coordinator
 
-    def start_worker(self, name, *args, folder=None):
-        """With keys its node has a key by its name, unless `args` say otherwise."""
+    def start_worker(self, name, *args, folder=None, model=""):
+        """With keys its node has a key by its name, unless `args` say otherwise. Model None: none."""
         if self.keys and not args:
             if not os.path.exists(self.key(name)):
                 self.make_key(name)
@@ -116,7 +116,9 @@ class Farm:
             args = self.key_options(name)
         if self.prefetch is not None:
             args = ["--prefetch", self.prefetch, *args]
-        self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--model", self.model, "--dir", self.path(folder or name),
+        if model is not None:
+            args = ["--model", model or self.model, *args]
+        self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--dir", self.path(folder or name),
                                          "--name", name, "--batch", self.batch, *args)
         return self.workers[name]
 

@@ -93,7 +93,7 @@ class Peer:
 
     def send(self, kind, **fields):
         self.seq += 1
-        data = pack({"v": 1, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
+        data = pack({"v": 2, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
         if self.zmq.zmq_send(self.socket, data, ctypes.c_size_t(len(data)), 0) < 0:
             raise OSError("cannot send")
 
@@ -116,7 +116,7 @@ class Peer:
         self.send("HELLO", **{
             "name": name, "device": "a device", "vendor": "AMD", "driver": "a driver", "memory": 16 << 30, "software": "0",
             "model": "ab" * 32, "sample_rate": 32000, "hop": 640, "max_duration_ms": 30000, "frames_per_s": 1.0,
-            "image": 28, "codebooks": 4, "guidance": 3.0, "slots": 4, "rate": 0.0, "held": [], **facts})
+            "image": 28, "codebooks": 4, "guidance": 3.0, "has": "", "slots": 4, "rate": 0.0, "held": [], **facts})
         return self.receive("WELCOME", "REJECT", "BEAT_ACK")
 
     def beat(self, *held, progress=0):

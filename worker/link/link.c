@@ -15,14 +15,12 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/wire/crc32c.h"
+#include "worker/link/link_socket.h"
 
 #define TICK_MS 50
 #define HELLO_EVERY_S 2.0
 // How long an answer may take before the question is asked again.
 #define ANSWER_S 15.0
-#define HIGH_WATER 1000
-#define GOODBYE_LINGER_MS 1000
-#define LARGEST_MESSAGE (2 << 20)
 
 struct talk {
     const struct link_params *p;
@@ -33,7 +31,9 @@ struct talk {
     bool welcome;               // the coordinator knows this worker
     bool quiet;                 // told to ask for nothing new
     bool draining, refused;
+    bool idle;                  // that is why it leaves
     double beat_s, lease_s;
+    double busy_s;              // when it last had something to do
     double next_beat_s, next_hello_s;
     double beat_sent_s;         // of the first beat that has not been answered; 0: none
     uint64_t moved;             // what came in and went out: that is getting on, too
@@ -59,30 +59,17 @@ static bool send_it(struct talk *t)
     return r >= 0;
 }
 
-static enum err connect_to(struct talk *t, void **socket, const char *address)
+static enum err connect_both(struct talk *t)
 {
-    const int immediate = 1, linger = 0, high_water = HIGH_WATER;
-    const int64_t largest = LARGEST_MESSAGE;
-    uint8_t id[17] = { 'w' }; // a fresh one for each start; may not begin with zero
-    memcpy(id + 1, &t->incarnation, sizeof(t->incarnation));
-    *socket = zmq_socket(t->zmq, ZMQ_DEALER);
-    if (*socket) {
-        zmq_setsockopt(*socket, ZMQ_ROUTING_ID, id, 1 + sizeof(t->incarnation));
-        zmq_setsockopt(*socket, ZMQ_IMMEDIATE, &immediate, sizeof(immediate));
-        zmq_setsockopt(*socket, ZMQ_LINGER, &linger, sizeof(linger));
-        zmq_setsockopt(*socket, ZMQ_SNDHWM, &high_water, sizeof(high_water));
-        zmq_setsockopt(*socket, ZMQ_RCVHWM, &high_water, sizeof(high_water));
-        zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
-        enum err e = curve_connect(*socket, &t->p->keys);
-        if (!e && socket == &t->control)
-            e = curve_watch_open(&t->watch, t->zmq, *socket, &t->p->keys, address);
-        if (e)
-            return e;
-        if (zmq_connect(*socket, address) == 0)
-            return ERR_OK;
-    }
-    log_error("%s: cannot connect: %s", address, zmq_strerror(zmq_errno()));
-    return ERR_USAGE;
+    struct link_socket_params s = {
+        .zmq = t->zmq, .address = t->p->control, .incarnation = t->incarnation, .keys = &t->p->keys, .watch = &t->watch,
+    };
+    const enum err e = link_socket_open(&t->control, &s);
+    if (e)
+        return e;
+    s.address = t->p->bulk;
+    s.watch = NULL;
+    return link_socket_open(&t->bulk, &s);
 }
 
 // Results that an earlier start left
@@ -588,6 +575,18 @@ static void turn(struct talk *t)
     pull(t, beats);
 }
 
+// Nothing to do, for longer than it is to stay. What may be on its way to it goes back.
+static void leave_when_idle(struct talk *t, double now)
+{
+    if (!all_is_delivered(t))
+        t->busy_s = now;
+    if (t->draining || t->p->idle_s <= 0 || now - t->busy_s < t->p->idle_s)
+        return;
+    log_info("nothing to do for %.0f s", now - t->busy_s);
+    t->idle = true;
+    begin_draining(t);
+}
+
 static enum err converse(struct talk *t)
 {
     enum err e = ERR_OK;
@@ -609,6 +608,7 @@ static enum err converse(struct talk *t)
         }
         if (asked > 0 && !t->draining)
             begin_draining(t);
+        leave_when_idle(t, clock_seconds());
         if (asked > 1) {
             atomic_store(&t->desk->stop, true);
             give_back(t, WIRE_FAIL_SHUTDOWN, "the worker was told to leave at once");
@@ -617,21 +617,16 @@ static enum err converse(struct talk *t)
         if (t->draining && all_is_delivered(t))
             break;
     }
-    snprintf(say(t, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : "asked to");
+    snprintf(say(t, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : t->idle ? "it had nothing to do" : "asked to");
     send_it(t);
     return e;
 }
 
 static void hang_up(struct talk *t)
 {
-    const int linger = GOODBYE_LINGER_MS;
-    void *const sockets[] = { t->control, t->bulk };
     curve_watch_close(&t->watch);
-    for (int i = 0; i < 2; i++)
-        if (sockets[i]) {
-            zmq_setsockopt(sockets[i], ZMQ_LINGER, &linger, sizeof(linger));
-            zmq_close(sockets[i]);
-        }
+    link_socket_close(&t->control);
+    link_socket_close(&t->bulk);
     if (t->zmq)
         zmq_ctx_term(t->zmq);
 }
@@ -645,6 +640,7 @@ enum err link_run(const struct link_params *p)
     t->desk = p->desk;
     t->beat_s = 1;
     t->lease_s = 30;
+    t->busy_s = clock_seconds();
     t->zmq = zmq_ctx_new();
     enum err e = t->zmq ? ERR_OK : ERR_NOMEM;
     if (!e && getrandom(&t->incarnation, sizeof(t->incarnation), 0) != sizeof(t->incarnation))
@@ -652,9 +648,7 @@ enum err link_run(const struct link_params *p)
     if (!e)
         e = take_up_outbox(t);
     if (!e)
-        e = connect_to(t, &t->control, p->control);
-    if (!e)
-        e = connect_to(t, &t->bulk, p->bulk);
+        e = connect_both(t);
     if (!e)
         e = converse(t);
     hang_up(t);

@@ -15,9 +15,12 @@
 #include "worker/composer/composer.h"
 #include "worker/link/desk.h"
 #include "worker/link/link.h"
+#include "worker/link/model_errand.h"
 #include "worker/main/worker_settings.h"
 #include "worker/model/config.h"
 #include "worker/weights/model_file.h"
+
+#define LOADING_USEC "1800000000" // half an hour
 
 static atomic_uint signals; // a signal handler can reach nothing else
 
@@ -47,6 +50,7 @@ static enum err find_counted(struct tensor_source *self, const char *name, struc
 // All that this process is made of; zeroed is empty.
 struct worker {
     struct daemon_reload daemon;
+    char *fetched; // the path of a model that the coordinator wanted; or NULL
     struct model_file *model;
     struct counted_tensors tensors;
     struct device *device;
@@ -70,7 +74,7 @@ static void name_it(struct wire_hello *h, const struct worker_settings *c, const
     h->memory = f->memory;
 }
 
-static enum err describe_model(struct wire_model *out, const struct worker_settings *c, const struct model_config *m)
+static enum err describe_model(struct wire_model *out, const char *path, const struct model_config *m)
 {
     *out = (struct wire_model){
         .sample_rate = m->codec.sample_rate,
@@ -81,7 +85,7 @@ static enum err describe_model(struct wire_model *out, const struct worker_setti
         .codebooks = m->lm.codebooks,
         .guidance = (double) m->lm.guidance,
     };
-    return sha256_file(out->sha256, c->model);
+    return sha256_file(out->sha256, path);
 }
 
 // The longest segment there can be decides how much memory each slot takes.
@@ -131,6 +135,7 @@ static void apply(void *user)
     struct worker *w = user;
     log_init("underscore-worker", settings_of(w)->verbose ? LOG_DEBUG : LOG_INFO);
     w->link.prefetch = (uint32_t) settings_of(w)->prefetch;
+    w->link.idle_s = (double) settings_of(w)->idle_ms / 1000;
 }
 
 static void describe(void *user, char *out, size_t room)
@@ -151,19 +156,57 @@ static void attend(void *user)
     daemon_alive(clock_seconds(), describe, w);
 }
 
+// Without a model of its own it is ready all the same, for one that the coordinator wants it to
+// have. Loading that may then take longer than a watchdog waits.
+static enum err fetch_model(struct worker *w, const struct worker_settings *c)
+{
+    const char *watchdog = getenv("WATCHDOG_USEC");
+    w->link.hello.slots = 1; // as far as anybody knows
+    log_info("%s: no model yet: the coordinator says which it is to have", w->link.hello.device);
+    daemon_notify("READY=1");
+    const enum err e = model_errand_run(&(struct model_errand_params){
+        .control = c->control, .bulk = c->bulk, .keys = c->keys, .directory = c->models, .hello = &w->link.hello,
+        .idle_s = (double) c->idle_ms / 1000, .signals = &signals, .attend = attend, .user = w }, &w->fetched);
+    if (watchdog)
+        daemon_notify("WATCHDOG_USEC=" LOADING_USEC);
+    return e;
+}
+
+static void watch_as_before(const struct worker *w)
+{
+    char text[64];
+    const char *watchdog = getenv("WATCHDOG_USEC");
+    if (!w->fetched || !watchdog)
+        return;
+    snprintf(text, sizeof(text), "WATCHDOG_USEC=%.32s", watchdog);
+    daemon_notify("%s", text);
+}
+
+static enum err load(struct worker *w, const struct worker_settings *c, const char *path)
+{
+    enum err e = model_file_open(&w->model, path);
+    if (!e)
+        e = describe_model(&w->link.hello.model, path, model_file_config(w->model));
+    return e ? e : open_composer(w, c);
+}
+
+// ERR_STOP: it is to end before it has a model.
 static enum err prepare(struct worker *w, const struct worker_settings *c)
 {
-    enum err e = model_file_open(&w->model, c->model);
-    if (!e)
-        e = describe_model(&w->link.hello.model, c, model_file_config(w->model));
-    if (!e)
-        e = device_open(&w->device, &(struct device_params){ .select = c->device, .memory_limit = c->memory,
-                                                             .cache_dir = c->cache });
-    if (!e)
-        e = open_composer(w, c);
+    enum err e = device_open(&w->device, &(struct device_params){ .select = c->device, .memory_limit = c->memory,
+                                                                  .cache_dir = c->cache });
     if (e)
         return e;
     name_it(&w->link.hello, c, device_facts(w->device));
+    if (!c->model)
+        e = fetch_model(w, c);
+    if (!e && !c->model && !w->fetched)
+        return ERR_STOP;
+    if (!e)
+        e = load(w, c, c->model ? c->model : w->fetched);
+    if (e)
+        return e;
+    watch_as_before(w);
     w->link.hello.slots = composer_timings(w->composer).batch;
     w->link.control = c->control;
     w->link.bulk = c->bulk;
@@ -171,6 +214,7 @@ static enum err prepare(struct worker *w, const struct worker_settings *c)
     w->link.outbox = c->directory;
     w->link.desk = &w->desk;
     w->link.prefetch = (uint32_t) c->prefetch;
+    w->link.idle_s = (double) c->idle_ms / 1000;
     w->link.signals = &signals;
     w->link.attend = attend;
     w->link.user = w;
@@ -191,6 +235,10 @@ static enum err serve(struct worker *w)
     const struct worker_settings *s = settings_of(w);
     catch_signals();
     enum err e = prepare(w, s);
+    if (e == ERR_STOP) {
+        device_close(&w->device);
+        return ERR_OK;
+    }
     if (!e)
         e = desk_start(&w->desk, &(struct desk_params){
             .composer = w->composer, .outbox = s->directory,
@@ -206,6 +254,7 @@ static enum err serve(struct worker *w)
     composer_close(&w->composer);
     device_close(&w->device);
     model_file_close(&w->model);
+    free(w->fetched);
     return e;
 }
 

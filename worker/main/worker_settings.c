@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "common/base/log.h"
 #include "common/wire/wire.h"
 
 static void make_table(struct worker_settings *s)
@@ -10,7 +9,9 @@ static void make_table(struct worker_settings *s)
     const struct option_spec table[] = {
         { .name = "Worker", .kind = OPTION_HEADING },
         { .name = "model", .letter = 'm', .kind = OPTION_STRING, .target = &s->model, .value = "FILE",
-          .help = "as `underscore import` writes it" },
+          .help = "as `underscore import` writes it; without one the coordinator\nsays which it is to have" },
+        { .name = "models", .kind = OPTION_STRING, .target = &s->models, .value = "DIR",
+          .fallback = "/var/cache/underscore-worker/models", .help = "where models that the coordinator sends are kept; workers of\na node may share it" },
         { .name = "dir", .kind = OPTION_STRING, .target = &s->directory, .value = "DIR",
           .fallback = "/var/lib/underscore-worker", .help = "where results are kept until they are accepted; each worker has\nits own" },
         { .name = "control", .kind = OPTION_STRING, .target = &s->control, .value = "ADDRESS",
@@ -29,6 +30,8 @@ static void make_table(struct worker_settings *s)
           .help = "segments composed side by side; 0: as many as fit" },
         { .name = "prefetch", .kind = OPTION_INT, .target = &s->prefetch, .value = "N", .max = WIRE_MAX_WANT,
           .fallback = "2", .reload = true, .help = "segments fetched beyond those" },
+        { .name = "leave-when-idle", .kind = OPTION_SECONDS, .target = &s->idle_ms, .value = "TIME", .max = 30 * 86400,
+          .fallback = "0", .unit = "s", .reload = true, .help = "leave after so long without work; 0: stay" },
         { .name = "memory", .kind = OPTION_BYTES, .target = &s->memory, .value = "SIZE", .fallback = "0",
           .help = "device memory to use at most; 0: what the driver says is free" },
         { .name = "cache-dir", .kind = OPTION_STRING, .target = &s->cache, .value = "DIR",
@@ -39,27 +42,15 @@ static void make_table(struct worker_settings *s)
     memcpy(s->table, table, sizeof(table));
 }
 
-// What no single option can tell.
-static enum err check(const void *settings)
-{
-    const struct worker_settings *s = settings;
-    if (s->model)
-        return ERR_OK;
-    log_error("a model is needed: --model FILE");
-    return s->command.path ? ERR_CONFIG : ERR_USAGE;
-}
-
 enum err worker_settings_read(struct worker_settings *s, int argc, char **argv)
 {
     *s = (struct worker_settings){ 0 };
     make_table(s);
     const struct config_page page = {
         .program = "underscore-worker",
-        .usage = "underscore-worker --model FILE [OPTIONS]",
+        .usage = "underscore-worker [--model FILE] [OPTIONS]",
         .summary = "Composes for a coordinator, on one GPU.",
         .table = s->table,
-        .check = check,
-        .settings = s,
     };
     return config_start(&s->command, &page, argc, argv);
 }

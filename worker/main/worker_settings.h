@@ -6,11 +6,11 @@
 #include "common/keys/curve.h"
 
 struct worker_settings {
-    struct option_spec table[16]; // over the members below
+    struct option_spec table[24]; // over the members below
     struct config_command command;
-    const char *model, *directory, *control, *bulk, *device, *name, *cache;
+    const char *model, *models, *directory, *control, *bulk, *device, *name, *cache;
     struct curve_files keys;
-    int64_t batch, prefetch;
+    int64_t batch, prefetch, idle_ms;
     uint64_t memory;
     bool verbose;
 };

@@ -1,0 +1,50 @@
+// The hub and workers that come when work waits: what is the case is told to elastic, and what
+// it wants is a command of the operator's.
+#include "common/base/log.h"
+#include "coordinator/hub/hub_internal.h"
+
+#define LOOK_EVERY_S 0.5
+
+static struct elastic_facts look(const struct hub *h)
+{
+    struct elastic_facts f = { .running = h->start_command.pid != 0 };
+    for (size_t i = 0; i < h->fleet.count; i++)
+        f.workers += h->fleet.workers[i].state != WORKER_OFFLINE &&
+                     h->fleet.workers[i].state != WORKER_LOST;
+    // A film that nobody can plan, because no model is known, waits for a worker as well.
+    f.waits = !h->queue.stopped &&
+              (hub_lacks_model(h) || schedule_waits(&h->schedule));
+    return f;
+}
+
+static void attend_command(struct hub *h, double now)
+{
+    char why[128];
+    if (!start_command_ended(&h->start_command, now, why, sizeof(why)))
+        return;
+    if (!*why) {
+        elastic_succeeded(&h->elastic);
+        return;
+    }
+    elastic_failed(&h->elastic, &h->p.elastic, now);
+    log_warn("the command that starts workers failed: %s; the next time in %.0f s", why,
+             h->elastic.not_before_s - now);
+}
+
+void hub_elastic_tick(struct hub *h, double now)
+{
+    if (now < h->elastic_next_s)
+        return;
+    h->elastic_next_s = now + LOOK_EVERY_S;
+    attend_command(h, now); // of one that has been taken out of the settings, too
+    if (!h->p.start_command || h->paused)
+        return;
+    const struct elastic_facts f = look(h);
+    if (!elastic_wants(&h->elastic, &h->p.elastic, &f, now))
+        return;
+    elastic_started(&h->elastic, &h->p.elastic, now);
+    log_info("work has waited for %.0f s with %u workers here: another is started",
+             now - h->elastic.waits_since_s, f.workers);
+    if (start_command_run(&h->start_command, h->p.start_command, now))
+        elastic_failed(&h->elastic, &h->p.elastic, now);
+}
