@@ -60,6 +60,24 @@ char *file_temporary_name(const char *path)
     return name;
 }
 
+// Nobody there, or dead and not yet buried: a container may have nobody who does that.
+static bool is_gone(long pid)
+{
+    char path[64], stat[512] = "";
+    if (pid <= 0)
+        return false;
+    if (kill((pid_t) pid, 0) < 0)
+        return errno == ESRCH;
+    snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    const bool read = fgets(stat, sizeof(stat), f) != NULL;
+    fclose(f);
+    const char *state = read ? strrchr(stat, ')') : NULL;
+    return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
+}
+
 // ".NAME.PID.part", of a process that is no more.
 static bool is_stray(const char *entry, const char *name)
 {
@@ -73,8 +91,7 @@ static bool is_stray(const char *entry, const char *name)
         tail--;
     if (n && ((size_t) (tail - entry) != n + 2 || strncmp(entry + 1, name, n) != 0))
         return false;
-    return sscanf(tail, "%ld.part%n", &pid, &end) == 1 && end > 0 && !tail[end] && pid > 0 && kill((pid_t) pid, 0) < 0 &&
-           errno == ESRCH;
+    return sscanf(tail, "%ld.part%n", &pid, &end) == 1 && end > 0 && !tail[end] && is_gone(pid);
 }
 
 void file_remove_strays(const char *directory, const char *name)

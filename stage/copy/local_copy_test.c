@@ -147,18 +147,27 @@ static void test_what_is_wrong_is_not_kept(void **state)
 static void test_strays_are_removed(void **state)
 {
     struct local_copy c;
-    char gone[128], at_it[128];
+    char gone[128], unburied[128], at_it[128];
+    siginfo_t died;
     (void) state;
     const pid_t child = fork();
     if (child == 0)
         _exit(0);
     waitpid(child, NULL, 0);
+    const pid_t zombie = fork();
+    if (zombie == 0)
+        _exit(0);
+    waitid(P_PID, (id_t) zombie, &died, WEXITED | WNOWAIT);
+    snprintf(unburied, sizeof(unburied), "%s/.model.%ld.part", folder, (long) zombie);
+    spill(unburied, "x", 1);
     snprintf(gone, sizeof(gone), "%s/.model.%ld.part", folder, (long) child);
     snprintf(at_it, sizeof(at_it), "%s/.model.%ld.part", folder, (long) getppid());
     spill(gone, "x", 1);
     spill(at_it, "x", 1);
     assert_int_equal(local_copy_begin(&c, folder, "model", BYTES), ERR_OK);
     assert_int_not_equal(access(gone, F_OK), 0);
+    assert_int_not_equal(access(unburied, F_OK), 0);
+    waitpid(zombie, NULL, 0);
     assert_int_equal(access(at_it, F_OK), 0);
     local_copy_discard(&c);
     unlink(at_it);
