@@ -15,8 +15,9 @@
 #define TICK_MS 100
 #define PAUSE_MS 1000
 #define MESSAGES_A_TURN 256
-// More than the credit of all transfers that a peer may have under way.
-#define HIGH_WATER 2000
+// More than the credit of all transfers that a peer may have under way, and than a page of
+// jobs that a client asks for.
+#define HIGH_WATER 6000
 #define LARGEST_MESSAGE (2 << 20)
 #define TCP_GIVE_UP_MS 20000
 
