@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/job_print.h"
 #include "cli/settings.h"
 #include "cli/verb.h"
 #include "common/base/clock.h"
@@ -111,16 +112,10 @@ static const char *verdict(bool met)
     return met ? "met" : "NOT met";
 }
 
-static enum err run_bulk(const struct farm_bench *v)
+static void print_bulk(double curve, double plain)
 {
-    double plain, curve;
-    enum err e = bench_bulk(&plain, false, v->quick ? 0.5 : 3);
-    if (!e)
-        e = bench_bulk(&curve, true, v->quick ? 0.5 : 3);
-    if (!e)
-        printf("\nbulk over loopback, chunks of 256 KiB, one stream: %.0f MB/s over CURVE, %.0f MB/s without keys\n"
-               "  bar: over CURVE >= %.0f MB/s: %s\n", curve, plain, BAR_BULK, verdict(curve >= BAR_BULK));
-    return e;
+    printf("\nbulk over loopback, chunks of 256 KiB, one stream: %.0f MB/s over CURVE, %.0f MB/s without keys\n"
+           "  bar: over CURVE >= %.0f MB/s: %s\n", curve, plain, BAR_BULK, verdict(curve >= BAR_BULK));
 }
 
 static void print_row(const struct measurement *m)
@@ -143,6 +138,13 @@ static void print_bars(const struct measurement *first, const struct measurement
            (unsigned long long) first->segments, flat, BAR_FLAT, verdict(flat <= BAR_FLAT));
 }
 
+static json_t *row_json(const struct measurement *m)
+{
+    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "segments", (json_int_t) m->segments, "workers",
+                     (json_int_t) m->workers, "per_s", m->rate, "cpu_us", m->us, "list_ms", m->list_ms, "memory_mb", m->mb,
+                     "ready_s", m->ready_s, "made_s", m->made_s, "refused", (json_int_t) m->refused);
+}
+
 // Two connections for each worker, on either side.
 static void raise_limit(void)
 {
@@ -153,29 +155,51 @@ static void raise_limit(void)
     }
 }
 
-static enum err run(const struct farm_bench *v)
+static void print_heading(const struct farm_bench *v)
 {
-    struct measurement first = { 0 }, last = { 0 };
-    struct bench_site sites[SIZES] = { 0 };
-    size_t count = 0;
-    enum err e = ERR_OK;
-    raise_limit();
     printf("workers compose silence in %.0f ms a segment; films of %d segments, 20 cues; %.0f s each\n", v->compose_ms,
            BENCH_FARM_SEGMENTS, v->seconds);
     printf("%9s %8s %10s %12s %11s %10s %10s %10s\n", "segments", "workers", "done", "CPU each", "list", "memory", "ready in",
            "made in");
-    for (int64_t films = 5, done = 0; !e && done < v->films; films *= 20) {
-        done = films < v->films ? films : v->films;
-        e = measure(&last, &sites[count++], v, (uint32_t) done);
-        if (!e)
-            print_row(&last);
-        first = first.segments ? first : last;
-    }
-    if (!e)
-        print_bars(&first, &last);
+}
+
+static void print_json(const struct measurement *rows, size_t count, double curve, double plain)
+{
+    json_t *sizes = json_array();
     for (size_t i = 0; i < count; i++)
+        json_array_append_new(sizes, row_json(&rows[i]));
+    json_print(json_pack("{s:o, s:f, s:f}", "sizes", sizes, "curve_mb_s", curve, "plain_mb_s", plain));
+}
+
+static enum err run(const struct farm_bench *v)
+{
+    struct measurement rows[SIZES] = { 0 };
+    struct bench_site sites[SIZES] = { 0 };
+    size_t count = 0;
+    double plain = 0, curve = 0;
+    enum err e = ERR_OK;
+    raise_limit();
+    if (!v->talk.json)
+        print_heading(v);
+    for (int64_t films = 5, done = 0; !e && count < SIZES && done < v->films; films *= 20, count++) {
+        done = films < v->films ? films : v->films;
+        e = measure(&rows[count], &sites[count], v, (uint32_t) done);
+        if (!e && !v->talk.json)
+            print_row(&rows[count]);
+    }
+    if (!e && !v->talk.json)
+        print_bars(&rows[0], &rows[count - 1]);
+    for (size_t i = 0; i < SIZES; i++)
         bench_site_finish(&sites[i]);
-    return e ? e : run_bulk(v);
+    if (!e)
+        e = bench_bulk(&plain, false, v->quick ? 0.5 : 3);
+    if (!e)
+        e = bench_bulk(&curve, true, v->quick ? 0.5 : 3);
+    if (!e && !v->talk.json)
+        print_bulk(curve, plain);
+    else if (!e)
+        print_json(rows, count, curve, plain);
+    return e;
 }
 
 enum err verb_bench_farm(int argc, char **argv)
@@ -186,7 +210,8 @@ enum err verb_bench_farm(int argc, char **argv)
         { .name = "Bench", .kind = OPTION_HEADING },
         { .name = "films", .kind = OPTION_INT, .target = &v.films, .value = "N", .min = 5, .max = 40000,
           .help = "of 200 segments each, in the largest ledger" },
-        { .name = "workers", .kind = OPTION_INT, .target = &v.workers, .value = "N", .min = 1, .max = 5000 },
+        { .name = "workers", .kind = OPTION_INT, .target = &v.workers, .value = "N", .min = 1, .max = 5000,
+          .help = "each with two connections, from this process" },
         { .name = "seconds", .kind = OPTION_NUMBER, .target = &v.seconds, .value = "N", .min = 1, .max = 600,
           .help = "that each size is measured for" },
         { .name = "compose", .kind = OPTION_NUMBER, .target = &v.compose_ms, .value = "MS", .min = 1, .max = 60000,

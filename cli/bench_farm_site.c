@@ -25,8 +25,8 @@
 #define PATIENCE_S 120
 // Names that one file may have, on the file systems that allow the fewest.
 #define NAMES 30000
-#define CUE_MS 15500
 #define CUES 20
+static const int64_t cue_ms = 15500;
 
 static const struct ledger_model model = {
     .sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
@@ -44,8 +44,8 @@ static enum err make_plan(struct plan **out)
     settings.min_cue_ms = 8000;
     settings.max_cue_ms = 30000;
     for (uint32_t i = 0; i < CUES; i++)
-        scenes[i] = (struct plan_scene){ (int64_t) (i + 1) * CUE_MS, 10 };
-    enum err e = plan_build(out, &(struct plan_film){ .path = "/dev/null", .duration_ms = CUES * CUE_MS }, scenes, CUES - 1,
+        scenes[i] = (struct plan_scene){ (int64_t) (i + 1) * cue_ms, 10 };
+    enum err e = plan_build(out, &(struct plan_film){ .path = "/dev/null", .duration_ms = CUES * cue_ms }, scenes, CUES - 1,
                             &settings);
     if (!e && (*out)->segment_count != BENCH_FARM_SEGMENTS) {
         log_error("the plan has %u segments", (*out)->segment_count);
@@ -227,13 +227,14 @@ enum err bench_site_make(struct bench_site *s, const char *folder, uint32_t film
 
 // The coordinator
 
-static bool find_underscored(char out[4096])
+static bool find_underscored(char *out, size_t room)
 {
-    const ssize_t n = readlink("/proc/self/exe", out, 4000);
-    char *slash = n > 0 ? memrchr(out, '/', (size_t) n) : NULL;
+    char self[4000];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
+    const char *slash = n > 0 ? memrchr(self, '/', (size_t) n) : NULL;
     if (!slash)
         return false;
-    strcpy(slash + 1, "underscored");
+    snprintf(out, room, "%.*s/underscored", (int) (slash - self), self);
     return access(out, X_OK) == 0;
 }
 
@@ -284,7 +285,7 @@ enum err bench_site_start(struct bench_site *s)
 {
     char program[4096] = "";
     const double begun = clock_seconds();
-    if (!find_underscored(program)) {
+    if (!find_underscored(program, sizeof(program))) {
         log_error("%s: not there; `bench farm` needs the coordinator beside this program", program);
         return ERR_UNAVAILABLE;
     }

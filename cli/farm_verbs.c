@@ -7,7 +7,8 @@
 #include "cli/job_print.h"
 #include "cli/verb.h"
 
-#define JOBS_A_PAGE 200
+// A large farm in a few questions: each waits for the coordinator to have its hands free.
+#define JOBS_A_PAGE 5000
 
 // list
 

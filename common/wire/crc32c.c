@@ -1,6 +1,8 @@
 #include "common/wire/crc32c.h"
 
 #include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "common/base/bytes.h"
 
@@ -24,7 +26,43 @@ static void make_table(void)
             table[k][b] = table[k - 1][b] >> 8 ^ table[0][table[k - 1][b] & 255];
 }
 
+// Processors of the last fifteen years have an instruction for it.
+#if defined(__x86_64__)
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const uint8_t *p, size_t bytes)
+{
+    uint64_t c = ~crc;
+    for (uint64_t eight; bytes >= 8; p += 8, bytes -= 8) {
+        memcpy(&eight, p, sizeof(eight));
+        c = __builtin_ia32_crc32di(c, eight);
+    }
+    for (; bytes; p++, bytes--)
+        c = __builtin_ia32_crc32qi((uint32_t) c, *p);
+    return ~(uint32_t) c;
+}
+
+static bool has_instruction(void)
+{
+    return __builtin_cpu_supports("sse4.2");
+}
+#else
+static uint32_t by_instruction(uint32_t crc, const uint8_t *p, size_t bytes)
+{
+    (void) p, (void) bytes;
+    return crc;
+}
+
+static bool has_instruction(void)
+{
+    return false;
+}
+#endif
+
 uint32_t crc32c(uint32_t crc, const void *data, size_t bytes)
+{
+    return has_instruction() ? by_instruction(crc, data, bytes) : crc32c_by_table(crc, data, bytes);
+}
+
+uint32_t crc32c_by_table(uint32_t crc, const void *data, size_t bytes)
 {
     const uint8_t *p = data;
     pthread_once(&table_made, make_table);

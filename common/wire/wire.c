@@ -90,7 +90,7 @@ static const struct {
         TEXT("title", submit.title), TEXT("language", submit.language), END } },
     [WIRE_SUBMITTED] = { "SUBMITTED", false, {
         U64("job", submitted.job), BOOL("existed", submitted.existed), END } },
-    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 1000), BOOL("open", list.open), END } },
+    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 5000), BOOL("open", list.open), END } },
     [WIRE_SHOW] = { "SHOW", false, { U64("job", show.job), END } },
     [WIRE_JOB] = { "JOB", false, {
         U64("job", job.job), TEXT("state", job.state), TEXT("film", job.film), TEXT("output", job.output),

@@ -28,6 +28,9 @@ static void the_checksum_is_castagnolis(void **state)
     assert_int_equal(crc32c(0, bytes, 32), 0x46dd794e);
     for (size_t cut = 0; cut <= 32; cut++)
         assert_int_equal(crc32c(crc32c(0, bytes, cut), bytes + cut, 32 - cut), 0x46dd794e);
+    for (size_t from = 0; from < 9; from++) // at any alignment and length, both ways
+        for (size_t n = 0; n + from <= 32; n++)
+            assert_int_equal(crc32c(7, bytes + from, n), crc32c_by_table(7, bytes + from, n));
 }
 
 // A message of each type, its numbers, texts and lists made of `seed`.

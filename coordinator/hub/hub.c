@@ -15,8 +15,9 @@
 #define TICK_MS 100
 #define PAUSE_MS 1000
 #define MESSAGES_A_TURN 256
-// More than the credit of all transfers that a peer may have under way.
-#define HIGH_WATER 2000
+// More than the credit of all transfers that a peer may have under way, and than a page of
+// jobs that a client asks for.
+#define HIGH_WATER 6000
 #define LARGEST_MESSAGE (2 << 20)
 #define TCP_GIVE_UP_MS 20000
 
@@ -110,7 +111,7 @@ void hub_describe(const struct hub *h, char *out, size_t room)
     size_t there = 0;
     for (size_t i = 0; i < h->fleet.count; i++)
         there += h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST;
-    snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers", h->job_count,
+    snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers", h->schedule.job_count,
              h->schedule.lease_count, there);
 }
 

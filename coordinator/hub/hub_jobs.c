@@ -573,7 +573,8 @@ enum err hub_jobs_tick(struct hub *h, double now)
     if (!e && h->unreadable) {
         const int64_t job = h->unreadable;
         h->unreadable = 0;
-        e = hub_job_fail(h, job, UNREADABLE, now);
+        if (schedule_job(&h->schedule, job))
+            e = hub_job_fail(h, job, UNREADABLE, now);
     }
     return e;
 }

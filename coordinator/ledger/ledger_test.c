@@ -285,6 +285,31 @@ static void a_poison_segment_stops(void **state)
     ledger_close(&l);
 }
 
+static void results_that_come_together_count_in_their_order(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    const int64_t job = planned(l, "x");
+    const struct ledger_lease first = leased(l, job, 0), again = leased(l, job, 0), other = leased(l, job, 3);
+    struct ledger_result r[] = {
+        { .attempt = again.attempt, .fence = again.fence },
+        { .attempt = first.attempt, .fence = first.fence },
+        { .attempt = other.attempt, .fence = other.fence - 1 },
+        { .attempt = 4711, .fence = 1 },
+        { .attempt = other.attempt, .fence = other.fence },
+        { .attempt = again.attempt, .fence = again.fence },
+    };
+    static const enum verdict said[] = { VERDICT_ACCEPTED, VERDICT_DUP, VERDICT_STALE, VERDICT_STALE, VERDICT_ACCEPTED,
+                                         VERDICT_DUP };
+    assert_int_equal(ledger_accept_all(l, r, 6, 1), ERR_OK);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(r[i].verdict, said[i]);
+    assert_true(r[4].job == job && r[4].segment == 3 && r[3].job == 0);
+    assert_segments(l, job, "drbdr");
+    assert_int_equal(ledger_check(l), ERR_OK);
+    ledger_close(&l);
+}
+
 static void a_cancelled_job_can_be_taken_up(void **state)
 {
     (void) state;
@@ -752,6 +777,7 @@ int main(void)
         cmocka_unit_test(of_two_attempts_the_first_commit_wins),
         cmocka_unit_test(failures_lead_where_their_class_says),
         cmocka_unit_test(a_poison_segment_stops),
+        cmocka_unit_test(results_that_come_together_count_in_their_order),
         cmocka_unit_test(a_cancelled_job_can_be_taken_up),
         cmocka_unit_test(pausing_keeps_what_is_under_way),
         cmocka_unit_test(only_the_arrows_that_are_drawn),

@@ -91,6 +91,30 @@ static unsigned count_parts(const struct scene *x)
     return n;
 }
 
+// More than are synced one by one: the same segment five times here, the last name stays.
+static void several_results_are_put_together(void **state)
+{
+    (void) state;
+    struct scene x = begin();
+    struct spool_move moves[6] = { 0 };
+    struct buffer b = part_of(&x, 0, "key", 0.5f, right_length(&x, 0));
+    for (int i = 0; i < 5; i++) { // and one that there is none of
+        struct incoming in;
+        assert_int_equal(incoming_open(&in, &x.s, 1, 100 + i, b.bytes), ERR_OK);
+        assert_int_equal(incoming_add(&in, b.data, b.bytes), ERR_OK);
+        assert_int_equal(incoming_finish(&in, &x.s, 1, x.plan, 0, "key", &moves[i]), ERR_OK);
+    }
+    assert_int_equal(count_parts(&x), 5);
+    assert_int_equal(spool_put(&x.s, moves, 6), ERR_OK);
+    assert_int_equal(count_parts(&x), 1);
+    assert_null(moves[0].from);
+    char *parts = spool_path(&x.s, 1, "parts");
+    assert_true(part_is_made_of(parts, x.plan, 0, "key"));
+    free(parts);
+    free(b.data);
+    end(&x);
+}
+
 static void a_whole_result_becomes_a_part(void **state)
 {
     (void) state;
@@ -219,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_result_becomes_a_part),
+        cmocka_unit_test(several_results_are_put_together),
         cmocka_unit_test(anything_else_is_refused_and_removed),
         cmocka_unit_test(what_was_half_received_is_swept),
         cmocka_unit_test(a_full_disk_is_said),

@@ -27,6 +27,7 @@ class Help(e2e.Case):
         for verb in self.verbs():
             self.assertIn(f".It Cm {verb}\n", manual)
             offered |= set(re.findall(r"^  (?:-., |    )--([a-z0-9-]+)", self.good(verb, "--help").stdout, re.M))
+        offered |= set(re.findall(r"^      --([a-z0-9-]+)", self.good("bench", "farm", "--help").stdout, re.M))
         self.assertEqual(offered - named, set())
         self.assertEqual(named - offered - {"version"}, set())
 
