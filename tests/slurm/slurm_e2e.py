@@ -5,7 +5,6 @@ Needs root, and the packages of the line `slurm` in tools/packages; without them
 skipped. Environment: that of farm.py.
 """
 import os
-import re
 import shutil
 import signal
 import socket
@@ -203,6 +202,22 @@ class Slurm(e2e.Case):
             self.cluster.run("scancel", job)
             self.cluster.wait_until(lambda: not self.cluster.jobs())
             self.assertEqual(farm.log("coordinator").count(" leaves: asked to"), 3)
+            self.assertEqual(self.workers(farm), {})
+
+    def test_workers_that_come_and_go(self):
+        """The coordinator hands workers.sbatch to Slurm when work waits; the job ends when there is none."""
+        with Farm(self.path("elastic"), self.model) as farm:
+            told = {"SLURM_CONF": self.cluster.path("slurm.conf"), "WORKER": WORKER, "MODEL": self.model,
+                    "CONTROL": farm.control, "BULK": farm.bulk, "SCRATCH": self.path("scratch"), "LEAVE_WHEN_IDLE": "10"}
+            command = " ".join(f"{name}='{value}'" for name, value in told.items())
+            farm.start_coordinator("--start-command", f"{command} sbatch --gpus=1 --output={self.home}/elastic-%j.log "
+                                   f"{os.path.abspath('conf/slurm/workers.sbatch')}", "--start-most", 1, "--start-after", 0)
+            out = self.path("elastic/out.mp4")
+            done = farm.submit(self.film, out, *e2e.SHORT, "--wait")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(e2e.sha256(out), e2e.sha256(self.path("alone.mp4")))
+            self.cluster.wait_until(lambda: not self.cluster.jobs())
+            self.assertGreaterEqual(farm.log("coordinator").count(" leaves: it had nothing to do"), 1)
             self.assertEqual(self.workers(farm), {})
 
 
