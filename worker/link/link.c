@@ -126,6 +126,14 @@ static enum err take_up_outbox(struct talk *t)
     return e;
 }
 
+// A result is offered once more, from its beginning.
+static void begin_again(struct task *task, double not_before_s)
+{
+    task->opened = task->committed = false;
+    task->sent = task->credit = task->crc32c = 0;
+    task->not_before_s = not_before_s;
+}
+
 // Control
 
 static void list_held(struct talk *t, struct wire_ids *out)
@@ -225,6 +233,8 @@ static void on_lease(struct talk *t, double now)
         task_free(task);
         return;
     }
+    log_debug("attempt %llu taken: segment %u of job %llu", (unsigned long long) l->attempt, l->segment,
+              (unsigned long long) l->job);
     task->renewed_s = task->heard_s = now;
     desk_lock(t->desk);
     desk_add(t->desk, task);
@@ -287,8 +297,24 @@ static void on_beat_ack(struct talk *t, double now)
     }
 }
 
+// What the coordinator was asked for and sent before it was started anew, it has forgotten.
+static void ask_anew(struct talk *t, double now)
+{
+    desk_lock(t->desk);
+    for (struct task *k = t->desk->tasks; k; k = k->next)
+        if (k->state == TASK_FETCHING) {
+            k->frames.asked = k->frames.got;
+            k->prompt.asked = k->prompt.got;
+        } else if (k->state == TASK_SPOOLED) {
+            begin_again(k, now);
+        }
+    desk_unlock(t->desk);
+}
+
 static void on_welcome(struct talk *t, double now)
 {
+    if (t->epoch != t->in.epoch)
+        ask_anew(t, now);
     t->epoch = t->in.epoch;
     t->beat_s = t->in.welcome.beat_ms / 1000.0;
     t->lease_s = t->in.welcome.lease_ms / 1000.0;
@@ -361,13 +387,6 @@ static void on_piece(struct talk *t, struct task *task, double now)
 }
 
 // Results
-
-static void begin_again(struct task *task, double not_before_s)
-{
-    task->opened = task->committed = false;
-    task->sent = task->credit = task->crc32c = 0;
-    task->not_before_s = not_before_s;
-}
 
 static void open_result(struct talk *t, struct task *task, double now)
 {
