@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all of it on a fresh Debian 12: packages, configure,
 # build, run. The steps are in tools/; CMakePresets.json has the builds.
-.PHONY: help demo demo-farm test build install-deps asan tsan clang tidy fuzz format package clean
+.PHONY: help demo demo-farm test build install-deps asan tsan clang tidy faults fuzz format package clean
 
 help:
 	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
@@ -9,6 +9,7 @@ help:
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
 	@echo "make asan | tsan | clang | tidy    one part of make test"
+	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
 	@echo "make format    clang-format over our C"
 	@echo "make clean     remove build/ and out/"
@@ -41,6 +42,10 @@ package: build
 asan tsan clang tidy:
 	@tools/install-deps.sh test
 	@tools/test.sh $@
+
+faults:
+	@tools/install-deps.sh test
+	@tools/faults.sh
 
 fuzz:
 	@tools/install-deps.sh test
