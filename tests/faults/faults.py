@@ -74,7 +74,7 @@ class Case(e2e.Case):
 
     def check(self, farm, *outs):
         """Nothing lost, nothing doubled, every film whole and the one that `score` makes; all have stopped.
-        How many attempts were done in vain, and of how many segments: those that a worker had and that came
+        How many attempts were done in vain, and of how many segments: those that a worker began and that came
         to nothing, but for the second of two that raced."""
         self.assertEqual(farm.check_ledger(), [])
         db = sqlite3.connect(farm.path("coordinator", "ledger.db"))
@@ -87,7 +87,7 @@ class Case(e2e.Case):
         self.assertEqual(one("SELECT count(*) FROM attempts WHERE outcome = ?", ACCEPTED), segments)
         ended = db.execute("SELECT id FROM attempts WHERE outcome NOT IN (?, ?)", (ACCEPTED, SUPERSEDED)).fetchall()
         logs = "".join(farm.log(name) for name in farm.workers)
-        vain = sum(f"attempt {id} taken" in logs for (id,) in ended)
+        vain = sum(f"attempt {id} begun" in logs for (id,) in ended)
         db.close()
         for out in outs:
             self.assertEqual(e2e.samples(out), self.samples)

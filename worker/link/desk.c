@@ -97,6 +97,8 @@ static enum err take(void *user, struct composer_segment *out, bool *got)
     if (!t)
         return ERR_OK;
     const struct wire_lease *l = &t->lease;
+    log_debug("attempt %llu begun: segment %u of job %llu", (unsigned long long) l->attempt, l->segment,
+              (unsigned long long) l->job);
     sampling = (struct composer_sampling){ l->temperature, l->top_k, l->top_p, l->guidance };
     *out = (struct composer_segment){
         .id = l->attempt,

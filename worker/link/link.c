@@ -233,8 +233,6 @@ static void on_lease(struct talk *t, double now)
         task_free(task);
         return;
     }
-    log_debug("attempt %llu taken: segment %u of job %llu", (unsigned long long) l->attempt, l->segment,
-              (unsigned long long) l->job);
     task->renewed_s = task->heard_s = now;
     desk_lock(t->desk);
     desk_add(t->desk, task);
