@@ -19,7 +19,11 @@
 #define TICK_MS 50
 #define HELLO_EVERY_S 2.0
 // How long an answer may take before the question is asked again.
-#define ANSWER_S 15.0
+#define ANSWER_S 10.0
+// How long the coordinator may be silent, who answers every beat, before a connection that
+// still seems to be there is made anew.
+#define SILENCE_S 5.0
+#define SILENCE_BEATS 5
 #define HIGH_WATER 1000
 #define GOODBYE_LINGER_MS 1000
 #define LARGEST_MESSAGE (2 << 20)
@@ -35,6 +39,9 @@ struct talk {
     bool draining, refused;
     double beat_s, lease_s;
     double next_beat_s, next_hello_s;
+    double control_heard_s, control_made_s;
+    double bulk_heard_s;        // or when the connection was made, or when last nothing was waited for
+    bool silent;                // the log has it
     double beat_sent_s;         // of the first beat that has not been answered; 0: none
     uint64_t moved;             // what came in and went out: that is getting on, too
     uint32_t wanted;            // as last asked for
@@ -63,11 +70,8 @@ static enum err connect_to(struct talk *t, void **socket, const char *address)
 {
     const int immediate = 1, linger = 0, high_water = HIGH_WATER;
     const int64_t largest = LARGEST_MESSAGE;
-    uint8_t id[17] = { 'w' }; // a fresh one for each start; may not begin with zero
-    memcpy(id + 1, &t->incarnation, sizeof(t->incarnation));
     *socket = zmq_socket(t->zmq, ZMQ_DEALER);
     if (*socket) {
-        zmq_setsockopt(*socket, ZMQ_ROUTING_ID, id, 1 + sizeof(t->incarnation));
         zmq_setsockopt(*socket, ZMQ_IMMEDIATE, &immediate, sizeof(immediate));
         zmq_setsockopt(*socket, ZMQ_LINGER, &linger, sizeof(linger));
         zmq_setsockopt(*socket, ZMQ_SNDHWM, &high_water, sizeof(high_water));
@@ -528,13 +532,15 @@ static void tend(struct talk *t, double now)
     desk_unlock(t->desk);
 }
 
-static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, double now), double now)
+static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, double now), double *heard_s, double now)
 {
     for (int i = 0; i < 256; i++) {
         zmq_msg_t message;
         const char *why;
         zmq_msg_init(&message);
         const int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
+        if (n >= 0)
+            *heard_s = now;
         if (n >= 0 && !zmq_msg_more(&message)) {
             if (!wire_decode(&t->in, zmq_msg_data(&message), (size_t) n, &why))
                 on(t, now);
@@ -545,6 +551,51 @@ static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, dou
         if (n < 0)
             return;
     }
+}
+
+// Something was asked for on bulk that has not come.
+static bool waits_for_bulk(struct talk *t)
+{
+    bool waits = false;
+    desk_lock(t->desk);
+    for (const struct task *k = t->desk->tasks; k && !waits; k = k->next)
+        waits = k->state == TASK_FETCHING || (k->state == TASK_SPOOLED && k->opened);
+    desk_unlock(t->desk);
+    return waits;
+}
+
+static void connect_anew(void *socket, const char *address)
+{
+    zmq_disconnect(socket, address);
+    if (zmq_connect(socket, address) != 0)
+        log_warn("%s: cannot connect: %s", address, zmq_strerror(zmq_errno()));
+}
+
+// A network may lose a connection without a word to this side; TCP alone would go on sending
+// into it for ever, or after a long cut try again but rarely.
+static void look_after_control(struct talk *t, double now)
+{
+    const double most_s = t->beat_s * SILENCE_BEATS > SILENCE_S ? t->beat_s * SILENCE_BEATS : SILENCE_S;
+    if (now - t->control_heard_s <= most_s)
+        t->silent = false;
+    else if (now - t->control_made_s > most_s) {
+        if (t->welcome && !t->silent)
+            log_warn("nothing heard of the coordinator for %.0f s: connecting anew until it answers", most_s);
+        t->silent = true;
+        connect_anew(t->control, t->p->control);
+        t->control_made_s = now;
+    }
+}
+
+static void look_after_bulk(struct talk *t, double now)
+{
+    if (!waits_for_bulk(t))
+        t->bulk_heard_s = now;
+    if (now - t->bulk_heard_s <= ANSWER_S)
+        return;
+    connect_anew(t->bulk, t->p->bulk);
+    ask_anew(t, now);
+    t->bulk_heard_s = now;
 }
 
 static bool all_is_delivered(struct talk *t)
@@ -593,8 +644,10 @@ static void turn(struct talk *t)
     if (read(t->desk->wake, &wakes, sizeof(wakes)) < 0)
         wakes = 0; // nothing was there
     const double now = clock_seconds();
-    receive(t, t->control, on_control, now);
-    receive(t, t->bulk, on_bulk, now);
+    receive(t, t->control, on_control, &t->control_heard_s, now);
+    receive(t, t->bulk, on_bulk, &t->bulk_heard_s, now);
+    look_after_control(t, now);
+    look_after_bulk(t, now);
     if (!t->welcome) {
         hello(t, now);
         return;
@@ -662,6 +715,7 @@ enum err link_run(const struct link_params *p)
     t->desk = p->desk;
     t->beat_s = 1;
     t->lease_s = 30;
+    t->control_heard_s = clock_seconds();
     t->zmq = zmq_ctx_new();
     enum err e = t->zmq ? ERR_OK : ERR_NOMEM;
     if (!e && getrandom(&t->incarnation, sizeof(t->incarnation), 0) != sizeof(t->incarnation))
