@@ -18,6 +18,21 @@ class Way:
         self.held = False  # nothing passes, and nothing is lost: TCP sends it again
 
 
+class Pair:
+    """The two halves of a connection."""
+
+    def __init__(self, here, there):
+        self.here, self.there, self.forgotten = here, there, False
+
+    def shut(self):
+        for s in (self.here, self.there):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass # it was already
+            s.close()
+
+
 class Proxy:
     """Used in a `with`."""
 
@@ -25,7 +40,7 @@ class Proxy:
         self.target, self.rate, self.chance = target, rate, random.Random(seed)
         self.up, self.down = Way(), Way()
         self.refusing = self.closed = False
-        self.pairs, self.lock = [], threading.Lock()
+        self.pairs, self.forgotten, self.lock = [], [], threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port = self.listener.getsockname()[1]
         self.budget, self.filled = 0.0, time.monotonic()
@@ -38,6 +53,8 @@ class Proxy:
         self.closed = True
         self.listener.close()
         self.break_off()
+        for pair in self.forgotten:
+            pair.shut()
 
     def address(self):
         return f"tcp://127.0.0.1:{self.port}"
@@ -60,18 +77,15 @@ class Proxy:
         with self.lock:
             pairs, self.pairs = self.pairs, []
         for pair in pairs:
-            for s in pair:
-                shut(s)
+            pair.shut()
 
-    def forget(self, side):
-        """Half-open: the connections that there are lead nowhere from now on, and one side is not told:
-        "up", the worker's; "down", the coordinator's."""
+    def forget(self):
+        """The connections that there are lead nowhere from now on, and neither side is told."""
         with self.lock:
-            pairs, self.pairs = self.pairs, []
-        for here, there in pairs:
-            self.lost = getattr(self, "lost", [])
-            self.lost.append((here, there)) # not closed by being collected
-            shut(there if side == "up" else here, dead=here if side == "up" else there)
+            for pair in self.pairs:
+                pair.forgotten = True
+            self.forgotten += self.pairs # kept, so that they are not closed
+            self.pairs = []
 
     # How it works
 
@@ -85,12 +99,13 @@ class Proxy:
                 there = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 continue
+            pair = Pair(here, there)
             with self.lock:
-                self.pairs.append((here, there))
+                self.pairs.append(pair)
             for way, source, sink in ((self.up, here, there), (self.down, there, here)):
-                threading.Thread(target=self.pump, args=(way, source, sink), daemon=True).start()
+                threading.Thread(target=self.pump, args=(pair, way, source, sink), daemon=True).start()
 
-    def pump(self, way, source, sink):
+    def pump(self, pair, way, source, sink):
         try:
             while data := source.recv(65536):
                 while way.held and not self.closed:
@@ -101,11 +116,12 @@ class Proxy:
                     data = bytearray(data)
                     data[self.chance.randrange(len(data))] ^= 1 << self.chance.randrange(8)
                 self.wait_for_room(len(data))
-                sink.sendall(data)
+                if not pair.forgotten:
+                    sink.sendall(data)
         except OSError:
             pass
-        if not any((source, sink) in ((a, b), (b, a)) for a, b in getattr(self, "lost", [])):
-            shut(source), shut(sink)
+        if not pair.forgotten:
+            pair.shut()
 
     def wait_for_room(self, n):
         """All connections share `rate` bytes a second."""

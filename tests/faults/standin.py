@@ -34,8 +34,8 @@ class StandIn:
 
     def __init__(self, farm, name, incarnation, rate=100.0, slots=1, prefetch=0, beat=0.2, fails=None, **facts):
         self.control, self.bulk = Peer(farm.control, incarnation), Peer(farm.bulk, incarnation)
-        self.name, self.rate, self.room, self.beat, self.fails = name, rate, slots + prefetch, beat, fails
-        self.facts = {"slots": slots, "rate": rate, **facts}
+        self.name, self.rate, self.room, self.beat, self.fails = name, float(rate), slots + prefetch, beat, fails
+        self.facts = {"slots": slots, "rate": float(rate), **facts}
         self.hop, self.columns_per_s = facts.get("hop", 640), facts.get("sample_rate", 32000) / facts.get("hop", 640)
         self.tasks, self.answers, self.moved, self.wanted = {}, {}, 0, None
         self.welcome, self.next_hello, self.next_beat, self.free_at, self.terminated = False, 0, 0, 0, False
@@ -59,7 +59,7 @@ class StandIn:
             return
         if now >= self.next_beat:
             self.moved += 1
-            self.control.send("BEAT", progress=self.moved, rate=float(self.rate), held=list(self.tasks))
+            self.control.send("BEAT", progress=self.moved, rate=self.rate, held=list(self.tasks))
             self.next_beat, self.wanted = now + self.beat, None
         want = self.room - len(self.tasks)
         if want != self.wanted:
