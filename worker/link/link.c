@@ -189,7 +189,8 @@ static uint32_t count_tasks(struct talk *t)
 static void pull(struct talk *t, bool again)
 {
     const uint32_t room = t->p->hello.slots + t->p->prefetch, has = count_tasks(t);
-    const uint32_t want = t->quiet || t->draining || has >= room ? 0 : room - has;
+    const bool none = t->quiet || t->draining || atomic_load(&t->desk->paused);
+    const uint32_t want = none || has >= room ? 0 : room - has;
     if (want == t->wanted && !again)
         return;
     say(t, WIRE_PULL)->pull.want = want < WIRE_MAX_WANT ? want : WIRE_MAX_WANT;
