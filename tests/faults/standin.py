@@ -101,7 +101,8 @@ class StandIn:
     def on_lease(self, m, now):
         self.control.send("LEASE_ACK", attempt=m["attempt"])
         if self.fails is not None:
-            self.control.send("FAILED", attempt=m["attempt"], fence=m["fence"], failure=self.fails, log_tail="it always does")
+            self.control.send("FAILED", attempt=m["attempt"], fence=m["fence"], log_tail="it always does",
+                              **{"class": self.fails})
             return
         if m["attempt"] not in self.tasks:
             self.free_at = max(now, self.free_at) + (m["columns"] - m["prompt_columns"]) / self.columns_per_s / self.rate
