@@ -2,11 +2,14 @@
 import json
 import os
 import time
+import unittest
 from contextlib import contextmanager
 
 import faults
 from faults import e2e, report, rounds
+from farm import free_ports
 from proxy import Proxy
+from standin import StandIn, work
 
 BACK = rounds(30, 10) # s; a busy machine under a sanitizer is given more
 
@@ -78,6 +81,64 @@ class Net(faults.Case):
             self.wait(farm, *outs)
             self.stop(farm)
             self.check(farm, *outs)
+
+
+LARGE = {"sample_rate": 48000, "hop": 480, "max_duration_ms": 180000} # of 20 MB, a result is 104 s
+LONG = ["--segment", "104", "--overlap", "1", "--crossfade", "1", "--min-cue", "104", "--max-cue", "104", "--cut", "none"]
+
+
+@unittest.skipUnless(faults.FULL, "in full only")
+class Large(e2e.Case):
+    def test_large_results_through_a_narrow_network(self):
+        """All at once: beats do not wait behind sound, and the coordinator does not hold it all in memory."""
+        count = 32
+        film = e2e.make_film(self.path("short.mp4"), seconds=9)
+        whole = self.path("film.mp4")
+        e2e.ffmpeg("-stream_loop", 11, "-i", film, "-t", 104, "-map", "0:v", "-c", "copy", whole)
+        with faults.Farm(self.path("large"), self.model, lease=10) as farm:
+            farm.control, farm.bulk = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+            ports = [int(address.rsplit(":", 1)[1]) for address in (farm.control, farm.bulk)]
+            farm.start_coordinator()
+            most = Memory(farm.coordinator.pid)
+            with Proxy(ports[0], rate=125e6) as control, Proxy(ports[1], rate=125e6) as bulk:
+                at = Addresses(control.address(), bulk.address())
+                workers = [StandIn(at, f"n{i}", i + 1, rate=200.0, **LARGE) for i in range(count)]
+                work(workers, lambda: all(w.welcome for w in workers))
+                outs = [self.path(f"large/{i}.mp4") for i in range(count)]
+                for out in outs:
+                    done = farm.submit(whole, out, "--force", *LONG)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                def step_until():
+                    most.look()
+                    return sum(a.count("ACCEPTED") for w in workers for a in w.answers.values()) >= count
+                work(workers, step_until, 900)
+                work(workers, lambda: all(map(os.path.exists, outs)), 900)
+                for w in workers:
+                    w.control.send("GOODBYE", reason="done")
+                self.assertNotIn("is lost", farm.log("coordinator"))
+                self.assertNotIn("lease has ended", farm.log("coordinator"))
+                self.assertEqual(farm.stop(), [0])
+                self.assertEqual(farm.check_ledger(), [])
+        self.assertLessEqual(most.mib, 256)
+        report(f"{count} workers returning 20 MB each through 1 Gbit/s", f"{count} results",
+               "no false deaths; coordinator RSS <= 256 MB", f"none; {most.mib:.0f} MB")
+
+
+class Addresses:
+    def __init__(self, control, bulk):
+        self.control, self.bulk = control, bulk
+
+
+class Memory:
+    """The most that a process was seen to have, in MiB."""
+
+    def __init__(self, pid):
+        self.path, self.mib = f"/proc/{pid}/status", 0
+
+    def look(self):
+        with open(self.path) as f:
+            kib = next((int(line.split()[1]) for line in f if line.startswith("VmHWM:")), 0)
+        self.mib = max(self.mib, kib / 1024)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Nodes(faults.Case):
 
     def test_wall_clock(self):
         """A day forth and a day back: leases go by another clock."""
-        clock = self.path("clock")
+        clock = self.path("days")
         def set_clock(days):
             with open(clock + ".new", "w") as f:
                 f.write(str(days * 86400))

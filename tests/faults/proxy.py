@@ -93,11 +93,14 @@ class Proxy:
         while not self.closed:
             try:
                 here, _ = self.listener.accept()
-                if self.refusing:
-                    here.close()
-                    continue
-                there = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
+                return # closed
+            try:
+                there = None if self.refusing else socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                there = None # nobody listens there yet
+            if not there:
+                here.close()
                 continue
             pair = Pair(here, there)
             with self.lock:

@@ -39,7 +39,8 @@ struct talk {
     bool draining, refused;
     double beat_s, lease_s;
     double next_beat_s, next_hello_s;
-    double control_heard_s, control_made_s;
+    double control_heard_s;     // when something last came
+    double control_made_s;      // when the connection was last made anew
     double bulk_heard_s;        // or when the connection was made, or when last nothing was waited for
     bool silent;                // the log has it
     double beat_sent_s;         // of the first beat that has not been answered; 0: none
