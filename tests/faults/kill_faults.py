@@ -31,7 +31,7 @@ class Crowd(faults.Case):
 
 
 class Kills(faults.Case):
-    seconds = rounds(18, 375)
+    seconds = rounds(18, 90)
 
     def busy(self, farm, outs):
         """Waits until some work is done since the last time; there is always more."""

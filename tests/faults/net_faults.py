@@ -15,7 +15,7 @@ BACK = rounds(30, 10) # s; a busy machine under a sanitizer is given more
 
 
 class Net(faults.Case):
-    seconds = rounds(18, 375)
+    seconds = rounds(18, 90)
 
     @contextmanager
     def through_proxies(self, name, lease):

@@ -34,7 +34,7 @@ class Twice(StandIn):
 
 
 class Peers(faults.Case):
-    seconds = rounds(36, 375)
+    seconds = rounds(24, 150)
 
     def test_results_twice_and_out_of_order(self):
         with self.farm("twice", lease=30) as farm, Twice(farm, "n1", 1) as one, Twice(farm, "n2", 2) as two:
