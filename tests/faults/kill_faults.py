@@ -94,26 +94,29 @@ class Kills(faults.Case):
         most, lives, outs = rounds(9, 100), 0, []
         with self.farm("commits") as farm:
             farm.start_coordinator()
-            outs.append(self.path("commits/0.mp4"))
-            self.submit(farm, outs[0])
+            for n in range(rounds(1, 4)):
+                outs.append(self.path(f"commits/{n}.mp4"))
+                self.submit(farm, outs[n])
             self.start_workers(farm, "ab")
             for n in range(1, most + 1):
                 for after in ("", "+"):
                     kill(farm.coordinator)
-                    lives += self.live(farm, f"{n}{after}", outs[0])
+                    lives += self.live(farm, f"{n}{after}", outs)
             farm.start_coordinator()
             self.judge(farm, outs, "kill -9 at each commit point", f"{lives} kills", self.ready_again(farm))
 
-    def live(self, farm, until, out):
+    def live(self, farm, until, outs):
         """A life of the coordinator, and whether it ended where it was to: it may have had too little to write."""
-        if os.path.exists(out):
+        def all_done():
+            return all(os.path.exists(out) for out in outs)
+        if all_done():
             return 0
         os.environ["FAULT_DIE"], os.environ["LD_PRELOAD"] = until, faults.LIBRARY
         try:
             farm.start_coordinator()
         finally:
             del os.environ["FAULT_DIE"], os.environ["LD_PRELOAD"]
-        farm.wait_until(lambda: farm.coordinator.poll() is not None or os.path.exists(out), 300)
+        farm.wait_until(lambda: farm.coordinator.poll() is not None or all_done(), 300)
         if farm.coordinator.poll() is None:
             return 0
         self.assertEqual(farm.coordinator.returncode, -9, farm.log("coordinator"))

@@ -95,7 +95,7 @@ class Large(e2e.Case):
         film = e2e.make_film(self.path("short.mp4"), seconds=9)
         whole = self.path("film.mp4")
         e2e.ffmpeg("-stream_loop", 11, "-i", film, "-t", 104, "-map", "0:v", "-c", "copy", whole)
-        with faults.Farm(self.path("large"), self.model, lease=10) as farm:
+        with faults.Farm(self.path("large"), self.model, lease=30) as farm:
             farm.control, farm.bulk = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
             ports = [int(address.rsplit(":", 1)[1]) for address in (farm.control, farm.bulk)]
             farm.start_coordinator()
@@ -108,6 +108,8 @@ class Large(e2e.Case):
                 for out in outs:
                     done = farm.submit(whole, out, "--force", *LONG)
                     self.assertEqual(done.returncode, 0, done.stderr)
+                    for w in workers:
+                        w.step() # they beat meanwhile
                 def step_until():
                     most.look()
                     return sum(a.count("ACCEPTED") for w in workers for a in w.answers.values()) >= count
