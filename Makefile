@@ -10,6 +10,7 @@ help:
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
 	@echo "make asan | tsan | clang | tidy    one part of make test"
+	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
 	@echo "make slurm     try the scripts of conf/slurm/ on a Slurm of their own, on this machine; as root"
 	@echo "make format    clang-format over our C"
@@ -48,6 +49,10 @@ package: build
 asan tsan clang tidy:
 	@tools/install-deps.sh test
 	@tools/test.sh $@
+
+faults:
+	@tools/install-deps.sh test
+	@tools/faults.sh
 
 fuzz:
 	@tools/install-deps.sh test

@@ -102,7 +102,7 @@ lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 r
 lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
 lane_asan() { build asan && suite asan asan; }
 lane_tsan() { build tsan && suite tsan tsan; }
-lane_clang() { build clang && suite clang clang -LE "$on_device|^tests/e2e$"; }
+lane_clang() { build clang && suite clang clang -LE "$on_device|^tests/(e2e|faults)$"; }
 lane_tidy() { build clang && step tidy tools/tidy.sh; }
 lane_package() { build release && step package tools/package.sh; }
 lane_fuzz() { step build-fuzz tools/fuzz.sh build && suite fuzz fuzz -R '_fuzz$'; }

@@ -104,6 +104,12 @@ void file_remove_strays(const char *directory, const char *name)
         closedir(d);
 }
 
+// A disk without room is a matter of time, a folder that takes no files is not.
+static enum err why_not_created(int why)
+{
+    return why == ENOSPC || why == EDQUOT ? ERR_IO : ERR_CREATE;
+}
+
 enum err out_file_open(struct out_file *out, const char *path)
 {
     *out = (struct out_file){ .path = strdup(path), .temporary = file_temporary_name(path) };
@@ -114,9 +120,10 @@ enum err out_file_open(struct out_file *out, const char *path)
     }
     out->stream = fopen(out->temporary, "wbe");
     if (!out->stream) {
-        log_error("%s: cannot create: %s", path, strerror(errno));
+        const int why = errno;
+        log_error("%s: cannot create: %s", path, strerror(why));
         out_file_discard(out);
-        return ERR_CREATE;
+        return why_not_created(why);
     }
     return ERR_OK;
 }
@@ -199,8 +206,10 @@ enum err file_make_directory(const char *path)
     struct stat st;
     const bool ok = mkdir(copy, 0777) == 0 ||
                     (errno == EEXIST && stat(copy, &st) == 0 && S_ISDIR(st.st_mode));
-    if (!ok)
-        log_error("%s: cannot create directory: %s", path, strerror(errno));
+    const int why = errno;
     free(copy);
-    return ok ? ERR_OK : ERR_CREATE;
+    if (ok)
+        return ERR_OK;
+    log_error("%s: cannot create directory: %s", path, strerror(why));
+    return why_not_created(why);
 }

@@ -134,6 +134,8 @@ static const char *judge(struct curve_watch *w, const struct curve_event *event)
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         return "the coordinator does not allow this key; `underscore key add` there would";
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        if (w->was_let_in)
+            return NULL; // the network has damaged something
         return event->value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
                    ? OTHER_KIND
                    : "what answers there is no coordinator";

@@ -468,8 +468,9 @@ static void say_again(int64_t job, const char *reason)
               TRY_AGAIN_S);
 }
 
-// The machine's fault, not the film's: later again, some times.
-static enum err later(struct hub *h, int64_t job, enum hub_child what, const char *reason, double now)
+// The machine's fault, not the film's: later again, some times; a disk that is full for as long
+// as it is.
+static enum err later(struct hub *h, int64_t job, enum hub_child what, enum err result, const char *reason, double now)
 {
     const int64_t i = find_errand(h, job, (int) what);
     if (i < 0)
@@ -477,7 +478,7 @@ static enum err later(struct hub *h, int64_t job, enum hub_child what, const cha
     h->errands[i].running = false;
     h->errands[i].not_before_s = now + TRY_AGAIN_S;
     say_again(job, reason);
-    if (++h->errands[i].tries >= MOST_TRIES)
+    if (result != ERR_IO && ++h->errands[i].tries >= MOST_TRIES)
         return hub_job_fail(h, job, reason, now);
     return what == CHILD_PLAN ? ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0) : ERR_OK;
 }
@@ -503,7 +504,7 @@ static void errand_done(struct hub *h, int64_t job, enum hub_child what)
 static enum err plan_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
     if (result && err_is_transient(result))
-        return later(h, job, CHILD_PLAN, reason, now);
+        return later(h, job, CHILD_PLAN, result, reason, now);
     enum err e = result ? hub_job_fail(h, job, reason, now) : planned(h, job, now);
     if (!result && (e == ERR_INPUT || e == ERR_MISSING))
         e = hub_job_fail(h, job, "its plan cannot be read", now);
@@ -528,7 +529,7 @@ static enum err frames_ended(struct hub *h, int64_t job, enum err result, const 
 static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
     if (result && err_is_transient(result))
-        return later(h, job, CHILD_PUBLISH, reason, now);
+        return later(h, job, CHILD_PUBLISH, result, reason, now);
     enum job_state to = JOB_DONE;
     if (result)
         to = result == ERR_CREATE ? JOB_HELD : JOB_FAILED;

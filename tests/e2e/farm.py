@@ -92,10 +92,11 @@ class Farm:
             return []
         return ["--key", self.key(name), "--coordinator-key", self.public("coordinator")]
 
-    def _start(self, name, program, *args):
+    def _start(self, name, program, *args, at=None):
+        control, bulk = at or (self.control, self.bulk)
         with open(self.path(f"{name}.log"), "a") as log:
-            return subprocess.Popen([os.path.abspath(os.environ[program]), *map(str, args), "--control", self.control,
-                                     "--bulk", self.bulk, "-v"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen([os.path.abspath(os.environ[program]), *map(str, args), "--control", control,
+                                     "--bulk", bulk, "-v"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def times(self):
         return [] if self.lease is None else ["--lease", self.lease, "--beat", self.beat]
@@ -107,8 +108,9 @@ class Farm:
                                          if self.keys else []))
         return self.coordinator
 
-    def start_worker(self, name, *args, folder=None, model=""):
-        """With keys its node has a key by its name, unless `args` say otherwise. Model None: none."""
+    def start_worker(self, name, *args, folder=None, model="", at=None):
+        """With keys its node has a key by its name, unless `args` say otherwise. Model None: none. `at`: where it
+        finds control and bulk, if not where they are."""
         if self.keys and not args:
             if not os.path.exists(self.key(name)):
                 self.make_key(name)
@@ -119,7 +121,7 @@ class Farm:
         if model is not None:
             args = ["--model", model or self.model, *args]
         self.workers[name] = self._start(name, "UNDERSCORE_WORKER", "--dir", self.path(folder or name),
-                                         "--name", name, "--batch", self.batch, *args)
+                                         "--name", name, "--batch", self.batch, *args, at=at)
         return self.workers[name]
 
     def log(self, name):

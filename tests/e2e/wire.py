@@ -83,6 +83,7 @@ class Peer:
         if self.zmq.zmq_connect(self.socket, address.encode()):
             raise OSError(address)
         self.incarnation, self.seq = incarnation, 0
+        self.room = ctypes.create_string_buffer(1 << 20)
 
     def __enter__(self):
         return self
@@ -92,32 +93,41 @@ class Peer:
         self.zmq.zmq_ctx_term(self.context)
 
     def send(self, kind, **fields):
+        self.send_bytes(self.message(kind, **fields))
+
+    def message(self, kind, **fields):
         self.seq += 1
-        data = pack({"v": 2, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
+        return pack({"v": 2, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
+
+    def send_bytes(self, data):
         if self.zmq.zmq_send(self.socket, data, ctypes.c_size_t(len(data)), 0) < 0:
             raise OSError("cannot send")
 
     def receive(self, *kinds, seconds=20):
         """The next message of one of these types; others are passed over. None: none came."""
-        room = ctypes.create_string_buffer(1 << 20)
+        room = self.room
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while True:
             n = self.zmq.zmq_recv(self.socket, room, ctypes.c_size_t(len(room)), DONTWAIT)
             if n < 0:
+                if time.monotonic() >= until:
+                    return None
                 time.sleep(0.001)
                 continue
-            message = unpack(room.raw[:n])
+            message = unpack(ctypes.string_at(room, n))
             if not kinds or message["type"] in kinds:
                 return message
-        return None
 
     def hello(self, name, **facts):
         """As a worker that has some model."""
+        self.say_hello(name, **facts)
+        return self.receive("WELCOME", "REJECT", "BEAT_ACK")
+
+    def say_hello(self, name, **facts):
         self.send("HELLO", **{
             "name": name, "device": "a device", "vendor": "AMD", "driver": "a driver", "memory": 16 << 30, "software": "0",
             "model": "ab" * 32, "sample_rate": 32000, "hop": 640, "max_duration_ms": 30000, "frames_per_s": 1.0,
             "image": 28, "codebooks": 4, "guidance": 3.0, "has": "", "slots": 4, "rate": 0.0, "held": [], **facts})
-        return self.receive("WELCOME", "REJECT", "BEAT_ACK")
 
     def beat(self, *held, progress=0):
         self.send("BEAT", progress=progress, rate=0.0, held=list(held))

@@ -4,11 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/parts/parts.h"
+
+// Between two tries to write to a disk that is full.
+#define PAUSE_S 2
 
 void desk_lock(struct desk *d)
 {
@@ -97,6 +101,8 @@ static enum err take(void *user, struct composer_segment *out, bool *got)
     if (!t)
         return ERR_OK;
     const struct wire_lease *l = &t->lease;
+    log_debug("attempt %llu begun: segment %u of job %llu", (unsigned long long) l->attempt, l->segment,
+              (unsigned long long) l->job);
     sampling = (struct composer_sampling){ l->temperature, l->top_k, l->top_p, l->guidance };
     *out = (struct composer_segment){
         .id = l->attempt,
@@ -111,31 +117,56 @@ static enum err take(void *user, struct composer_segment *out, bool *got)
     return ERR_OK;
 }
 
+static bool is_wanted(struct desk *d, const struct task *t)
+{
+    desk_lock(d);
+    const bool wanted = !t->abandoned && !atomic_load(&d->stop);
+    desk_unlock(d);
+    return wanted;
+}
+
+// A disk that does not take the result is waited for, as long as somebody wants it.
+static enum err keep_result(struct desk *d, const struct task *t, const char *path, const struct part_content *content)
+{
+    static const struct timespec pause = { .tv_sec = PAUSE_S };
+    enum err e;
+    while ((e = part_file_write(path, content)) == ERR_IO && is_wanted(d, t)) {
+        if (!atomic_exchange(&d->paused, true))
+            log_warn("paused: the disk does not take what has to be kept; going on when it does");
+        nanosleep(&pause, NULL);
+    }
+    if (atomic_exchange(&d->paused, false) && !e)
+        log_info("going on");
+    return e;
+}
+
 static enum err deliver(void *user, const struct composed *c)
 {
     struct desk *d = user;
     desk_lock(d);
     struct task *t = desk_find(d, c->id);
-    const bool wanted = t && !t->abandoned;
-    if (t && !wanted)
-        t->state = TASK_DROPPED;
     desk_unlock(d);
-    if (!wanted)
-        return t ? ERR_OK : ERR_BUG;
+    if (!t)
+        return ERR_BUG;
     char *path = desk_result_path(d->p.outbox, t->lease.attempt, t->lease.fence);
-    const enum err e = path ? part_file_write(path, &(struct part_content){
+    if (!path)
+        return ERR_NOMEM;
+    const enum err e = is_wanted(d, t) ? keep_result(d, t, path, &(struct part_content){
         .key = t->lease.key, .codebooks = c->codebooks, .columns = c->columns, .tokens = c->tokens,
-        .samples = c->samples, .pcm = c->pcm }) : ERR_NOMEM;
-    if (e) {
-        free(path);
-        return e;
-    }
+        .samples = c->samples, .pcm = c->pcm }) : ERR_STOP;
     desk_lock(d);
-    t->path = path;
-    t->state = TASK_SPOOLED;
+    const bool dropped = e && t->abandoned;
+    if (!e) {
+        t->path = path;
+        t->state = TASK_SPOOLED;
+    } else if (dropped) {
+        t->state = TASK_DROPPED;
+    }
     desk_unlock(d);
+    if (e)
+        free(path);
     wake_talker(d);
-    return ERR_OK;
+    return dropped ? ERR_OK : e == ERR_IO && atomic_load(&d->stop) ? ERR_STOP : e;
 }
 
 static void on_progress(void *user, uint64_t columns)

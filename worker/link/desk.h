@@ -32,6 +32,7 @@ struct desk {
     enum err error;             // why the composing thread ended; ERR_OK while it runs
     bool ended;
     atomic_bool stop;           // the work under way is not to be finished
+    atomic_bool paused;         // the disk is full: no more work is wanted
     atomic_uint_fast64_t steps; // how often the composer looked up: it gets on
     double busy_s, columns;     // what the rate is made of
 };

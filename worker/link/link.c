@@ -20,7 +20,11 @@
 #define TICK_MS 50
 #define HELLO_EVERY_S 2.0
 // How long an answer may take before the question is asked again.
-#define ANSWER_S 15.0
+#define ANSWER_S 10.0
+// How long the coordinator may be silent, who answers every beat, before a connection that
+// still seems to be there is made anew.
+#define SILENCE_S 5.0
+#define SILENCE_BEATS 5
 
 struct talk {
     const struct link_params *p;
@@ -35,6 +39,10 @@ struct talk {
     double beat_s, lease_s;
     double busy_s;              // when it last had something to do
     double next_beat_s, next_hello_s;
+    double control_heard_s;     // when something last came
+    double control_made_s;      // when the connection was last made anew
+    double bulk_heard_s;        // or when the connection was made, or when last nothing was waited for
+    bool silent;                // the log has it
     double beat_sent_s;         // of the first beat that has not been answered; 0: none
     uint64_t moved;             // what came in and went out: that is getting on, too
     uint32_t wanted;            // as last asked for
@@ -62,7 +70,7 @@ static bool send_it(struct talk *t)
 static enum err connect_both(struct talk *t)
 {
     struct link_socket_params s = {
-        .zmq = t->zmq, .address = t->p->control, .incarnation = t->incarnation, .keys = &t->p->keys, .watch = &t->watch,
+        .zmq = t->zmq, .address = t->p->control, .keys = &t->p->keys, .watch = &t->watch,
     };
     const enum err e = link_socket_open(&t->control, &s);
     if (e)
@@ -111,6 +119,14 @@ static enum err take_up_outbox(struct talk *t)
     if (d)
         closedir(d);
     return e;
+}
+
+// A result is offered once more, from its beginning.
+static void begin_again(struct task *task, double not_before_s)
+{
+    task->opened = task->committed = false;
+    task->sent = task->credit = task->crc32c = 0;
+    task->not_before_s = not_before_s;
 }
 
 // Control
@@ -164,7 +180,8 @@ static uint32_t count_tasks(struct talk *t)
 static void pull(struct talk *t, bool again)
 {
     const uint32_t room = t->p->hello.slots + t->p->prefetch, has = count_tasks(t);
-    const uint32_t want = t->quiet || t->draining || has >= room ? 0 : room - has;
+    const bool none = t->quiet || t->draining || atomic_load(&t->desk->paused);
+    const uint32_t want = none || has >= room ? 0 : room - has;
     if (want == t->wanted && !again)
         return;
     say(t, WIRE_PULL)->pull.want = want < WIRE_MAX_WANT ? want : WIRE_MAX_WANT;
@@ -274,8 +291,24 @@ static void on_beat_ack(struct talk *t, double now)
     }
 }
 
+// What the coordinator was asked for and sent before it was started anew, it has forgotten.
+static void ask_anew(struct talk *t, double now)
+{
+    desk_lock(t->desk);
+    for (struct task *k = t->desk->tasks; k; k = k->next)
+        if (k->state == TASK_FETCHING) {
+            k->frames.asked = k->frames.got;
+            k->prompt.asked = k->prompt.got;
+        } else if (k->state == TASK_SPOOLED) {
+            begin_again(k, now);
+        }
+    desk_unlock(t->desk);
+}
+
 static void on_welcome(struct talk *t, double now)
 {
+    if (t->epoch != t->in.epoch)
+        ask_anew(t, now);
     t->epoch = t->in.epoch;
     t->beat_s = t->in.welcome.beat_ms / 1000.0;
     t->lease_s = t->in.welcome.lease_ms / 1000.0;
@@ -348,13 +381,6 @@ static void on_piece(struct talk *t, struct task *task, double now)
 }
 
 // Results
-
-static void begin_again(struct task *task, double not_before_s)
-{
-    task->opened = task->committed = false;
-    task->sent = task->credit = task->crc32c = 0;
-    task->not_before_s = not_before_s;
-}
 
 static void open_result(struct talk *t, struct task *task, double now)
 {
@@ -498,13 +524,15 @@ static void tend(struct talk *t, double now)
     desk_unlock(t->desk);
 }
 
-static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, double now), double now)
+static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, double now), double *heard_s, double now)
 {
     for (int i = 0; i < 256; i++) {
         zmq_msg_t message;
         const char *why;
         zmq_msg_init(&message);
         const int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
+        if (n >= 0)
+            *heard_s = now;
         if (n >= 0 && !zmq_msg_more(&message)) {
             if (!wire_decode(&t->in, zmq_msg_data(&message), (size_t) n, &why))
                 on(t, now);
@@ -515,6 +543,51 @@ static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, dou
         if (n < 0)
             return;
     }
+}
+
+// Something was asked for on bulk that has not come.
+static bool waits_for_bulk(struct talk *t)
+{
+    bool waits = false;
+    desk_lock(t->desk);
+    for (const struct task *k = t->desk->tasks; k && !waits; k = k->next)
+        waits = k->state == TASK_FETCHING || (k->state == TASK_SPOOLED && k->opened);
+    desk_unlock(t->desk);
+    return waits;
+}
+
+static void connect_anew(void *socket, const char *address)
+{
+    zmq_disconnect(socket, address);
+    if (zmq_connect(socket, address) != 0)
+        log_warn("%s: cannot connect: %s", address, zmq_strerror(zmq_errno()));
+}
+
+// A network may lose a connection without a word to this side; TCP alone would go on sending
+// into it for ever, or after a long cut try again but rarely.
+static void look_after_control(struct talk *t, double now)
+{
+    const double most_s = t->beat_s * SILENCE_BEATS > SILENCE_S ? t->beat_s * SILENCE_BEATS : SILENCE_S;
+    if (now - t->control_heard_s <= most_s)
+        t->silent = false;
+    else if (now - t->control_made_s > most_s) {
+        if (t->welcome && !t->silent)
+            log_warn("nothing heard of the coordinator for %.0f s: connecting anew until it answers", most_s);
+        t->silent = true;
+        connect_anew(t->control, t->p->control);
+        t->control_made_s = now;
+    }
+}
+
+static void look_after_bulk(struct talk *t, double now)
+{
+    if (!waits_for_bulk(t))
+        t->bulk_heard_s = now;
+    if (now - t->bulk_heard_s <= ANSWER_S)
+        return;
+    connect_anew(t->bulk, t->p->bulk);
+    ask_anew(t, now);
+    t->bulk_heard_s = now;
 }
 
 static bool all_is_delivered(struct talk *t)
@@ -563,8 +636,10 @@ static void turn(struct talk *t)
     if (read(t->desk->wake, &wakes, sizeof(wakes)) < 0)
         wakes = 0; // nothing was there
     const double now = clock_seconds();
-    receive(t, t->control, on_control, now);
-    receive(t, t->bulk, on_bulk, now);
+    receive(t, t->control, on_control, &t->control_heard_s, now);
+    receive(t, t->bulk, on_bulk, &t->bulk_heard_s, now);
+    look_after_control(t, now);
+    look_after_bulk(t, now);
     if (!t->welcome) {
         hello(t, now);
         return;
@@ -641,6 +716,7 @@ enum err link_run(const struct link_params *p)
     t->beat_s = 1;
     t->lease_s = 30;
     t->busy_s = clock_seconds();
+    t->control_heard_s = clock_seconds();
     t->zmq = zmq_ctx_new();
     enum err e = t->zmq ? ERR_OK : ERR_NOMEM;
     if (!e && getrandom(&t->incarnation, sizeof(t->incarnation), 0) != sizeof(t->incarnation))

@@ -1,6 +1,5 @@
 #include "worker/link/link_socket.h"
 
-#include <string.h>
 #include <zmq.h>
 
 #include "common/base/log.h"
@@ -13,11 +12,8 @@ enum err link_socket_open(void **out, const struct link_socket_params *p)
 {
     const int immediate = 1, linger = 0, high_water = HIGH_WATER;
     const int64_t largest = LARGEST_MESSAGE;
-    uint8_t id[17] = { 'w' }; // a fresh one for each start; may not begin with zero
-    memcpy(id + 1, &p->incarnation, sizeof(p->incarnation));
     *out = zmq_socket(p->zmq, ZMQ_DEALER);
     if (*out) {
-        zmq_setsockopt(*out, ZMQ_ROUTING_ID, id, 1 + sizeof(p->incarnation));
         zmq_setsockopt(*out, ZMQ_IMMEDIATE, &immediate, sizeof(immediate));
         zmq_setsockopt(*out, ZMQ_LINGER, &linger, sizeof(linger));
         zmq_setsockopt(*out, ZMQ_SNDHWM, &high_water, sizeof(high_water));

@@ -1,15 +1,12 @@
 // link_socket: a worker's end of one of the coordinator's ports.
 #pragma once
 
-#include <stdint.h>
-
 #include "common/base/err.h"
 #include "common/keys/curve.h"
 
 struct link_socket_params {
     void *zmq;
     const char *address; // stays
-    uint64_t incarnation;
     const struct curve_files *keys;
     struct curve_watch *watch; // or NULL: whether it is let in is not watched
 };

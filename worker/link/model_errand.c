@@ -330,7 +330,7 @@ static enum err converse(struct errand *r)
 static enum err connect_both(struct errand *r)
 {
     struct link_socket_params s = {
-        .zmq = r->zmq, .address = r->p->control, .incarnation = r->incarnation, .keys = &r->p->keys, .watch = &r->watch,
+        .zmq = r->zmq, .address = r->p->control, .keys = &r->p->keys, .watch = &r->watch,
     };
     const enum err e = link_socket_open(&r->control, &s);
     if (e)

@@ -1,0 +1,114 @@
+// What a kill at a bad moment and a wall clock that jumps do to a program, for tests:
+// loaded before the C library by LD_PRELOAD.
+//
+//   FAULT_DIE=N     kill -9 of itself instead of the N-th time it has something written down
+//                   (fsync, fdatasync, rename); FAULT_DIE=N+: right after it
+//   FAULT_CLOCK=F   seconds that the wall clock is off, as the file F says at that moment;
+//                   the monotonic clock goes right
+//
+// FAULT_DIE is for the program itself and not for those that it starts.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static atomic_long to_go; // until it dies; 0: it does not
+static bool after;
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *die = getenv("FAULT_DIE");
+    if (!die)
+        return;
+    char *end;
+    atomic_store(&to_go, strtol(die, &end, 10));
+    after = *end == '+';
+    unsetenv("FAULT_DIE");
+}
+
+static void die(void)
+{
+    kill(getpid(), SIGKILL);
+}
+
+// True: this is the one, and it comes first.
+static bool is_last(void)
+{
+    if (atomic_load(&to_go) == 0 || atomic_fetch_sub(&to_go, 1) != 1)
+        return false;
+    if (!after)
+        die();
+    return true;
+}
+
+static int done(bool last, int result)
+{
+    if (last)
+        die();
+    return result;
+}
+
+int fsync(int fd)
+{
+    const bool last = is_last();
+    return done(last, (int) syscall(SYS_fsync, fd));
+}
+
+int fdatasync(int fd)
+{
+    const bool last = is_last();
+    return done(last, (int) syscall(SYS_fdatasync, fd));
+}
+
+int rename(const char *from, const char *to)
+{
+    const bool last = is_last();
+    return done(last, (int) syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+static time_t off(void)
+{
+    const char *path = getenv("FAULT_CLOCK");
+    char text[32] = "";
+    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    const ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    return n > 0 ? (time_t) strtol(text, NULL, 10) : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *out)
+{
+    const int r = (int) syscall(SYS_clock_gettime, clock, out);
+    if (r == 0 && clock == CLOCK_REALTIME)
+        out->tv_sec += off();
+    return r;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out)
+        *out = now.tv_sec;
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict out, void *restrict zone)
+{
+    struct timespec now;
+    (void) zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *out = (struct timeval){ now.tv_sec, now.tv_nsec / 1000 };
+    return 0;
+}

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# faults.sh [TEST...]: tests/faults in full, one after the other, and the table of what
+# they measured. TEST is the beginning of a name, such as `net`. Takes an hour or two.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+tools/build.sh release -DUNDERSCORE_TESTS=ON || exit 1
+export FAULTS=full FAULTS_TABLE=$PWD/build/faults.tsv
+rm -f "$FAULTS_TABLE"
+touch "$FAULTS_TABLE"
+names=$(IFS='|'; echo "${*:-}")
+ctest --test-dir build/release --no-tests=error -L '^tests/faults$' -R "^(${names})" --output-on-failure
+status=$?
+awk -F '\t' '{ printf "%-40s %-16s %-8s %s\n%67sbar: %s\n", $1, $2, $3, $4, "", $5 }' "$FAULTS_TABLE"
+exit $status
