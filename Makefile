@@ -6,11 +6,11 @@ help:
 	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
 	@echo "make demo-farm a coordinator, three workers and four films on this machine, with a page to watch: out/farm/"
 	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
-	@echo "make faults    what can go wrong, at length: a million farms on a simulated clock (half an hour and more)"
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
 	@echo "make asan | tsan | clang | tidy    one part of make test"
-	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table"
+	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table; then a"
+	@echo "               million farms on a simulated clock. Takes hours"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
 	@echo "make slurm     try the scripts of conf/slurm/ on a Slurm of their own, on this machine; as root"
 	@echo "make format    clang-format over our C"
@@ -35,8 +35,7 @@ test:
 
 faults:
 	@tools/install-deps.sh test
-	@tools/build.sh release -DUNDERSCORE_TESTS=ON
-	@tools/simulation.sh
+	@tools/faults.sh; status=$$?; tools/simulation.sh && exit $$status
 
 build:
 	@tools/install-deps.sh build
@@ -50,9 +49,6 @@ asan tsan clang tidy:
 	@tools/install-deps.sh test
 	@tools/test.sh $@
 
-faults:
-	@tools/install-deps.sh test
-	@tools/faults.sh
 
 fuzz:
 	@tools/install-deps.sh test
