@@ -60,7 +60,7 @@ static void test_none_at_all(void **state)
     struct elastic_rules none = rules;
     (void) state;
     none.most = 0;
-    for (double now = 0; now < 1000; now += 10)
+    for (int now = 0; now < 1000; now += 10)
         assert_false(elastic_wants(&e, &none, &(struct elastic_facts){ .waits = true }, now));
 }
 
