@@ -198,31 +198,30 @@ static bool follows_work(const struct work_job *j, uint32_t i)
     return j->segments[i].state == WORK_BLOCKED && i > 0 && j->segments[i - 1].state == WORK_LEASED;
 }
 
+// Sums of 0 and 1, without branches: an analyzer would follow each of them, four times a change.
 static void count_segment(struct schedule *s, struct work_job *j, uint32_t i, bool add)
 {
     if (i >= j->count)
         return;
     const struct work_segment *g = &j->segments[i];
-    const uint32_t one = add ? 1 : UINT32_MAX; // unsigned sums come back to what they were
-    const bool is_ready = g->state == WORK_READY, none = g->frames == FRAMES_ABSENT;
-    s->in_state[g->state] += add ? 1 : UINT64_MAX;
-    if (!none && g->state != WORK_LEASED && g->state != WORK_DONE)
-        s->pictures += add ? 1 : UINT64_MAX;
-    j->done += g->state == WORK_DONE ? one : 0;
-    j->ready += is_ready ? one : 0;
-    j->waiting += g->state == WORK_RETRY_WAIT ? one : 0;
-    j->lines[LINE_WORKER] += is_ready && g->frames == FRAMES_THERE ? one : 0;
-    j->lines[LINE_PICTURES] += is_ready && none ? one : 0;
-    j->lines[LINE_FOLLOWER] += none && follows_work(j, i) ? one : 0;
+    const uint64_t one = add ? 1 : UINT64_MAX; // unsigned sums come back to what they were
+    const uint32_t few = (uint32_t) one;
+    const bool is_ready = g->state == WORK_READY, is_done = g->state == WORK_DONE, none = g->frames == FRAMES_ABSENT;
+    s->in_state[g->state] += one;
+    s->pictures += one * (!none & (g->state != WORK_LEASED) & !is_done);
+    j->done += few * is_done;
+    j->ready += few * is_ready;
+    j->waiting += few * (g->state == WORK_RETRY_WAIT);
+    j->lines[LINE_WORKER] += few * (is_ready & (g->frames == FRAMES_THERE));
+    j->lines[LINE_PICTURES] += few * (is_ready & none);
+    j->lines[LINE_FOLLOWER] += few * (none & follows_work(j, i));
 }
 
 static void count_job(struct schedule *s, const struct work_job *j, bool add)
 {
-    if (j->paused)
-        return;
-    s->ready += add ? j->ready : -(uint64_t) j->ready;
-    if (j->done == j->count)
-        s->complete += add ? 1 : UINT64_MAX;
+    const uint64_t one = add ? 1 : UINT64_MAX;
+    s->ready += one * !j->paused * j->ready;
+    s->complete += one * (!j->paused & (j->done == j->count));
 }
 
 // Between these two a segment may be changed: it counts for itself and for the next one.
@@ -833,7 +832,7 @@ double schedule_left(const struct schedule *s, const struct fleet *f, int64_t jo
         rate += one;
         each = fmax(each, one);
     }
-    if (rate <= 0)
+    if (!j || rate <= 0)
         return -1;
     for (uint32_t i = 0; i < j->count; i++) {
         const double one = j->segments[i].state != WORK_DONE ? j->segments[i].audio_s : 0;
