@@ -7,15 +7,11 @@
 //                   the monotonic clock goes right
 //
 // FAULT_DIE is for the program itself and not for those that it starts.
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
