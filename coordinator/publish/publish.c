@@ -67,6 +67,16 @@ static bool is_delivered(const struct publication *p)
     return read && identify(there, sizeof(there), p->request.output) && !strcmp(there, kept);
 }
 
+// Of a child that was killed at it.
+static void remove_strays(const struct publication *p)
+{
+    const char *name = strrchr(p->beside, '/');
+    char *folder = name ? strndup(p->beside, (size_t) (name - p->beside) + 1) : NULL;
+    if (folder)
+        file_remove_strays(folder, name + 1);
+    free(folder);
+}
+
 static const char *or_null(const char *text)
 {
     return *text ? text : NULL;
@@ -142,6 +152,7 @@ enum err publish(const char *folder, int64_t job)
             log_error("%s: exists; it is not overwritten", p->request.output);
             e = ERR_CREATE;
         }
+        remove_strays(p);
         if (!e)
             e = write_film(p);
         if (!e)

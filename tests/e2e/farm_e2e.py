@@ -41,6 +41,10 @@ class OneFilm(e2e.Case):
             farm.start_coordinator()
             farm.start_worker("a"), farm.start_worker("b")
             out = self.path("two/out.mp4")
+            gone = e2e.subprocess.Popen(["true"])
+            gone.wait()
+            # As a child leaves it that is killed while it delivers.
+            open(self.path(f"two/..underscore-1-out.mp4.{gone.pid}.part"), "w").close()
             farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
             self.submitted(farm, out, "--wait")
             nodes = json.loads(farm.ask("node", "list", "--json").stdout)["nodes"]

@@ -76,7 +76,7 @@ struct sim_task {
 };
 
 struct sim_worker {
-    char name[8], model[8];
+    char name[24], model[8];
     uint64_t memory;
     double speed;         // seconds of music a second
     unsigned fails;       // percent of what it composes
