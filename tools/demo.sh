@@ -32,7 +32,7 @@ if [ ! -s "$model" ]; then
     $underscore init-model --preset tiny --seed 1 -o "$model"
 fi
 
-$underscore score "$film" --model "$model" --seed 1 -o out/demo-scored.mp4 --min-cue 4 --overwrite \
+$underscore score "$film" --model "$model" --seed 1 -o out/demo-scored.mp4 --overwrite \
     --wav out/demo-music.wav --report out/demo-report.json --report-html out/demo.html
 
 line() { printf '%-23s %s\n' "$1" "$2"; }

@@ -322,7 +322,7 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand)
         return ERR_OK; // until a worker says what its model is like
     }
     char rate[16], hop[16], most[16];
-    if (!e) {
+    if (m) {
         snprintf(rate, sizeof(rate), "%u", m->sample_rate);
         snprintf(hop, sizeof(hop), "%u", m->hop);
         snprintf(most, sizeof(most), "%u", m->max_duration_ms);
