@@ -9,7 +9,7 @@ export FAULTS=full FAULTS_TABLE=$PWD/build/faults.tsv
 rm -f "$FAULTS_TABLE"
 touch "$FAULTS_TABLE"
 names=$(IFS='|'; echo "${*:-}")
-ctest --test-dir build/release --no-tests=error -L '^tests/faults$' -R "^(${names})" --output-on-failure
+ctest --test-dir build/release --no-tests=error --timeout 7200 -L '^tests/faults$' -R "^(${names})" --output-on-failure
 status=$?
 awk -F '\t' '{ printf "%-40s %-16s %-8s %s\n%67sbar: %s\n", $1, $2, $3, $4, "", $5 }' "$FAULTS_TABLE"
 exit $status
