@@ -33,6 +33,24 @@ class Twice(StandIn):
             super().on_bulk(m, now)
 
 
+class OpensAgain(StandIn):
+    """Sends a result, and at once begins to send it again, but never goes on."""
+
+    def offer(self, attempt, task):
+        fence, result = task["lease"]["fence"], task["result"]
+        opening = {"fence": fence, "bytes": len(result)}
+        self.bulk.send("OPEN", attempt=attempt, **opening)
+        for at in range(0, len(result), CHUNK):
+            piece = result[at:at + CHUNK]
+            self.bulk.send("CHUNK", attempt=attempt, what=2, off=at, crc32c=crc32c(piece), data=piece)
+        self.bulk.send("COMMIT", attempt=attempt, crc32c=crc32c(result), **opening)
+        self.bulk.send("OPEN", attempt=attempt, **opening)
+
+    def on_bulk(self, m, now):
+        if m["type"] != "CREDIT":
+            super().on_bulk(m, now)
+
+
 class Peers(faults.Case):
     seconds = rounds(24, 150)
 
@@ -56,6 +74,18 @@ class Peers(faults.Case):
             self.assertEqual(e2e.samples(out), self.samples)
         report("every result sent twice, 10 % reordered", f"{segments} results", "exactly one accepted",
                f"{accepted} accepted, {again} refused as DUP or STALE; {Twice.swapped} of {Twice.sent} messages swapped")
+
+    def test_opened_again_before_it_is_accepted(self):
+        """The first may not have its name yet: its file is left alone."""
+        with self.farm("again", lease=30) as farm, OpensAgain(farm, "n1", 1) as peer:
+            out = self.path("again/out.mp4")
+            farm.start_coordinator()
+            work([peer], lambda: peer.welcome)
+            self.submit(farm, out)
+            work([peer], lambda: os.path.exists(out), 120)
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+            self.assertEqual(e2e.samples(out), self.samples)
 
     def ask(self, farm, question, *values):
         db = sqlite3.connect(farm.path("coordinator", "ledger.db"))
