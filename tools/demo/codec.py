@@ -23,7 +23,7 @@ class CodecConfig:
     last_kernel: int = 7
     residual_kernel: int = 3
     compress: int = 2
-    lstm_layers: int = 2
+    lstm_layers: int = 1  # silent here: the fewest that the format knows
     codebooks: int = 4
     bins: int = 512
 

@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # What the demo model learns from, rendered by rule: nothing is downloaded.
 #
-#   dataset.py sound  DIR --minutes 90             sound for the codec, DIR/NNN.npy, int16 at 32 kHz
-#   dataset.py tokens DIR --hours 6 --codec FILE   DIR/NNN.npz: scenes as codes, frames and facts
+#   dataset.py scenes DIR --hours 14                    sound, pictures and facts of scenes
+#   dataset.py tokens DIR --scenes DIR --codec FILE     the same scenes with their sound as codes
 #
 # Shard N holds the scenes that draw_scenes(first + N) gives, so that shards can be
 # rendered by several processes, in any order, and again; those that exist are kept.
+# DIR/NNNN.npy is a shard's sound (int16 at 32 kHz, each scene filled up to a whole
+# column), DIR/NNNN.npz the rest, and, in a directory of tokens, the codes.
 import argparse
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -59,26 +62,70 @@ def facts_of(scene):
     return np.array([getattr(scene, name) for name in NUMBERS] + classes, np.float32)
 
 
-def render_sound(seed):
-    sound = [music.render_score(scene) for scene in draw(seed)]
-    hop = 640
-    whole = [part[:len(part) // hop * hop] for part in sound]  # the grid holds for all scenes
-    return np.round(np.clip(np.concatenate(whole), -1, 1) * 32767).astype(np.int16)
-
-
-def render_tokens(seed, codec):
-    """Arrays of a shard. Scenes lie one after another; `ends` says where each ends."""
-    import torch
-    codes, frames, facts, bars, ends = [], [], [], [], []
-    for scene in draw(seed):
-        sound = torch.from_numpy(music.render_score(scene))[None, None]
-        codes.append(codec.encode(sound)[0].numpy().astype(np.int16))
+def render_shard(directory, n, first_seed):
+    """Writes shard n, unless it is there."""
+    rest = directory / f'{n:04d}.npz'
+    if rest.exists():
+        return
+    sound, frames, facts, bars, ends = [], [], [], [], []
+    for scene in draw(first_seed + n):
+        score = np.round(np.clip(music.render_score(scene), -1, 1) * 32767).astype(np.int16)
+        sound.append(np.pad(score, (0, -len(score) % music.HOP)))
         frames.append(frames_of(scene))
         facts.append(facts_of(scene))
         bars.append(scenes.rules_of(scene).beat_frames * scenes.rules_of(scene).bar_beats)
-        ends.append((sum(c.shape[1] for c in codes), sum(len(f) for f in frames)))
-    return {'codes': np.concatenate(codes, 1), 'frames': np.concatenate(frames),
-            'facts': np.stack(facts), 'bars': np.array(bars), 'ends': np.array(ends)}
+        ends.append((sum(len(s) for s in sound) // music.HOP, sum(len(f) for f in frames)))
+    write_whole(rest.with_suffix('.npy'), lambda file: np.save(file, np.concatenate(sound)))
+    write_whole(rest, lambda file: np.savez(file, frames=np.concatenate(frames), facts=np.stack(facts),
+                                            bars=np.array(bars), ends=np.array(ends)))
+
+
+def shards_for(hours, first_seed):
+    """How many shards there are in so many hours, and their length in hours."""
+    count, have = 0, 0.0
+    while have < hours:
+        have += sum(scene.seconds for scene in draw(first_seed + count)) / 3600
+        count += 1
+    return count, have
+
+
+def render(a):
+    first_seed = VALIDATION if a.validation else TRAINING
+    count, hours = shards_for(a.hours, first_seed)
+    with multiprocessing.Pool(a.workers) as pool:
+        pool.starmap(render_shard, [(a.directory, n, first_seed) for n in range(count)], chunksize=1)
+    print(f'{a.directory}: {hours:.2f} h')
+
+
+def codes_of(codec, sound, ends, together):
+    """int16 [K, columns] of a shard's sound, a tensor where the codec is; so many scenes
+    at once, the shorter ones followed by silence."""
+    import torch
+    starts = np.concatenate([[0], ends[:-1]])
+    parts = []
+    for i in range(0, len(ends), together):
+        first, last = starts[i:i + together], ends[i:i + together]
+        batch = sound.new_zeros(len(first), 1, int((last - first).max()) * music.HOP)
+        for row, begin, end in zip(batch, first * music.HOP, last * music.HOP):
+            row[0, :end - begin] = sound[begin:end]
+        codes = codec.encode(batch / 32767).short()
+        parts += [codes[row, :, :end - begin] for row, (begin, end) in enumerate(zip(first, last))]
+    return torch.cat(parts, 1).cpu().numpy()
+
+
+def encode(a):
+    import torch
+    from parallel import device
+    torch.set_num_threads(a.workers)
+    codec = load_codec(a.codec).to(device())
+    for path in sorted(a.scenes.glob('[0-9]*.npz')):
+        if (a.directory / path.name).exists():
+            continue
+        rest = dict(np.load(path))
+        sound = torch.from_numpy(np.load(path.with_suffix('.npy'))).to(device())
+        codes = codes_of(codec, sound, rest['ends'][:, 0], SHARD_SCENES if device() == 'cuda' else 1)
+        write_whole(a.directory / path.name, lambda file: np.savez(file, codes=codes, **rest))
+    print(f'{a.directory}: {len(list(a.directory.glob("[0-9]*.npz")))} shards')
 
 
 def load_codec(path):
@@ -95,36 +142,23 @@ def load_codec(path):
 
 def parse(argv):
     parser = argparse.ArgumentParser(description='Render what the demo model learns from.')
-    parser.add_argument('what', choices=('sound', 'tokens'))
+    parser.add_argument('what', choices=('scenes', 'tokens'))
     parser.add_argument('directory', type=Path)
-    parser.add_argument('--minutes', type=float, default=90, help='of sound (default 90)')
-    parser.add_argument('--hours', type=float, default=6, help='of tokens (default 6)')
-    parser.add_argument('--codec', help="the codec's checkpoint, for tokens")
+    parser.add_argument('--hours', type=float, default=6, help='of scenes (default 6)')
     parser.add_argument('--validation', action='store_true', help='seeds that training never uses')
-    parser.add_argument('--part', type=int, default=0, help='this process renders shards N with')
-    parser.add_argument('--parts', type=int, default=1, help='N %% PARTS == PART')
-    return parser.parse_args(argv)
+    parser.add_argument('--workers', type=int, default=2, help='processes')
+    parser.add_argument('--scenes', type=Path, help='for tokens: the directory of scenes')
+    parser.add_argument('--codec', help="for tokens: the codec's checkpoint")
+    a = parser.parse_args(argv)
+    if a.what == 'tokens' and not (a.scenes and a.codec):
+        parser.error('tokens are made of --scenes with a --codec')
+    return a
 
 
 def main(argv):
     a = parse(argv)
     a.directory.mkdir(parents=True, exist_ok=True)
-    wanted, have, n = a.hours if a.what == 'tokens' else a.minutes / 60, 0.0, a.part
-    codec = None
-    if a.what == 'tokens':
-        import torch
-        torch.set_num_threads(1)
-        codec = load_codec(a.codec)
-    while have * a.parts < wanted:
-        seed = (VALIDATION if a.validation else TRAINING) + n
-        path = a.directory / f'{n:04d}.{"npy" if a.what == "sound" else "npz"}'
-        if not path.exists() and a.what == 'sound':
-            write_whole(path, lambda file: np.save(file, render_sound(seed)))
-        elif not path.exists():
-            write_whole(path, lambda file: np.savez(file, **render_tokens(seed, codec)))
-        have += sum(scene.seconds for scene in draw(seed)) / 3600
-        n += a.parts
-    print(f'{a.directory}: {have:.2f} h of {a.what}')
+    (render if a.what == 'scenes' else encode)(a)
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 HEAD = 64
+FUSED = hasattr(F, 'scaled_dot_product_attention')  # from PyTorch 2 on
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -27,7 +28,7 @@ class ModelConfig:
     features: int = 128
     dim: int = 256
     heads: int = 4
-    layers: int = 4
+    layers: int = 6
     card: int = 512
     codebooks: int = 4
     max_duration_s: int = 20
@@ -37,8 +38,7 @@ class ModelConfig:
 def normalised(frames):
     """uint8 [F, R, R, 3] -> float [F, 3, R, R], as CLIP wants them."""
     x = frames.permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    return (x - mean) / std
+    return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(zip(CLIP_MEAN, CLIP_STD))], 1)
 
 
 class Attention(nn.Module):
@@ -63,15 +63,18 @@ class Attention(nn.Module):
         y = F.linear(x, self.in_proj_weight[rows], bias)
         return [self.split(part) for part in y.chunk(count, -1)]
 
-    def forward(self, x, y=None, mask=None):
+    def forward(self, x, y=None, causal=False):
         q, k, v = self.project(x, 0, 3) if y is None else self.project(x, 0, 1) + self.project(y, 1, 2)
-        return self.out_proj(self.mix(q, k, v, mask))
+        return self.out_proj(self.mix(q, k, v, causal))
 
     @staticmethod
-    def mix(q, k, v, mask=None):
+    def mix(q, k, v, causal=False):
+        if FUSED and q.is_cuda:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
         scores = q / math.sqrt(q.shape[-1]) @ k.transpose(-1, -2)
-        if mask is not None:
-            scores = scores + mask
+        if causal:
+            steps = q.shape[2]
+            scores = scores + torch.full((steps, steps), float('-inf'), device=q.device).triu(1)
         return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
@@ -141,7 +144,9 @@ class Visual(nn.Module):
                                       'encoder': nn.ModuleDict({'layer': layers})})
 
     def forward(self, frames):
-        patches = self.conv1(frames).flatten(2).transpose(1, 2)
+        side = self.conv1.kernel_size[0]
+        patches = frames.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5)
+        patches = F.linear(patches.flatten(3).flatten(1, 2), self.conv1.weight.flatten(1))
         first = self.class_embedding.expand(len(frames), 1, -1)
         x = self.ln_pre(torch.cat([first, patches], 1) + self.positional_embedding)
         for block in self.transformer['resblocks']:
@@ -173,8 +178,8 @@ class DecoderLayer(nn.Module):
         self.linear2 = nn.Linear(4 * dim, dim, bias=False)
         self.norm1, self.norm_cross, self.norm2 = (nn.LayerNorm(dim) for _ in range(3))
 
-    def forward(self, x, condition, mask):
-        x = x + self.self_attn(self.norm1(x), mask=mask)
+    def forward(self, x, condition):
+        x = x + self.self_attn(self.norm1(x), causal=True)
         x = x + self.cross_attention(self.norm_cross(x), condition)
         return x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
 
@@ -182,7 +187,7 @@ class DecoderLayer(nn.Module):
 def sin_embedding(positions, dim):
     """[T] -> [T, dim]: [cos | sin], the last phase being position / 10000."""
     half = dim // 2
-    phase = positions[:, None].float() / 10000 ** (torch.arange(half).float() / (half - 1))
+    phase = positions[:, None].float() / 10000 ** (torch.arange(half, device=positions.device).float() / (half - 1))
     return torch.cat([phase.cos(), phase.sin()], -1)
 
 
@@ -218,10 +223,9 @@ class Model(nn.Module):
         which each of `linears` makes the logits of the step after."""
         steps = sequence.shape[2]
         x = sum(emb(sequence[:, k]) for k, emb in enumerate(self.emb))
-        x = x + sin_embedding(torch.arange(steps), self.config.dim)
-        mask = torch.full((steps, steps), float('-inf')).triu(1)
+        x = x + sin_embedding(torch.arange(steps, device=x.device), self.config.dim)
         for layer in self.transformer['layers']:
-            x = layer(x, condition, mask)
+            x = layer(x, condition)
         return self.out_norm(x)
 
 

@@ -1,6 +1,6 @@
-# Training shared by processes of one thread each. The operations of small models are too
-# small to share among threads: these wait for one another most of the time, while
-# processes meet once a step.
+# Training on a GPU, or shared by processes of one thread each. The operations of small
+# models are too small to share among threads: these wait for one another most of the
+# time, while processes meet once a step.
 import os
 import signal
 import sys
@@ -17,9 +17,24 @@ def _worker(rank, count, meeting, function, arguments):
     function(*arguments)
 
 
+def device():
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def placed(tensor):
+    """The tensor where the training is; the GPU need not have stopped for it."""
+    return tensor.pin_memory().to('cuda', non_blocking=True) if device() == 'cuda' else tensor
+
+
 def run(count, function, *arguments):
-    """function(*arguments) in each of `count` processes; returns when all have. Told to
-    end, it ends them too."""
+    """function(*arguments) in each of `count` processes, or in this one where there is a
+    GPU; returns when all have. Told to end, it ends them too."""
+    if device() == 'cuda':
+        torch.set_float32_matmul_precision('high')
+        torch.backends.cudnn.benchmark = True
+        if hasattr(torch.backends.cuda, 'enable_cudnn_sdp'):
+            torch.backends.cuda.enable_cudnn_sdp(False)  # plans for milliseconds at each new length
+        return function(*arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as directory:
         meeting = os.path.join(directory, 'meeting')

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
-# Trains the codec on rendered sound (dataset.py sound), without an adversary: the sound
+# Trains the codec on rendered sound (dataset.py scenes), without an adversary: the sound
 # is a small synthesiser's, and log spectra at four scales with the waveform suffice.
 #
 #   train_codec.py --sound DIR --validation DIR --out codec.pt --hours 0.6
 #
 # The first part trains the autoencoder alone; then k-means over its latents starts the
 # codebooks. Interrupted, it goes on from --out when run again. The clock is the real one.
-# With --decoder FILE, the encoder and the codebooks stay as FILE has them, and so do all
-# codes made with them: only the decoder learns, from whole codes.
+# With --start FILE it begins from that codec's weights; with --decoder FILE, the encoder
+# and the codebooks stay as FILE has them, and so do all codes made with them: only the
+# decoder learns, from whole codes.
 import argparse
 import math
 import sys
@@ -23,7 +24,7 @@ from codec import Codec, CodecConfig, Lstm
 CROP = 32  # codec frames; crops begin on the grid, as notes do
 LONG_CROP = 50  # a second, as the comb is measured on
 SCALES = (256, 512, 1024, 2048)
-FLOOR = 1e-3  # of a magnitude: below it, nothing is heard
+FLOOR = 3e-4  # of a magnitude: 70 dB below full scale nothing is heard
 
 
 # ---- losses
@@ -44,8 +45,8 @@ class Spectra:
 
     def __init__(self, rate=32000):
         self.rate = rate
-        self.windows = [torch.hann_window(size) for size in SCALES]
-        self.mels = [mel_filters(size, min(96, size // 10), rate) for size in SCALES]
+        self.windows = [torch.hann_window(size).to(parallel.device()) for size in SCALES]
+        self.mels = [mel_filters(size, min(96, size // 10), rate).to(parallel.device()) for size in SCALES]
 
     def magnitudes(self, sound, i):
         spectrum = torch.stft(sound, SCALES[i], SCALES[i] // 4, window=self.windows[i],
@@ -77,10 +78,10 @@ def comb(sound, rate=32000):
     """dB by which multiples of 50 Hz, the codec's frame rate, stand over the spectrum
     half way between them, from 1 kHz on: a codec that starts anew each frame buzzes."""
     size = rate  # bins of 1 Hz
-    frames = sound.unfold(-1, size, size // 2) * torch.hann_window(size)
+    frames = sound.unfold(-1, size, size // 2) * torch.hann_window(size, device=sound.device)
     power = torch.fft.rfft(frames).abs().pow(2).flatten(0, -2).mean(0) + 1e-9
-    teeth = torch.arange(1000, rate // 4, 50)
-    return 10 * (power[teeth].log10() - power[teeth + 25].log10()).mean()
+    teeth, between = power[1000:rate // 4:50], power[1025:rate // 4 + 25:50]
+    return 10 * (teeth.log10() - between.log10()).mean()
 
 
 @torch.no_grad()
@@ -103,19 +104,20 @@ class Sound:
     """Random crops of all shards, on the codec's grid."""
 
     def __init__(self, directory, hop, seed):
-        self.shards = [np.load(path, mmap_mode='r') for path in sorted(Path(directory).glob('*.npy'))]
+        self.shards = [torch.from_numpy(np.load(path, mmap_mode='c')).to(parallel.device())
+                       for path in sorted(Path(directory).glob('[0-9]*.npy'))]
         if not self.shards:
-            sys.exit(f'{directory}: no sound is in it; run dataset.py sound')
+            sys.exit(f'{directory}: no sound is in it; run dataset.py scenes')
         self.hop, self.rng = hop, np.random.default_rng(seed)
 
     def crops(self, count, columns):
         samples = columns * self.hop
-        out = np.empty((count, 1, samples), np.float32)
-        for i in range(count):
+        crops = []
+        for _ in range(count):
             shard = self.shards[self.rng.integers(len(self.shards))]
-            at = self.rng.integers((len(shard) - samples) // self.hop) * self.hop
-            out[i, 0] = shard[at:at + samples] / 32767
-        return torch.from_numpy(out)
+            at = int(self.rng.integers((len(shard) - samples) // self.hop)) * self.hop
+            crops.append(shard[at:at + samples])
+        return torch.stack(crops)[:, None] / 32767
 
 
 class Training:
@@ -125,7 +127,7 @@ class Training:
         self.path, self.budget_s = Path(a.out), a.hours * 3600
         self.elapsed_s, self.step, self.last_s = 0.0, 0, time.time()
         torch.manual_seed(1)
-        self.codec = Codec(CodecConfig(bins=a.bins, filters=a.filters))
+        self.codec = Codec(CodecConfig(bins=a.bins, filters=a.filters)).to(parallel.device())
         # Both LSTMs stay silent: a latent depends on the sound around it alone, so the
         # same note becomes the same codes wherever it stands, which is what the decoder
         # of the model has to learn. It saves a quarter of the time, too.
@@ -133,8 +135,9 @@ class Training:
             if isinstance(module, Lstm):
                 module.silence()
         self.decoder_only, self.even = a.decoder is not None, a.even
+        if a.decoder or a.start:
+            self.codec.load_state_dict(torch.load(a.decoder or a.start, map_location=parallel.device())['codec'])
         if self.decoder_only:
-            self.codec.load_state_dict(torch.load(a.decoder)['codec'])
             self.codec.encoder.requires_grad_(False)
         self.parameters = [p for p in self.codec.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, betas=(0.8, 0.99))
@@ -142,7 +145,7 @@ class Training:
             self.load()
 
     def load(self):
-        state = torch.load(self.path)
+        state = torch.load(self.path, map_location=parallel.device())
         self.codec.load_state_dict(state['codec'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.elapsed_s, self.step = state['elapsed_s'], state['step']
@@ -178,10 +181,10 @@ def latents_of(t, target):
     """What the decoder is given, and the commitment loss."""
     if t.decoder_only:
         t.codec.quantizer.eval() # its codebooks follow nothing
-        return t.codec.quantizer.decode(t.codec.encode(target)), torch.zeros(())
+        return t.codec.quantizer.decode(t.codec.encode(target)), target.new_zeros(())
     latents = t.codec.encoder(target)
     if not t.quantised():
-        return latents, torch.zeros(())
+        return latents, target.new_zeros(())
     return t.codec.quantizer(latents)[:2]
 
 
@@ -203,7 +206,7 @@ def learn(t, spectra, target, peak):
     t.optimizer.step()
     if t.even:
         t.codec.decoder.even()
-    return {name: float(value.detach()) for name, value in (
+    return {name: value.detach() for name, value in (
         ('log_mel', log_mel), ('convergence', convergence), ('wave', wave), ('commitment', commitment))}
 
 
@@ -225,7 +228,7 @@ def train(a):
     while t.elapsed_s < t.budget_s:
         if not t.quantised() and t.elapsed_s > a.alone * t.budget_s:
             start_codebooks(t, sound, a.batch)
-        target = sound.crops(a.batch, LONG_CROP if t.decoder_only else CROP)
+        target = sound.crops(a.batch, a.columns or (LONG_CROP if t.decoder_only else CROP))
         seen.append(learn(t, spectra, target, a.rate))
         t.step += 1
         if t.quantised() and not t.decoder_only and t.step % 25 == 0:
@@ -233,7 +236,7 @@ def train(a):
                 t.codec.quantizer.revive(t.codec.encoder(target))
             parallel.same(t.codec.quantizer.buffers())
         if first and t.step % 50 == 0:
-            means = {name: np.mean([losses[name] for losses in seen]) for name in seen[0]}
+            means = {name: float(torch.stack([losses[name] for losses in seen]).mean()) for name in seen[0]}
             print(f'{t.elapsed_s:6.0f} s step {t.step}',
                   ' '.join(f'{name} {value:.4f}' for name, value in means.items()), flush=True)
         if t.step % 50 == 0:
@@ -247,14 +250,16 @@ def train(a):
 
 def parse(argv):
     parser = argparse.ArgumentParser(description="Train the demo model's codec.")
-    parser.add_argument('--sound', required=True, help='shards of dataset.py sound')
+    parser.add_argument('--sound', required=True, help='shards of dataset.py scenes')
     parser.add_argument('--validation', required=True, help='shards with --validation')
     parser.add_argument('--out', required=True, help='the checkpoint, taken up if it exists')
     parser.add_argument('--decoder', metavar='FILE', help="a trained codec, of which only the decoder is trained on")
+    parser.add_argument('--start', metavar='FILE', help='a trained codec, from which all of it is trained on')
     parser.add_argument('--even', action='store_true', help='keep the phases of each stride alike: no comb at its rate')
     parser.add_argument('--hours', type=float, default=0.6, help='in all, interruptions left out')
     parser.add_argument('--alone', type=float, default=0.08, help='share of it before codebooks start')
     parser.add_argument('--batch', type=int, default=6)
+    parser.add_argument('--columns', type=int, help='of a crop; the comb is heard from 50 on')
     parser.add_argument('--rate', type=float, default=7e-4)
     parser.add_argument('--bins', type=int, default=512)
     parser.add_argument('--filters', type=int, default=16)

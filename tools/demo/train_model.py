@@ -24,11 +24,10 @@ from dataset import CLASSES, NUMBERS, load_codec
 from model import Model, ModelConfig, loss_by_codebook, normalised
 
 RATE = 50               # codec frames a second
-LONGEST = 20 * RATE     # of a window
-SHORTEST = 8 * RATE
+LENGTHS = (8 * RATE, 10 * RATE, 13 * RATE, 20 * RATE)  # of windows, one as often as another
 # Of the codebooks in the loss: the first ones carry the notes, the last ones mostly phases
 # that nobody can foresee.
-WEIGHTS = torch.tensor([1.6, 1.2, 0.7, 0.5])
+WEIGHTS = (1.6, 1.2, 0.7, 0.5)
 
 
 # ---- data
@@ -38,7 +37,7 @@ class Scenes:
 
     def __init__(self, directory, seed):
         self.directory, self.rng = Path(directory), np.random.default_rng(seed)
-        self.scenes, self.read = [], set()
+        self.scenes, self.read, self.longest = [], set(), 0
         self.look()
         if not self.scenes:
             sys.exit(f'{directory}: no shards are in it; run dataset.py tokens')
@@ -56,6 +55,7 @@ class Scenes:
         for i, (code_end, frame_end) in enumerate(arrays['ends']):
             self.scenes.append((arrays['codes'][:, code:code_end], arrays['frames'][frame:frame_end],
                                 arrays['facts'][i], arrays['bars'][i]))
+            self.longest = max(self.longest, code_end - code)
             code, frame = code_end, frame_end
 
     def hours(self):
@@ -87,13 +87,14 @@ class Scenes:
         """Tensors codes [B, K, length], pictures [B, F, R, R, 3], facts [B, ...]."""
         parts = [self.window(length, frames) for _ in range(count)]
         codes, pictures, facts = (torch.from_numpy(np.stack(p)) for p in zip(*parts))
-        return codes.long(), pictures, facts
+        return parallel.placed(codes).long(), parallel.placed(pictures), parallel.placed(facts)
 
     def pictures(self, count):
         """Single pictures and their facts."""
         chosen = [self.scenes[i] for i in self.rng.integers(len(self.scenes), size=count)]
         pictures = np.stack([scene[1][self.rng.integers(len(scene[1]))] for scene in chosen])
-        return torch.from_numpy(pictures), torch.from_numpy(np.stack([scene[2] for scene in chosen]))
+        facts = np.stack([scene[2] for scene in chosen])
+        return parallel.placed(torch.from_numpy(pictures)), parallel.placed(torch.from_numpy(facts))
 
 
 # ---- what the pictures tell
@@ -170,17 +171,20 @@ class Training:
         codec = load_codec(a.codec)
         self.model = Model(ModelConfig(card=codec.config.bins, dim=a.dim, heads=a.dim // 64,
                                        layers=a.layers))
-        self.facts = Facts(a.dim)
+        self.facts = Facts(a.dim).to(parallel.device())
         start_embeddings(self.model, codec)
         start_residuals(self.model)
-        self.optimizer = torch.optim.AdamW(groups(self.model, self.facts, a), lr=a.rate, betas=(0.9, 0.95))
+        self.model.to(parallel.device())
+        self.optimizer = torch.optim.AdamW(groups(self.model, self.facts, a), lr=a.rate, betas=(0.9, 0.95),
+                                           **({'fused': True} if parallel.device() == 'cuda' else {}))
+        self.recorded = {}  # by length, on a GPU
         if self.path.exists():
             self.load()
         elif a.visual:
             self.load_visual(a.visual)
 
     def load(self):
-        state = torch.load(self.path)
+        state = torch.load(self.path, map_location=parallel.device())
         self.model.load_state_dict(state['model'])
         self.facts.load_state_dict(state['facts'])
         self.optimizer.load_state_dict(state['optimizer'])
@@ -188,7 +192,7 @@ class Training:
 
     def load_visual(self, path):
         """The visual encoder, and what reads it, of a training with --alone 1."""
-        state = torch.load(path)
+        state = torch.load(path, map_location=parallel.device())
         visual = {k: v for k, v in state['model'].items() if k.startswith('condition_provider')}
         self.model.load_state_dict({**self.model.state_dict(), **visual})
         self.facts.load_state_dict(state['facts'])
@@ -209,13 +213,17 @@ class Training:
         """Those that the step's loss reaches, the same in every process."""
         return [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
 
-    def descend(self, loss, warm_up=60):
+    def descend(self, loss):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.follow()
+
+    def follow(self, warm_up=200):
+        """A step along the gradients that are there."""
         done = min(1.0, self.elapsed_s / self.budget_s)  # of the time, not of any number of steps
         rate = self.peak * min(1.0, (self.step + 1) / warm_up) * (0.03 + 0.97 * math.cos(done * math.pi / 2) ** 2)
         for group in self.optimizer.param_groups:
             group['lr'] = rate * group['scale']
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         self.elapsed_s = parallel.average(self.parameters(), self.clock_s())
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -231,24 +239,68 @@ def learn_pictures(t, scenes, a):
     pictures, facts = scenes.pictures(a.pictures)
     loss = t.facts.loss(t.model.condition(normalised(pictures)), facts)
     t.descend(loss)
-    return {'facts': float(loss.detach())}
+    return {'facts': loss.detach()}
+
+
+def losses_of(t, a, codes, pictures, facts, dropped, others, their_facts):
+    """Of the codes, and of what the pictures tell; leaves the gradients of both."""
+    every = t.model.condition(normalised(torch.cat([pictures.flatten(0, 1), others])))
+    windows = facts[:, None].expand(-1, pictures.shape[1], -1).flatten(0, 1)
+    told = t.facts.loss(every, torch.cat([windows, their_facts]))
+    condition = every[:len(windows)].unflatten(0, pictures.shape[:2])
+    with torch.autocast(codes.device.type, dtype=torch.bfloat16): # twice as fast where the processor has it
+        losses = loss_by_codebook(t.model, codes, condition.masked_fill(dropped, 0))
+    weighted = sum(weight * loss for weight, loss in zip(WEIGHTS, losses)) / len(WEIGHTS)
+    (weighted + a.facts_weight * told).backward()
+    return losses.detach().mean(), told.detach()
+
+
+class Recorded:
+    """Losses and gradients for one shape of batch, recorded as a CUDA graph: a step is
+    thousands of small operations, which the processor alone would not start as fast as
+    the GPU ends them."""
+
+    def __init__(self, t, a, batch):
+        self.batch = [part.clone() for part in batch]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # so that everything is set up when it is recorded
+            for _ in range(2):
+                t.optimizer.zero_grad(set_to_none=True)
+                losses_of(t, a, *self.batch)
+        torch.cuda.current_stream().wait_stream(side)
+        t.optimizer.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = losses_of(t, a, *self.batch)
+        self.gradients = [(p, p.grad) for group in t.optimizer.param_groups for p in group['params']
+                          if p.grad is not None]
+
+    def run(self, batch):
+        for mine, part in zip(self.batch, batch):
+            mine.copy_(part)
+        self.graph.replay()
+        for parameter, gradient in self.gradients:
+            parameter.grad = gradient
+        return [loss.clone() for loss in self.losses]
 
 
 def learn(t, scenes, a):
     """One step: windows of one length, of about a.columns codec frames in all."""
-    length = int(scenes.rng.integers(SHORTEST, LONGEST + 1) if scenes.rng.random() < 0.25
-                 else scenes.rng.integers(SHORTEST, 13 * RATE))
-    codes, pictures, facts = scenes.batch(max(1, round(a.columns / length)), length, a.frames)
-    others, their_facts = scenes.pictures(a.pictures // 2)  # few scenes fit a step: more to tell of
-    windows = facts[:, None].expand(-1, pictures.shape[1], -1).flatten(0, 1)
-    every = t.model.condition(normalised(torch.cat([pictures.flatten(0, 1), others])))
-    told = t.facts.loss(every, torch.cat([windows, their_facts]))
-    condition = every[:len(windows)].unflatten(0, pictures.shape[:2])
-    dropped = torch.rand(len(codes), 1, 1) < a.drop
-    with torch.autocast('cpu', dtype=torch.bfloat16): # twice as fast where the processor has it
-        losses = loss_by_codebook(t.model, codes, condition.masked_fill(dropped, 0))
-    t.descend((losses * WEIGHTS).mean() + a.facts_weight * told)
-    return {'ce': float(losses.detach().mean()), 'facts': float(told.detach())}
+    length = min(int(scenes.rng.choice(LENGTHS)), scenes.longest)
+    count = max(1, round(a.columns / length))
+    dropped = parallel.placed(torch.rand(count, 1, 1) < a.drop)
+    batch = (*scenes.batch(count, length, a.frames), dropped,
+             *scenes.pictures(a.pictures // 2))  # few scenes fit a step: more to tell of
+    if parallel.device() == 'cuda':
+        if length not in t.recorded:
+            t.recorded[length] = Recorded(t, a, batch)
+        ce, told = t.recorded[length].run(batch)
+    else:
+        t.optimizer.zero_grad(set_to_none=True)
+        ce, told = losses_of(t, a, *batch)
+    t.follow()
+    return {'ce': ce, 'facts': told}
 
 
 @torch.no_grad()
@@ -274,14 +326,14 @@ def train(a):
     t = Training(a)
     first = parallel.rank() == 0
     scenes = Scenes(a.tokens, seed=100 * t.step + parallel.rank())
-    held_out = Scenes(a.validation, seed=0).batch(12, 12 * RATE, 10)
+    held_out = Scenes(a.validation, seed=0).batch(24, 12 * RATE, 10)
     torch.manual_seed(1000 * t.step + parallel.rank())
     saved, losses = t.elapsed_s, []
     while t.elapsed_s < t.budget_s:
         alone = t.elapsed_s < a.alone * t.budget_s
         losses.append((learn_pictures if alone else learn)(t, scenes, a))
-        if first and t.step % 25 == 0:
-            means = {name: np.mean([l[name] for l in losses if name in l]) for name in losses[-1]}
+        if first and t.step % a.print_every == 0:
+            means = {name: float(torch.stack([l[name] for l in losses if name in l]).mean()) for name in losses[-1]}
             print(f'{t.elapsed_s:6.0f} s step {t.step}',
                   ' '.join(f'{name} {value:.4f}' for name, value in means.items()), flush=True)
             losses = []
@@ -307,12 +359,13 @@ def parse(argv):
     parser.add_argument('--frames', type=int, default=4, help='pictures of a window, at most')
     parser.add_argument('--pictures', type=int, default=24, help='in a step of the visual encoder alone')
     parser.add_argument('--dim', type=int, default=256)
-    parser.add_argument('--layers', type=int, default=4)
+    parser.add_argument('--layers', type=int, default=6)
     parser.add_argument('--rate', type=float, default=1.2e-3)
     parser.add_argument('--visual-scale', type=float, default=0.5, help="the visual encoder's share of the rate")
     parser.add_argument('--facts-weight', type=float, default=1.0)
     parser.add_argument('--drop', type=float, default=0.1, help='share of windows without a condition')
     parser.add_argument('--workers', type=int, default=2, help='processes, each with windows of its own')
+    parser.add_argument('--print-every', type=int, default=25, help='steps')
     parser.add_argument('--save-every', type=float, default=240, help='seconds')
     return parser.parse_args(argv)
 
