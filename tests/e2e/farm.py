@@ -87,6 +87,13 @@ class Farm:
         done = e2e.run("key", "revoke", name, "--allow", self.list_of_keys())
         assert done.returncode == 0, done.stderr
 
+    def keys_of(self, name):
+        """As wire.Peer takes them."""
+        def last_word(path):
+            with open(path) as f:
+                return f.read().split()[-1]
+        return last_word(self.public(name)), last_word(self.key(name)), last_word(self.public("coordinator"))
+
     def key_options(self, name):
         if not self.keys:
             return []

@@ -8,6 +8,7 @@ import time
 import e2e
 from e2e import SHORT
 from farm import Farm, free_ports
+from wire import Peer
 
 
 class Keys(e2e.Case):
@@ -47,6 +48,22 @@ class Keys(e2e.Case):
             farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
             nodes = json.loads(farm.ask("node", "list", "--json").stdout)["nodes"]
             self.assertEqual(sorted((n["name"], n["state"]) for n in nodes), [("a/a", "READY"), ("b/a", "READY")])
+
+    def test_a_key_counts_as_soon_as_it_is_added(self):
+        """The coordinator looks at its list a few times a second; whoever were refused by an old one would give up."""
+        names = [f"n{i}" for i in range(5)]
+        with Farm(self.path("added"), self.model, keys=True) as farm:
+            for name in names:
+                farm.make_key(name)
+            farm.start_coordinator()
+            farm.wait_until(lambda: "listening" in farm.log("coordinator"))
+            for name in names:
+                with open(farm.list_of_keys()) as old, open(farm.public(name)) as new, open(farm.path("list"), "w") as f:
+                    f.write(old.read() + new.read())
+                os.rename(farm.path("list"), farm.list_of_keys())
+                with Peer(farm.control, keys=farm.keys_of(name)) as peer:
+                    self.assertEqual(peer.hello(name)["type"], "WELCOME")
+            self.assertNotIn("refused", farm.log("coordinator"))
 
     def refused_worker(self, farm, name, *keys, says, logged):
         before = farm.log("coordinator")
