@@ -5,8 +5,8 @@
 #   release     gcc, warnings are errors, every test
 #   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8)
 #   validation  again, under the Vulkan validation layer with synchronisation checks
-#   asan        every test under AddressSanitizer, LeakSanitizer and UBSan
-#   tsan        every test under ThreadSanitizer
+#   asan        under AddressSanitizer, LeakSanitizer and UBSan; of the end-to-end tests those that read most
+#   tsan        under ThreadSanitizer; of the end-to-end tests those with threads of ours
 #   clang       clang, warnings are errors
 #   tidy        clang-tidy over every source
 #   package     the .debs and the tarball: built, unpacked, run

@@ -67,10 +67,9 @@ static enum err read_list(struct gate *g)
     return e;
 }
 
-static bool look_after_list(struct gate *g, double now)
+// True: the list is another.
+static bool look_at_list(struct gate *g, double now)
 {
-    if (now - g->read_s < LOOK_EVERY_S)
-        return false;
     g->read_s = now;
     if (!has_changed(g))
         return false;
@@ -79,6 +78,22 @@ static bool look_after_list(struct gate *g, double now)
     else
         log_info("%s: %zu keys", g->list_path, g->list.count);
     return true;
+}
+
+static bool look_after_list(struct gate *g, double now)
+{
+    return now - g->read_s >= LOOK_EVERY_S && look_at_list(g, now);
+}
+
+// Nobody is refused by a list that is out of date: a node that was added a moment ago would
+// give up for good.
+static const struct key_entry *look_up(struct gate *g, const char *key, double now, bool *changed)
+{
+    const struct key_entry *entry = key_list_find(&g->list, key);
+    if (entry && !entry->revoked)
+        return entry;
+    *changed |= look_at_list(g, now);
+    return key_list_find(&g->list, key);
 }
 
 // Opening
@@ -172,12 +187,12 @@ static void answer(void *zap, const struct zap_request *r, const char *user_id, 
     zmq_send(zap, "", 0, 0);
 }
 
-static void judge(struct gate *g, const struct zap_request *r, double now)
+static void judge(struct gate *g, const struct zap_request *r, double now, bool *changed)
 {
     char key[KEY_BYTES];
     const bool sound = r->count == 7 && !strcmp(r->part[0], "1.0") && !strcmp(r->part[5], "CURVE") &&
                        r->bytes[6] == 32 && zmq_z85_encode(key, (const uint8_t *) r->part[6], 32);
-    const struct key_entry *entry = sound ? key_list_find(&g->list, key) : NULL;
+    const struct key_entry *entry = sound ? look_up(g, key, now, changed) : NULL;
     if (entry && !entry->revoked) {
         answer(g->zap, r, entry->public_half, "");
         log_debug("%s is let in from %s", entry->name, r->part[3]);
@@ -237,9 +252,9 @@ bool gate_turn(struct gate *g, double now)
     struct curve_event event;
     if (g->open)
         return false;
-    const bool changed = look_after_list(g, now);
+    bool changed = look_after_list(g, now);
     while (next_request(g->zap, &r))
-        judge(g, &r, now);
+        judge(g, &r, now, &changed);
     for (int i = 0; i < 2; i++)
         while (g->events[i] && curve_event_next(g->events[i], &event))
             on_event(g, i, &event, now);

@@ -1,5 +1,6 @@
 // gate: who may talk to the coordinator: ZeroMQ asks it about every key (ZAP, RFC 27), the
-// hub about every message. The list of keys is read again when its file changes.
+// hub about every message. The list of keys is read again when its file changes: looked at five
+// times a second, and before anybody is refused.
 //
 // The user id that a connection gets is its public key: no payload can choose it, and a key
 // that is revoked loses the connections it has, not only those to come.

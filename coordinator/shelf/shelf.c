@@ -28,9 +28,11 @@ struct shelf {
     char **folders;
     size_t folder_count;
     pthread_t thread;
-    bool started, closing;
-    pthread_mutex_t lock; // over files and closing
+    bool started;
+    pthread_mutex_t lock; // over what follows
     pthread_cond_t close;
+    bool closing;
+    bool whole; // every folder has been looked through once
     struct shelf_file *files;
     size_t count;
 };
@@ -127,6 +129,7 @@ static void forget_what_is_gone(struct shelf *s)
         }
         f->seen = false;
     }
+    s->whole = true;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -225,10 +228,11 @@ bool shelf_find(struct shelf *s, const char *sha256, char *path, size_t room, ui
 bool shelf_only(struct shelf *s, char sha256[SHELF_SHA256_BYTES])
 {
     *sha256 = 0;
-    bool only = true;
+    bool only;
     if (!s)
         return false;
     pthread_mutex_lock(&s->lock);
+    only = s->whole;
     for (size_t i = 0; i < s->count; i++) {
         only = only && (!*sha256 || !*s->files[i].sha256 || !strcmp(sha256, s->files[i].sha256));
         if (*s->files[i].sha256)

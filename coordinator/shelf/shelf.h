@@ -22,5 +22,6 @@ void shelf_close(struct shelf **s); // NULL inside is fine
 // The file of that hash: its path, cut to `room`, and size. False: it is not here. A NULL
 // shelf is empty.
 bool shelf_find(struct shelf *s, const char *sha256, char *path, size_t room, uint64_t *bytes);
-// The hash of the only one there is; false: there are none, or several.
+// The hash of the only one there is; false: there are none, or several, or there may be: not all
+// that was there at first is hashed yet.
 bool shelf_only(struct shelf *s, char sha256[SHELF_SHA256_BYTES]);

@@ -31,7 +31,7 @@ def command(*args, program=PROGRAM):
 def run(*args, program=PROGRAM, **options):
     """underscore with args; never raises. stdout and stderr are text."""
     return subprocess.run(command(*args, program=program), stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, errors="replace", timeout=900, **options)
+                          text=True, errors="replace", timeout=300, **options)
 
 
 def copy_of_program(folder):

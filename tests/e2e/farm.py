@@ -87,6 +87,13 @@ class Farm:
         done = e2e.run("key", "revoke", name, "--allow", self.list_of_keys())
         assert done.returncode == 0, done.stderr
 
+    def keys_of(self, name):
+        """As wire.Peer takes them."""
+        def last_word(path):
+            with open(path) as f:
+                return f.read().split()[-1]
+        return last_word(self.public(name)), last_word(self.key(name)), last_word(self.public("coordinator"))
+
     def key_options(self, name):
         if not self.keys:
             return []
@@ -128,8 +135,16 @@ class Farm:
         with open(self.path(f"{name}.log"), errors="replace") as f:
             return f.read()
 
+    def logs(self):
+        """How each worker's ends, and the coordinator's."""
+        ends = [f"{name}: {line}\n" for name in self.workers for line in self.log(name).splitlines()[-5:]]
+        return "".join(ends) + self.log("coordinator")
+
     def ask(self, *args, key="client"):
-        return e2e.run(*args, "--farm", self.control, *self.key_options(key))
+        try:
+            return e2e.run(*args, "--farm", self.control, *self.key_options(key))
+        except subprocess.TimeoutExpired as e:
+            raise AssertionError(f"{e}\n{self.logs()}") from None
 
     def submit(self, film, out, *args):
         return self.ask("submit", film, "-o", out, *args)
@@ -140,7 +155,7 @@ class Farm:
             if what():
                 return
             time.sleep(every)
-        raise AssertionError("it did not come to that in time\n" + self.log("coordinator"))
+        raise AssertionError("it did not come to that in time\n" + self.logs())
 
     def done_segments(self, job=1):
         """Finished parts: they appear under their names when they are whole."""

@@ -8,6 +8,12 @@ import time
 import e2e
 from e2e import SHORT
 from farm import Farm, free_ports
+from wire import Peer
+
+# Who hangs up as soon as it sees that nothing will come of it may be gone before it is asked where it is.
+HUNG_UP = r"(127\.0\.0\.1|somebody)"
+# What a peer without keys says first (ZMTP 3.1, section 3.2): signature, version, mechanism, not as a server.
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 
 
 class Keys(e2e.Case):
@@ -16,9 +22,9 @@ class Keys(e2e.Case):
         super().setUpClass()
         cls.film = e2e.make_film(cls.path("film.mp4"), seconds=4)
 
-    def log_since(self, farm, before, says, seconds=3):
-        """The coordinator says so at once, as far as a loaded machine lets it."""
-        farm.wait_until(lambda: says in farm.log("coordinator")[len(before):], seconds=seconds)
+    def log_since(self, farm, before, says, seconds=5):
+        """The coordinator says so at once, as far as a loaded machine lets it. `says`: a regular expression."""
+        farm.wait_until(lambda: re.search(says, farm.log("coordinator")[len(before):]), seconds=seconds)
 
     def test_a_film_over_encrypted_connections(self):
         with Farm(self.path("film"), self.model, keys=True) as farm:
@@ -47,6 +53,22 @@ class Keys(e2e.Case):
             farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
             nodes = json.loads(farm.ask("node", "list", "--json").stdout)["nodes"]
             self.assertEqual(sorted((n["name"], n["state"]) for n in nodes), [("a/a", "READY"), ("b/a", "READY")])
+
+    def test_a_key_counts_as_soon_as_it_is_added(self):
+        """The coordinator looks at its list a few times a second; whoever were refused by an old one would give up."""
+        names = [f"n{i}" for i in range(5)]
+        with Farm(self.path("added"), self.model, keys=True) as farm:
+            for name in names:
+                farm.make_key(name)
+            farm.start_coordinator()
+            farm.wait_until(lambda: "listening" in farm.log("coordinator"))
+            for name in names:
+                with open(farm.list_of_keys()) as old, open(farm.public(name)) as new, open(farm.path("list"), "w") as f:
+                    f.write(old.read() + new.read())
+                os.rename(farm.path("list"), farm.list_of_keys())
+                with Peer(farm.control, keys=farm.keys_of(name)) as peer:
+                    self.assertEqual(peer.hello(name)["type"], "WELCOME")
+            self.assertNotIn("refused", farm.log("coordinator"))
 
     def refused_worker(self, farm, name, *keys, says, logged):
         before = farm.log("coordinator")
@@ -79,15 +101,27 @@ class Keys(e2e.Case):
             farm.revoke("former")
             other = ["--key", farm.key("client"), "--coordinator-key", farm.public("other")]
             for i, (keys, says, logged) in enumerate((
-                    (farm.key_options("stranger"), "does not allow this key", "127.0.0.1, with a key that is not in"),
-                    (farm.key_options("former"), "does not allow this key", "127.0.0.1, with the revoked key of former"),
-                    (["-v"], "one side uses keys and the other does not", "refused: 127.0.0.1, without"),
-                    (other, "it has another key", "refused: 127.0.0.1, which takes this for another"))):
+                    (farm.key_options("stranger"), "does not allow this key", "refused: 127.0.0.1, with a key that is not in"),
+                    (farm.key_options("former"), "does not allow this key", "refused: 127.0.0.1, with the revoked key of former"),
+                    (["-v"], "one side uses keys and the other does not", f"refused: {HUNG_UP}, without"),
+                    (other, "it has another key", f"refused: {HUNG_UP}, which takes this for another"))):
                 with self.subTest(says=says, logged=logged):
                     self.refused_client(farm, *keys, says=says, logged=logged)
                     self.refused_worker(farm, f"w{i}", *keys, says=says, logged=logged)
             self.assertEqual(farm.ask("list").returncode, 0) # who has a key has noticed nothing
             self.assertEqual(farm.stop(), [0])
+
+    def test_where_somebody_without_a_key_is(self):
+        with Farm(self.path("where"), self.model, keys=True) as farm:
+            farm.start_coordinator()
+            farm.wait_until(lambda: "listening" in farm.log("coordinator"))
+            with socket.create_connection(("127.0.0.1", int(farm.control.rsplit(":", 1)[1]))) as s:
+                self.assertTrue(s.recv(10)) # it has accepted;
+                for _ in range(2): # and it has looked at that, once it has answered two questions
+                    self.assertEqual(farm.ask("list").returncode, 0)
+                before = farm.log("coordinator")
+                s.sendall(GREETING)
+                self.log_since(farm, before, "refused: 127.0.0.1, without a key")
 
     def test_keys_where_there_are_none(self):
         with Farm(self.path("none"), self.model, keys=True) as farm:

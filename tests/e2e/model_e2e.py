@@ -42,11 +42,14 @@ class Models(e2e.Case):
             farm.start_worker("a"), self.start_bare(farm, "b")
             farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
             self.assertFalse(os.path.exists(farm.path("models")) and os.listdir(farm.path("models"))) # nobody wants it yet
+            # A film waits that the one with the model does not take: now it is wanted.
+            self.assertEqual(farm.ask("node", "drain", "a").returncode, 0)
             out = self.path("two/out.mp4")
-            done = farm.submit(self.film, out, *e2e.SHORT, "--wait")
-            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(farm.submit(self.film, out, *e2e.SHORT).returncode, 0)
             farm.wait_until(lambda: "is here\n" in farm.log("b"))
             self.assert_kept(farm)
+            self.assertEqual(farm.ask("node", "undrain", "a").returncode, 0)
+            farm.wait_until(lambda: os.path.exists(out))
             # From now on it has it, and makes the film that the other has made.
             farm.workers["a"].terminate()
             self.assertEqual(farm.workers["a"].wait(timeout=60), 0)

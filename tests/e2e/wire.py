@@ -7,6 +7,7 @@ import struct
 import time
 
 DEALER, DONTWAIT, LINGER = 5, 1, 17
+CURVE_PUBLICKEY, CURVE_SECRETKEY, CURVE_SERVERKEY = 48, 49, 50
 
 
 def pack(v):
@@ -71,15 +72,19 @@ def unpack(data):
 
 
 class Peer:
-    """One connection to one port. Used in a `with`."""
+    """One connection to one port. Used in a `with`. `keys`: its public and secret one, and the public
+    one of the other side."""
 
-    def __init__(self, address, incarnation=1):
+    def __init__(self, address, incarnation=1, keys=None):
         self.zmq = ctypes.CDLL(ctypes.util.find_library("zmq"))
         self.zmq.zmq_ctx_new.restype = self.zmq.zmq_socket.restype = ctypes.c_void_p
         self.context = ctypes.c_void_p(self.zmq.zmq_ctx_new())
         self.socket = ctypes.c_void_p(self.zmq.zmq_socket(self.context, DEALER))
         none = ctypes.c_int(0)
         self.zmq.zmq_setsockopt(self.socket, LINGER, ctypes.byref(none), ctypes.c_size_t(4))
+        for option, key in zip((CURVE_PUBLICKEY, CURVE_SECRETKEY, CURVE_SERVERKEY), keys or ()):
+            if self.zmq.zmq_setsockopt(self.socket, option, key.encode(), ctypes.c_size_t(len(key) + 1)):
+                raise OSError("no good key")
         if self.zmq.zmq_connect(self.socket, address.encode()):
             raise OSError(address)
         self.incarnation, self.seq = incarnation, 0
