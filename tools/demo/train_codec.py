@@ -194,9 +194,10 @@ def learn(t, spectra, target, peak):
     out = t.codec.decoder(latents)
     log_mel, convergence = spectra.loss(out[:, 0], target[:, 0])
     wave = (out - target).abs().mean() / target.abs().mean()
-    loss = 2 * log_mel + convergence + 0.5 * wave + 0.25 * commitment
+    # At the end, what is heard counts more than the waveform.
+    loss = (4 if t.decoder_only else 2) * log_mel + convergence + 0.5 * wave + 0.25 * commitment
     if target.shape[-1] >= spectra.rate:
-        loss = loss + 0.05 * (comb(out[:, 0]) - comb(target[:, 0])).clamp(min=0)
+        loss = loss + (0.1 if t.decoder_only else 0.05) * (comb(out[:, 0]) - comb(target[:, 0])).clamp(min=0)
     for group in t.optimizer.param_groups:
         group['lr'] = t.rate(peak)
     t.optimizer.zero_grad(set_to_none=True)

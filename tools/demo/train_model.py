@@ -24,7 +24,6 @@ from dataset import CLASSES, NUMBERS, load_codec
 from model import Model, ModelConfig, loss_by_codebook, normalised
 
 RATE = 50               # codec frames a second
-LENGTHS = (8 * RATE, 10 * RATE, 13 * RATE, 20 * RATE)  # of windows, one as often as another
 # Of the codebooks in the loss: the first ones carry the notes, the last ones mostly phases
 # that nobody can foresee.
 WEIGHTS = (1.6, 1.2, 0.7, 0.5)
@@ -32,11 +31,16 @@ WEIGHTS = (1.6, 1.2, 0.7, 0.5)
 
 # ---- data
 
+def last_bar(columns, bar):
+    """Where a scene's last bar begins, with which it ends."""
+    return max(1, (columns + bar // 2) // bar - 1) * bar
+
+
 class Scenes:
     """Scenes of all shards, and windows into them."""
 
-    def __init__(self, directory, seed):
-        self.directory, self.rng = Path(directory), np.random.default_rng(seed)
+    def __init__(self, directory, seed, endless=False):
+        self.directory, self.rng, self.endless = Path(directory), np.random.default_rng(seed), endless
         self.scenes, self.read, self.longest = [], set(), 0
         self.look()
         if not self.scenes:
@@ -53,9 +57,11 @@ class Scenes:
         arrays = {name: shard[name] for name in shard.files}
         code, frame = 0, 0
         for i, (code_end, frame_end) in enumerate(arrays['ends']):
-            self.scenes.append((arrays['codes'][:, code:code_end], arrays['frames'][frame:frame_end],
-                                arrays['facts'][i], arrays['bars'][i]))
-            self.longest = max(self.longest, code_end - code)
+            codes = arrays['codes'][:, code:code_end]
+            if self.endless:
+                codes = codes[:, :last_bar(codes.shape[1], arrays['bars'][i])]
+            self.scenes.append((codes, arrays['frames'][frame:frame_end], arrays['facts'][i], arrays['bars'][i]))
+            self.longest = max(self.longest, codes.shape[1])
             code, frame = code_end, frame_end
 
     def hours(self):
@@ -180,6 +186,8 @@ class Training:
         self.recorded = {}  # by length, on a GPU
         if self.path.exists():
             self.load()
+        elif a.start:
+            self.load_weights(a.start)
         elif a.visual:
             self.load_visual(a.visual)
 
@@ -189,6 +197,11 @@ class Training:
         self.facts.load_state_dict(state['facts'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.elapsed_s, self.step = state['elapsed_s'], state['step']
+
+    def load_weights(self, path):
+        state = torch.load(path, map_location=parallel.device())
+        self.model.load_state_dict(state['model'])
+        self.facts.load_state_dict(state['facts'])
 
     def load_visual(self, path):
         """The visual encoder, and what reads it, of a training with --alone 1."""
@@ -287,7 +300,7 @@ class Recorded:
 
 def learn(t, scenes, a):
     """One step: windows of one length, of about a.columns codec frames in all."""
-    length = min(int(scenes.rng.choice(LENGTHS)), scenes.longest)
+    length = min(int(scenes.rng.choice(a.lengths) * RATE), scenes.longest)
     count = max(1, round(a.columns / length))
     dropped = parallel.placed(torch.rand(count, 1, 1) < a.drop)
     batch = (*scenes.batch(count, length, a.frames), dropped,
@@ -325,7 +338,7 @@ def keep(t, held_out):
 def train(a):
     t = Training(a)
     first = parallel.rank() == 0
-    scenes = Scenes(a.tokens, seed=100 * t.step + parallel.rank())
+    scenes = Scenes(a.tokens, seed=100 * t.step + parallel.rank(), endless=a.endless)
     held_out = Scenes(a.validation, seed=0).batch(24, 12 * RATE, 10)
     torch.manual_seed(1000 * t.step + parallel.rank())
     saved, losses = t.elapsed_s, []
@@ -355,6 +368,11 @@ def parse(argv):
     parser.add_argument('--hours', type=float, default=1, help='in all, interruptions left out')
     parser.add_argument('--visual', help='a checkpoint whose visual encoder a new training starts from')
     parser.add_argument('--alone', type=float, default=0.05, help='share of it for the visual encoder alone')
+    parser.add_argument('--start', help='a checkpoint whose model a new training starts from')
+    parser.add_argument('--lengths', type=float, nargs='+', default=[8, 10, 13, 20],
+                        help='of windows, in seconds, one as often as another')
+    parser.add_argument('--endless', action='store_true',
+                        help="leave out how scenes end: the model cannot know when theirs will")
     parser.add_argument('--columns', type=int, default=1500, help='codec frames in a step of a process')
     parser.add_argument('--frames', type=int, default=4, help='pictures of a window, at most')
     parser.add_argument('--pictures', type=int, default=24, help='in a step of the visual encoder alone')
