@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-#include "cli/client.h"
-#include "cli/settings.h"
+#include "cli/farm/client.h"
+#include "common/config/talk.h"
 
 struct farm_verb {
     struct talk_settings talk;

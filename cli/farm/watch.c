@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
-#include "cli/screen.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
+#include "cli/farm/screen.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
 

@@ -1,12 +1,12 @@
-#include "cli/client.h"
+#include "cli/farm/client.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
-#include "cli/interrupt.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 #define LOOK_UP_MS 100

@@ -1,11 +1,11 @@
-#include "cli/farm.h"
+#include "cli/farm/farm.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "cli/interrupt.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 #define LOOK_UP_S 0.05

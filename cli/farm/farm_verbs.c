@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
 
 // A large farm in a few questions: each waits for the coordinator to have its hands free.
