@@ -99,6 +99,12 @@ enum err foreman_advance(struct foreman *f, int64_t job, double now)
     return e ? e : f->hooks->changed(f->user, job, now);
 }
 
+enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count, double now)
+{
+    const enum err e = ledger_reopen(f->ledger, job, segments, count, f->wall_ms);
+    return e ? e : f->hooks->changed(f->user, job, now);
+}
+
 enum err foreman_tick(struct foreman *f, double now)
 {
     enum err e = ERR_OK;

@@ -73,6 +73,9 @@ ERR_CHECKED enum err foreman_follow(struct foreman *f, const struct ledger_job *
 // Its last segment may be done: on to ASSEMBLING.
 ERR_CHECKED enum err foreman_advance(struct foreman *f, int64_t job, double now);
 
+// An ASSEMBLING job's results of these segments are damaged or gone: as ledger_reopen().
+ERR_CHECKED enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count, double now);
+
 // Segments that may be tried again by now, jobs that the ledger did not let on before.
 ERR_CHECKED enum err foreman_tick(struct foreman *f, double now);
 

@@ -526,10 +526,37 @@ static enum err frames_ended(struct hub *h, int64_t job, enum err result, const 
     return ERR_OK;
 }
 
+// It could not be published: because of results that are damaged or gone? Then those are
+// composed again.
+static enum err compose_again(struct hub *h, int64_t job, bool *again, double now)
+{
+    struct ledger_job *row = malloc(sizeof(*row));
+    struct hub_job *j = NULL;
+    enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    if (!e)
+        e = load_job(h, job, row->model, &j);
+    uint32_t *lacking = e ? NULL : calloc(j->plan->segment_count, sizeof(*lacking));
+    const uint32_t count = lacking ? spool_lacks(&h->spool, job, j->plan, lacking) : 0;
+    *again = count > 0;
+    if (count) {
+        log_event(LOG_WARN, &(struct log_subject){ .job = job },
+                  "job %lld: the finished parts of %u segments are damaged or gone; they are composed again",
+                  (long long) job, count);
+        errand_done(h, job, CHILD_PUBLISH);
+        e = foreman_reopen(&h->foreman, job, lacking, count, now);
+    }
+    free(row), free(lacking);
+    return *again ? e : ERR_OK; // without a plan there is nothing to be found out
+}
+
 static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
     if (result && err_is_transient(result))
         return later(h, job, CHILD_PUBLISH, result, reason, now);
+    bool again = false;
+    const enum err reopened = result ? compose_again(h, job, &again, now) : ERR_OK;
+    if (again)
+        return reopened;
     enum job_state to = JOB_DONE;
     if (result)
         to = result == ERR_CREATE ? JOB_HELD : JOB_FAILED;

@@ -293,15 +293,10 @@ enum err ledger_prioritise(struct ledger *l, int64_t job, int64_t priority)
 // What is not DONE begins again: READY where the predecessor is DONE, else BLOCKED.
 static enum err revive(struct ledger *l, int64_t job)
 {
-    enum err e = sql_run(&l->sql, sql_bind(&l->sql,
-        "UPDATE segments SET state = ?2, troubles = 0, losses = 0 WHERE job = ?1 AND state <> ?3", "iii", job,
+    const enum err e = sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE segments SET state = ?2, troubles = 0, losses = 0, spoilt = 0 WHERE job = ?1 AND state <> ?3", "iii", job,
         (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
-    if (e)
-        return e;
-    return sql_run(&l->sql, sql_bind(&l->sql,
-        "UPDATE segments SET state = ?2 WHERE job = ?1 AND state = ?3 AND (place = 0 OR EXISTS (SELECT 1 FROM "
-        "segments p WHERE p.job = ?1 AND p.segment = segments.segment - 1 AND p.state = ?4))", "iiii", job,
-        (int64_t) SEGMENT_READY, (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
+    return e ? e : ledger_unblock(l, job);
 }
 
 static enum err retry(struct ledger *l, int64_t job)

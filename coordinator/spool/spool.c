@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,6 +229,25 @@ enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, 
     return *out ? ERR_OK : ERR_NOMEM;
 }
 
+uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, uint32_t *out)
+{
+    char *directory = spool_path(s, job, "parts");
+    bool lacks = false; // the one before in its cue
+    uint32_t count = 0;
+    for (uint32_t i = 0; directory && i < p->segment_count; i++) {
+        const bool there = part_exists(directory, p, i), follows = lacks && p->segments[i].index > 0;
+        char *path = there && follows ? part_path(directory, p, i) : NULL;
+        if (path)
+            unlink(path);
+        free(path);
+        if (!there)
+            out[count++] = i;
+        lacks = !there || follows;
+    }
+    free(directory);
+    return count;
+}
+
 enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt, uint64_t bytes)
 {
     char name[64];
@@ -274,16 +292,6 @@ void incoming_discard(struct incoming *in)
     *in = (struct incoming){ .fd = -1 };
 }
 
-static bool all_finite(const struct tensor_view *t)
-{
-    const float *x = t->data; // the writer aligned it
-    const uint64_t n = tensor_elements(t);
-    for (uint64_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return false;
-    return true;
-}
-
 static enum err look_at(const char *path, const struct plan *p, uint32_t segment, const char *key)
 {
     struct part part;
@@ -292,7 +300,7 @@ static enum err look_at(const char *path, const struct plan *p, uint32_t segment
         log_error("%s: made of \"%s\", not of \"%s\"", path, part.key, key);
         e = ERR_INPUT;
     }
-    if (!e && ((uintptr_t) part.pcm.data % sizeof(float) || !all_finite(&part.pcm))) {
+    if (!e && !part_is_finite(&part)) {
         log_error("%s: its sound is not finite", path);
         e = ERR_INPUT;
     }

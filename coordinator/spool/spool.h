@@ -55,6 +55,10 @@ ERR_CHECKED enum err spool_read(const char *path, uint64_t off, void *out, size_
 ERR_CHECKED enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment,
                                   int32_t **out, size_t *bytes);
 
+// The segments without a part, in order, into `out` (one place for each in the plan); says how
+// many. What continues them was prompted by them: those parts are removed.
+uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, uint32_t *out);
+
 // A result on its way in.
 struct incoming {
     char *path; // temporary
