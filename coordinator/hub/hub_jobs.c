@@ -10,6 +10,7 @@
 #include "common/media/frames.h"
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub_internal.h"
+#include "coordinator/publish/publish.h"
 
 #define FRAMES_AT_ONCE 8
 #define TRY_AGAIN_S 5.0
@@ -268,9 +269,13 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
             break;
         case JOB_FAILED:
         case JOB_CANCELLED:
-        case JOB_HELD:
+        case JOB_HELD: {
+            const bool unfinished = find_errand(h, job, CHILD_PUBLISH) >= 0;
             withdraw(h, job);
+            if (unfinished)
+                publish_forget(row->output, job);
             break;
+        }
         case JOB_PLANNED:
         case JOB_RUNNING:
         case JOB_PAUSED:

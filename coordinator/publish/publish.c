@@ -68,13 +68,23 @@ static bool is_delivered(const struct publication *p)
 }
 
 // Of a child that was killed at it.
-static void remove_strays(const struct publication *p)
+static void remove_strays(const char *beside)
 {
-    const char *name = strrchr(p->beside, '/');
-    char *folder = name ? strndup(p->beside, (size_t) (name - p->beside) + 1) : NULL;
+    const char *name = strrchr(beside, '/');
+    char *folder = name ? strndup(beside, (size_t) (name - beside) + 1) : NULL;
     if (folder)
         file_remove_strays(folder, name + 1);
     free(folder);
+}
+
+void publish_forget(const char *output, int64_t job)
+{
+    char *path = beside(output, job);
+    if (path) {
+        remove_strays(path);
+        unlink(path);
+    }
+    free(path);
 }
 
 // Aside, for whoever wants to know what became of it, until the job is done.
@@ -179,7 +189,7 @@ enum err publish(const char *folder, int64_t job)
             log_error("%s: exists; it is not overwritten", p->request.output);
             e = ERR_CREATE;
         }
-        remove_strays(p);
+        remove_strays(p->beside);
         if (!e)
             e = write_film(p);
         if (!e)
