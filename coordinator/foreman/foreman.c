@@ -455,7 +455,7 @@ size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t j
     return f->arrival_count++;
 }
 
-bool foreman_has_taken(const struct foreman *f, int64_t attempt)
+static bool has_taken(const struct foreman *f, int64_t attempt)
 {
     for (size_t i = 0; i < f->arrival_count; i++)
         if (f->arrivals[i].attempt == attempt)
@@ -481,7 +481,7 @@ enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence, int64_
     };
     enum verdict v = VERDICT_STALE;
     *out = OFFER_TWICE;
-    if (foreman_has_taken(f, attempt))
+    if (has_taken(f, attempt))
         return ERR_OK;
     enum err e = must_settle(f, job, segment) ? foreman_settle(f, now) : ERR_OK;
     if (!e)

@@ -97,9 +97,6 @@ ERR_CHECKED enum err foreman_lapse(struct foreman *f, double now);
 
 // Attempts
 
-// Was a result of that attempt taken that is not settled yet? Its file may not be touched.
-bool foreman_has_taken(const struct foreman *f, int64_t attempt);
-
 // What can be given out now is.
 ERR_CHECKED enum err foreman_dispatch(struct foreman *f, double now);
 // A result of that segment (job 0: not known) is here, whole, and not in its place yet.

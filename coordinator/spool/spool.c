@@ -248,18 +248,19 @@ uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, u
     return count;
 }
 
-enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt, uint64_t bytes)
+enum err incoming_open(struct incoming *in, struct spool *s, int64_t job, uint64_t bytes)
 {
     char name[64];
-    snprintf(name, sizeof(name), "parts/%lld" INCOMING_ENDING, (long long) attempt);
+    snprintf(name, sizeof(name), "parts/%llu" INCOMING_ENDING, (unsigned long long) ++s->receptions);
     *in = (struct incoming){ .path = spool_path(s, job, name), .fd = -1, .bytes = bytes };
     if (!in->path)
         return ERR_NOMEM;
-    in->fd = open(in->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    in->fd = open(in->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (in->fd >= 0)
         return ERR_OK;
     log_error("%s: cannot create: %s", in->path, strerror(errno));
-    incoming_discard(in);
+    free(in->path);
+    *in = (struct incoming){ .fd = -1 };
     return ERR_IO;
 }
 

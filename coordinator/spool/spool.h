@@ -21,6 +21,7 @@
 
 struct spool {
     char *directory;
+    uint64_t receptions; // how many there have been
 };
 
 // ERR_CREATE when the directory cannot be made. Removes what an interrupted coordinator
@@ -67,8 +68,8 @@ struct incoming {
     uint32_t crc32c; // of what was received
 };
 
-ERR_CHECKED enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt,
-                                   uint64_t bytes);
+// Each has a file of its own, whatever else is coming in, or has come and has no other name yet.
+ERR_CHECKED enum err incoming_open(struct incoming *in, struct spool *s, int64_t job, uint64_t bytes);
 // ERR_IO: logs; a full disk too.
 ERR_CHECKED enum err incoming_add(struct incoming *in, const void *data, size_t bytes);
 void incoming_discard(struct incoming *in); // a zeroed one is fine
