@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/array.h"
 #include "common/base/log.h"
 
 #define LEASES_AT_ONCE 64
@@ -128,19 +129,6 @@ struct found {
     size_t job_count, job_room, attempt_count, attempt_room;
 };
 
-static enum err grow(void **items, size_t count, size_t *room, size_t bytes)
-{
-    if (count < *room)
-        return ERR_OK;
-    const size_t wanted = *room ? 2 * *room : 64;
-    void *more = realloc(*items, wanted * bytes);
-    if (!more)
-        return ERR_NOMEM;
-    *items = more;
-    *room = wanted;
-    return ERR_OK;
-}
-
 static enum err keep_owner(void *user, const struct ledger_owner *o)
 {
     const struct foreman *f = user;
@@ -153,7 +141,7 @@ static enum err keep_unfinished(void *user, const struct ledger_job *j)
     struct found *w = user;
     if (job_state_is_over(j->state) || j->state == JOB_HELD)
         return ERR_OK;
-    const enum err e = grow((void **) &w->jobs, w->job_count, &w->job_room, sizeof(*w->jobs));
+    const enum err e = array_grow((void **) &w->jobs, w->job_count, &w->job_room, sizeof(*w->jobs));
     if (!e) {
         w->jobs[w->job_count].id = j->id;
         w->jobs[w->job_count++].state = j->state;
@@ -164,7 +152,7 @@ static enum err keep_unfinished(void *user, const struct ledger_job *j)
 static enum err keep_attempt(void *user, const struct ledger_attempt *a)
 {
     struct found *w = user;
-    const enum err e = grow((void **) &w->attempts, w->attempt_count, &w->attempt_room, sizeof(*w->attempts));
+    const enum err e = array_grow((void **) &w->attempts, w->attempt_count, &w->attempt_room, sizeof(*w->attempts));
     if (!e)
         w->attempts[w->attempt_count++] = *a;
     return e;

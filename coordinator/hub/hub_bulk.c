@@ -157,7 +157,7 @@ static enum err on_open(struct hub *h, const struct hub_route *from, double now)
     struct hub_reception *before = find_reception(h, attempt);
     if (before)
         drop_reception(h, before);
-    e = hub_grow((void **) &h->receptions, h->reception_count, &h->reception_room, sizeof(*h->receptions));
+    e = array_grow((void **) &h->receptions, h->reception_count, &h->reception_room, sizeof(*h->receptions));
     if (!e)
         e = incoming_open(&r.in, &h->spool, r.job, h->in.open.bytes);
     if (e) {

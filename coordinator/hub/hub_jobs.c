@@ -23,7 +23,7 @@
 
 static enum err add_errand(struct hub *h, int64_t job, enum hub_child what)
 {
-    const enum err e = hub_grow((void **) &h->errands, h->errand_count, &h->errand_room, sizeof(*h->errands));
+    const enum err e = array_grow((void **) &h->errands, h->errand_count, &h->errand_room, sizeof(*h->errands));
     if (!e)
         h->errands[h->errand_count++] = (struct hub_errand){ .job = job, .what = (int) what };
     return e;
@@ -130,7 +130,7 @@ static enum err load_job(struct hub *h, int64_t job, const char *sha256, struct 
         return ERR_OK;
     const struct ledger_model *model = find_model(h, sha256);
     struct hub_job *j = calloc(1, sizeof(*j));
-    enum err e = j ? hub_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
+    enum err e = j ? array_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
     if (!e && !model) {
         log_error("job %lld: its model is not known any more", (long long) job);
         e = ERR_MISSING;

@@ -463,7 +463,7 @@ void sim_coordinator_turn(struct sim *s)
     s->foreman.wall_ms = (int64_t) (s->now * 1000);
     s->turn_is_due = false;
     for (size_t i = 0; i < s->job_count; i++)
-        s->changed[i] |= s->schedule.in_state[WORK_RETRY_WAIT] > 0;
+        s->changed[i] |= s->schedule.lines.in_state[WORK_RETRY_WAIT] > 0;
     enum err e = foreman_settle(&s->foreman, s->now);
     if (!e)
         e = foreman_lapse(&s->foreman, s->now);
