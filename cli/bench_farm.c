@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/job_print.h"
+#include "cli/farm/job_print.h"
 #include "cli/settings.h"
 #include "cli/verb.h"
 #include "common/base/clock.h"
@@ -46,6 +46,7 @@ struct measurement {
 // `underscore list` while the farm is at it, timed.
 struct listing {
     const struct bench_site *site;
+    const char *program;
     double begins_s, begun_s, ms;
     pid_t pid;
 };
@@ -55,7 +56,7 @@ static void become_list(const struct listing *l)
     const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (nowhere < 0 || dup2(nowhere, 1) < 0)
         _exit(1);
-    execl("/proc/self/exe", "underscore", "list", "--farm", l->site->control, (char *) NULL);
+    execl(l->program, "underscore", "list", "--farm", l->site->control, (char *) NULL);
     _exit(1);
 }
 
@@ -86,10 +87,13 @@ static enum err measure(struct measurement *m, struct bench_site *site, const st
     // Few segments keep few workers busy; and what has no pictures must not be reached.
     const uint32_t workers = (uint32_t) (segments / 5 < (uint64_t) v->workers ? segments / 5 : (uint64_t) v->workers);
     const uint32_t pictured = films < PICTURED ? films : PICTURED;
-    enum err e = bench_site_make(site, v->folder, films, pictured);
+    char program[BENCH_PROGRAM_BYTES];
+    enum err e = bench_site_find(program, "underscore");
+    if (!e)
+        e = bench_site_make(site, v->folder, films, pictured);
     if (!e)
         e = bench_site_start(site);
-    struct listing list = { .site = site, .begins_s = clock_seconds() + 1 };
+    struct listing list = { .site = site, .program = program, .begins_s = clock_seconds() + 1 };
     if (!e)
         e = bench_crew_run(&result, &(struct bench_crew){
             .site = site, .workers = workers, .compose_s = v->compose_ms / 1000, .seconds = v->seconds,

@@ -18,6 +18,9 @@ struct bench_site {
     double made_s, ready_s; // how long making it and starting the coordinator took
 };
 
+// The program of that name beside this one. ERR_UNAVAILABLE: logged.
+#define BENCH_PROGRAM_BYTES 4200
+ERR_CHECKED enum err bench_site_find(char out[BENCH_PROGRAM_BYTES], const char *name);
 // `films` planned ones, as if they had been submitted; the pictures of the first `pictured`
 // are there, but for the last segment of each. ERR_CREATE, ERR_IO: logged.
 ERR_CHECKED enum err bench_site_make(struct bench_site *s, const char *folder, uint32_t films, uint32_t pictured);

@@ -227,15 +227,16 @@ enum err bench_site_make(struct bench_site *s, const char *folder, uint32_t film
 
 // The coordinator
 
-static bool find_underscored(char *out, size_t room)
+enum err bench_site_find(char out[BENCH_PROGRAM_BYTES], const char *name)
 {
     char self[4000];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
     const char *slash = n > 0 ? memrchr(self, '/', (size_t) n) : NULL;
-    if (!slash)
-        return false;
-    snprintf(out, room, "%.*s/underscored", (int) (slash - self), self);
-    return access(out, X_OK) == 0;
+    snprintf(out, BENCH_PROGRAM_BYTES, "%.*s/%.100s", slash ? (int) (slash - self) : 0, self, name);
+    if (access(out, X_OK) == 0)
+        return ERR_OK;
+    log_error("%s: not there; `bench farm` needs it beside this program", out);
+    return ERR_UNAVAILABLE;
 }
 
 static void become_coordinator(const struct bench_site *s, const char *program)
@@ -283,12 +284,11 @@ static enum err wait_for_answer(const struct bench_site *s)
 
 enum err bench_site_start(struct bench_site *s)
 {
-    char program[4096] = "";
+    char program[BENCH_PROGRAM_BYTES];
     const double begun = clock_seconds();
-    if (!find_underscored(program, sizeof(program))) {
-        log_error("%s: not there; `bench farm` needs the coordinator beside this program", program);
-        return ERR_UNAVAILABLE;
-    }
+    const enum err found = bench_site_find(program, "underscored");
+    if (found)
+        return found;
     s->coordinator = fork();
     if (s->coordinator == 0)
         become_coordinator(s, program);

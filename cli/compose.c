@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cli/compose_film.h"
-#include "cli/interrupt.h"
 #include "cli/verb.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/film_plan.h"
 

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/interrupt.h"
 #include "cli/model_path.h"
 #include "cli/progress.h"
 #include "common/base/file.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/frames.h"
 #include "common/media/preprocess.h"

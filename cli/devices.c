@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/config/options.h"
 #include "cli/verb.h"
+#include "common/config/options.h"
 #include "worker/engine/device.h"
 
 struct settings {

@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/interrupt.h"
 #include "cli/page.h"
 #include "cli/progress.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/music_clip.h"
 #include "common/parts/deliver.h"

@@ -2,11 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/interrupt.h"
-#include "common/config/options.h"
 #include "cli/verb.h"
 #include "common/base/file.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
+#include "common/config/options.h"
 #include "worker/weights/import.h"
 
 #define LICENSE_MAX (1u << 20)

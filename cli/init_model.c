@@ -1,7 +1,7 @@
-#include "cli/interrupt.h"
-#include "common/config/options.h"
 #include "cli/verb.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
+#include "common/config/options.h"
 #include "worker/model/random_source.h"
 #include "worker/weights/model_file.h"
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "cli/model_path.h"
-#include "common/config/options.h"
 #include "cli/verb.h"
+#include "common/config/options.h"
 #include "common/safetensors/safetensors.h"
 #include "worker/weights/config_json.h"
 #include "worker/weights/model_file.h"

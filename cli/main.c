@@ -1,4 +1,5 @@
-// main: the table of verbs.
+// main of underscore-film: the verbs of `underscore` that need FFmpeg, Vulkan or a model.
+// cli/front/main.c has the table of all, with what each is for.
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,71 +10,19 @@
 static const struct {
     const char *name;
     enum err (*run)(int argc, char **argv);
-    const char *summary;
 } verbs[] = {
-    { "score", verb_score, "a film in, a scored film out" },
-    { "plan", verb_plan, "find a film's cuts and plan its cues and segments" },
-    { "compose", verb_compose, "compose cues of a plan into parts" },
-    { "stitch", verb_stitch, "make one track of the parts and deliver it" },
-    { "render", verb_render, "a new delivery from kept tokens" },
-    { "submit", verb_submit, "hand films to a farm" },
-    { "list", verb_list, "the jobs of a farm" },
-    { "show", verb_show, "all that is known of a job" },
-    { "explain", verb_explain, "why what waits of a job is not running" },
-    { "watch", verb_watch, "the jobs of a farm as they get on" },
-    { "top", verb_top, "the workers of a farm and what each composes" },
-    { "logs", verb_logs, "what happened to a job" },
-    { "node", verb_node, "list, show, drain, undrain, quarantine, release workers" },
-    { "queue", verb_queue, "enable, disable, start, stop a farm's queue" },
-    { "db", verb_db, "check, back up, prune a farm's ledger" },
-    { "config", verb_config, "the settings of a farm's coordinator" },
-    { "key", verb_key, "keys of a farm: made, allowed, revoked" },
-    { "cancel", verb_cancel, "stop a job" },
-    { "pause", verb_pause, "begin nothing more of a job" },
-    { "resume", verb_resume, "let a paused job go on" },
-    { "retry", verb_retry, "try a failed, cancelled or held job again" },
-    { "prio", verb_prio, "give a job another priority" },
-    { "devices", verb_devices, "list the Vulkan devices, and which would be used" },
-    { "import", verb_import, "make a model file of the published PyTorch files" },
-    { "inspect", verb_inspect, "print what a model is" },
-    { "init-model", verb_init_model, "write a random model, for benchmarks and tests" },
-    { "bench", verb_bench, "time every stage beside the device's own floor" },
-    { "trace", verb_trace, "write the tensors inside a model, for comparing" },
-    { NULL, NULL, NULL },
+    { "score", verb_score }, { "plan", verb_plan }, { "compose", verb_compose }, { "stitch", verb_stitch },
+    { "render", verb_render }, { "submit", verb_submit }, { "devices", verb_devices }, { "import", verb_import },
+    { "inspect", verb_inspect }, { "init-model", verb_init_model }, { "bench", verb_bench }, { "trace", verb_trace },
 };
-
-static void print_help(void)
-{
-    printf("underscore %s: watches a film and composes its music\n\n"
-           "usage: underscore VERB [OPTIONS]   (underscore VERB --help tells more)\n\n",
-           UNDERSCORE_VERSION);
-    for (size_t i = 0; verbs[i].name; i++)
-        printf("  %-12s %s\n", verbs[i].name, verbs[i].summary);
-}
 
 int main(int argc, char **argv)
 {
     log_init("underscore", LOG_INFO);
     signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write, not a death
-
-    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
-        !strcmp(argv[1], "help")) {
-        print_help();
-        return argc < 2 ? err_exit_code(ERR_USAGE) : 0;
-    }
-    if (!strcmp(argv[1], "--version")) {
-        printf("underscore %s\n", UNDERSCORE_VERSION);
-        return 0;
-    }
-    for (size_t i = 0; verbs[i].name; i++)
-        if (!strcmp(argv[1], verbs[i].name)) {
-            enum err e = verbs[i].run(argc - 1, argv + 1);
-            if (fflush(stdout) != 0 && !e) {
-                log_error("standard output: cannot write");
-                e = ERR_IO;
-            }
-            return err_exit_code(e);
-        }
-    log_error("no verb '%s'; see underscore --help", argv[1]);
+    for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+        if (!strcmp(argv[1], verbs[i].name))
+            return verb_end(verbs[i].run(argc - 1, argv + 1));
+    log_error("this is the part of underscore that works on films: see underscore --help");
     return err_exit_code(ERR_USAGE);
 }

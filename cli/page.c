@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "cli/clock_text.h"
-#include "common/base/html.h"
 #include "cli/page_parts.h"
 #include "common/base/file.h"
+#include "common/base/html.h"
 #include "page_css.h"
 #include "page_js.h"
 

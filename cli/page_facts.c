@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cli/clock_text.h"
-#include "common/base/html.h"
 #include "cli/page_parts.h"
+#include "common/base/html.h"
 
 #define LONG_LICENCE 90 // folded away
 

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "common/base/html.h"
 #include "cli/page_parts.h"
+#include "common/base/html.h"
 #include "common/base/log.h"
 #include "common/media/music_clip.h"
 

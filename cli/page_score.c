@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "cli/clock_text.h"
-#include "common/base/html.h"
-#include "cli/interrupt.h"
 #include "cli/page_parts.h"
+#include "common/base/html.h"
+#include "common/base/interrupt.h"
 #include "common/media/frames.h"
 
 #define MAX_PICTURES 240   // of a long film not every cue has one

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/interrupt.h"
 #include "cli/model_path.h"
 #include "cli/plan_film.h"
 #include "cli/verb.h"
+#include "common/base/interrupt.h"
 #include "common/timeline/plan_json.h"
 #include "worker/weights/model_file.h"
 

@@ -1,7 +1,7 @@
 #include "cli/plan_film.h"
 
-#include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "common/base/interrupt.h"
 
 static bool cancelled(void *user)
 {

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "cli/finish_film.h"
-#include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/tokens.h"
 #include "cli/verb.h"
 #include "cli/work_dir.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/film_plan.h"
 

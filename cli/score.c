@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "cli/finish_film.h"
-#include "cli/interrupt.h"
 #include "cli/plan_film.h"
 #include "cli/summary.h"
 #include "cli/tokens.h"
 #include "cli/verb.h"
 #include "cli/work_dir.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 struct score_verb {

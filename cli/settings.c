@@ -17,23 +17,6 @@ static void copy_table(struct option_spec *to, const struct option_spec *from, s
     _Static_assert(sizeof(from) / sizeof(*(from)) < SETTINGS_MAX_SPECS, "SETTINGS_MAX_SPECS"); \
     copy_table(to, from, sizeof(from) / sizeof(*(from)))
 
-void talk_table(struct talk_settings *t, struct option_spec *specs)
-{
-    *t = (struct talk_settings){ 0 };
-    const struct option_spec table[] = {
-        { .name = "Output", .kind = OPTION_HEADING },
-        { .name = "json", .kind = OPTION_FLAG, .target = &t->json, .help = "results as JSON on standard output" },
-        { .name = "quiet", .letter = 'q', .kind = OPTION_FLAG, .target = &t->quiet, .help = "errors only, no progress" },
-        { .name = "verbose", .letter = 'v', .kind = OPTION_FLAG, .target = &t->verbose, .help = "say more" },
-    };
-    COPY_TABLE(specs, table);
-}
-
-void talk_apply(const struct talk_settings *t)
-{
-    log_init("underscore", t->verbose ? LOG_DEBUG : t->quiet ? LOG_QUIET : LOG_INFO);
-}
-
 void plan_table(struct plan_options *p, struct option_spec *specs)
 {
     static const char *const cuts[] = { "scene", "none", NULL };

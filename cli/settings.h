@@ -2,16 +2,11 @@
 // mean once the model is known.
 #pragma once
 
-#include "common/config/options.h"
+#include "common/config/talk.h"
 #include "common/media/track_writer.h"
 #include "common/timeline/plan.h"
 #include "worker/composer/composer.h"
 #include "worker/model/config.h"
-
-// How a verb talks.
-struct talk_settings {
-    bool quiet, verbose, json;
-};
 
 // How a film is cut into cues and segments. Times in ms; -1: the default for the
 // model.
@@ -48,14 +43,9 @@ struct delivery_options {
 
 // Each fills the struct with defaults and builds the option table over it in
 // `specs` (SETTINGS_MAX_SPECS entries).
-#define SETTINGS_MAX_SPECS 16
-void talk_table(struct talk_settings *t, struct option_spec *specs);
 void plan_table(struct plan_options *p, struct option_spec *specs);
 void model_table(struct model_options *m, struct option_spec *specs);
 void delivery_table(struct delivery_options *d, struct option_spec *specs);
-
-// Sets the log level.
-void talk_apply(const struct talk_settings *t);
 
 struct plan_settings plan_settings_from(const struct plan_options *p, const struct plan_model *m);
 struct plan_model plan_model_of(const struct model_config *c);

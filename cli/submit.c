@@ -5,13 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/client.h"
+#include "cli/farm/client.h"
+#include "cli/farm/job_print.h"
 #include "cli/films.h"
-#include "cli/interrupt.h"
-#include "cli/job_print.h"
 #include "cli/settings.h"
 #include "cli/verb.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/sha256.h"
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/interrupt.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/safetensors/safetensors.h"
 

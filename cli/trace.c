@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/config/options.h"
 #include "cli/settings.h"
 #include "cli/trace_parts.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
+#include "common/config/options.h"
 
 struct trace_settings {
     const char *in, *out, *device;

@@ -1,4 +1,4 @@
-// verb: what every verb of `underscore` shares. A verb is one file; main.c has
+// verb: what every verb of `underscore` shares. A verb is one file; front/main.c has
 // the table of them.
 #pragma once
 
@@ -36,3 +36,6 @@ enum err verb_pause(int argc, char **argv);
 enum err verb_resume(int argc, char **argv);
 enum err verb_retry(int argc, char **argv);
 enum err verb_prio(int argc, char **argv);
+
+// The exit status after a verb, when all that it printed has gone out.
+int verb_end(enum err e);

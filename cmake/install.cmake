@@ -38,7 +38,7 @@ function(in_service component package unit conf)
     set(CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS "systemd | systemd-standalone-sysusers" PARENT_SCOPE)
 endfunction()
 
-in_package(command underscore underscore underscore-bench)
+in_package(command underscore underscore underscore-film underscore-bench)
 in_package(coordinator underscored underscored)
 in_package(worker underscore-worker underscore-worker)
 if(TARGET underscore-stage)

@@ -52,7 +52,7 @@ has() { # PACKAGE FILES...
         lists "$package" | grep -qxF "$file" || wrong "$package has no $file"
     done
 }
-has underscore /usr/bin/underscore /usr/bin/underscore-bench
+has underscore /usr/bin/underscore /usr/bin/underscore-film /usr/bin/underscore-bench
 has underscored /usr/bin/underscored /etc/underscore/underscored.conf /usr/lib/systemd/system/underscored.service \
     /usr/lib/sysusers.d/underscored.conf /usr/lib/tmpfiles.d/underscored.conf
 has underscore-worker /usr/bin/underscore-worker /etc/underscore/worker.conf \
@@ -70,7 +70,7 @@ done
 for prefix in "$root/deb/usr" "$root/tar" "$root/install"; do
     etc=$prefix/etc/underscore
     [ "$prefix" = "$root/deb/usr" ] && etc=$root/deb/etc/underscore
-    for file in bin/underscore bin/underscore-bench bin/underscored bin/underscore-worker bin/underscore-stage share/man/man1/underscore{,-stage}.1 \
+    for file in bin/underscore bin/underscore-film bin/underscore-bench bin/underscored bin/underscore-worker bin/underscore-stage share/man/man1/underscore{,-stage}.1 \
         share/man/man8/underscored.8 share/man/man8/underscore-worker.8 \
         share/bash-completion/completions/underscore share/doc/{underscore,underscored,underscore-worker,underscore-stage}/copyright; do
         [ -s "$prefix/$file" ] || [ -s "$prefix/$file.gz" ] || wrong "$prefix/$file is missing or empty"

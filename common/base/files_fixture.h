@@ -1,8 +1,9 @@
 // files_fixture: what tests of readers share: silence while thousands of damaged
-// files are refused, and files built by hand.
+// files are refused, files built by hand, and a folder to put them into.
 #pragma once
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,4 +85,40 @@ static inline void spill(const char *path, const void *data, size_t bytes)
     FILE *f = fopen(path, "wbe");
     if (!f || fwrite(data, 1, bytes, f) != bytes || fclose(f) != 0)
         abort();
+}
+
+// A folder of the program's own, from begin_folder() to end_folder(), which removes it with all
+// that is in it: both for cmocka_run_group_tests().
+static inline char *test_folder(void)
+{
+    static char folder[] = "/tmp/underscore-test-XXXXXX";
+    return folder;
+}
+
+// The last four stay.
+static inline char *in_folder(const char *name)
+{
+    static char paths[4][256];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof(paths[0]), "%s/%s", test_folder(), name);
+    return path;
+}
+
+static inline int begin_folder(void **state)
+{
+    (void) state;
+    return mkdtemp(test_folder()) ? 0 : -1;
+}
+
+static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void) st, (void) type, (void) at;
+    return remove(path);
+}
+
+static inline int end_folder(void **state)
+{
+    (void) state;
+    return nftw(test_folder(), remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }

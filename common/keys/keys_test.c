@@ -14,17 +14,6 @@
 #include "common/base/files_fixture.h"
 #include "common/keys/keys.h"
 
-static char folder[] = "/tmp/keys_test.XXXXXX";
-
-static char *in_folder(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
-}
-
 static void write_list(const char *text)
 {
     spill(in_folder("list"), text, strlen(text));
@@ -45,7 +34,7 @@ static void test_a_pair_is_read_as_it_was_made(void **state)
     struct key_pair k;
     struct key_entry public;
     struct stat st;
-    assert_int_equal(key_generate(folder, "gpu1"), ERR_OK);
+    assert_int_equal(key_generate(test_folder(), "gpu1"), ERR_OK);
     assert_int_equal(stat(in_folder("gpu1.key"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(key_pair_read(&k, in_folder("gpu1.key")), ERR_OK);
@@ -55,13 +44,13 @@ static void test_a_pair_is_read_as_it_was_made(void **state)
     assert_string_equal(public.public_half, k.public_half);
     assert_string_not_equal(k.secret_half, k.public_half);
     const int kept = silence_stderr();
-    assert_int_equal(key_generate(folder, "gpu1"), ERR_CREATE);
+    assert_int_equal(key_generate(test_folder(), "gpu1"), ERR_CREATE);
     assert_int_equal(key_public_read(&public, in_folder("gpu1.key")), ERR_CONFIG);
     assert_int_equal(key_pair_read(&k, in_folder("gpu1.pub")), ERR_CONFIG);
     restore_stderr(kept);
     assert_int_equal(unlink(in_folder("gpu1.key")), 0); // one half is left over: the other is not made anew
     const int again = silence_stderr();
-    assert_int_equal(key_generate(folder, "gpu1"), ERR_CREATE);
+    assert_int_equal(key_generate(test_folder(), "gpu1"), ERR_CREATE);
     restore_stderr(again);
     assert_int_not_equal(access(in_folder("gpu1.key"), F_OK), 0);
 }
@@ -70,7 +59,7 @@ static void test_a_key_that_others_can_read_is_refused(void **state)
 {
     (void) state;
     struct key_pair k;
-    assert_int_equal(key_generate(folder, "open"), ERR_OK);
+    assert_int_equal(key_generate(test_folder(), "open"), ERR_OK);
     const int kept = silence_stderr();
     for (mode_t bit = 1; bit <= 040; bit <<= 1) {
         chmod(in_folder("open.key"), 0600 | bit);
@@ -78,7 +67,7 @@ static void test_a_key_that_others_can_read_is_refused(void **state)
     }
     assert_int_equal(key_pair_read(&k, in_folder("absent.key")), ERR_MISSING);
     assert_int_equal(key_pair_read(&k, "/dev/zero"), ERR_CONFIG);
-    assert_int_equal(key_pair_read(&k, folder), ERR_CONFIG);
+    assert_int_equal(key_pair_read(&k, test_folder()), ERR_CONFIG);
     restore_stderr(kept);
     chmod(in_folder("open.key"), 0400);
     assert_int_equal(key_pair_read(&k, in_folder("open.key")), ERR_OK);
@@ -101,8 +90,8 @@ static void test_a_list_changes(void **state)
     (void) state;
     struct key_entry a, b, other;
     struct key_list l;
-    assert_int_equal(key_generate(folder, "a"), ERR_OK);
-    assert_int_equal(key_generate(folder, "b"), ERR_OK);
+    assert_int_equal(key_generate(test_folder(), "a"), ERR_OK);
+    assert_int_equal(key_generate(test_folder(), "b"), ERR_OK);
     assert_int_equal(key_public_read(&a, in_folder("a.pub")), ERR_OK);
     assert_int_equal(key_public_read(&b, in_folder("b.pub")), ERR_OK);
     unlink(in_folder("list"));
@@ -135,7 +124,7 @@ static void test_a_list_changes(void **state)
     assert_int_equal(key_list_add(in_folder("list"), &a), ERR_USAGE);
     assert_int_equal(key_list_revoke(in_folder("list"), "a"), ERR_USAGE);
     restore_stderr(again);
-    assert_int_equal(key_generate(folder, "fresh"), ERR_OK);
+    assert_int_equal(key_generate(test_folder(), "fresh"), ERR_OK);
     assert_int_equal(key_public_read(&other, in_folder("fresh.pub")), ERR_OK);
     snprintf(other.name, sizeof(other.name), "a"); // a node whose key was revoked gets a new one
     assert_int_equal(key_list_add(in_folder("list"), &other), ERR_OK);
@@ -171,20 +160,6 @@ static void test_what_is_no_list(void **state)
     assert_int_equal(read_silently(&l), ERR_MISSING);
 }
 
-static int begin(void **state)
-{
-    (void) state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void) state;
-    char command[300];
-    snprintf(command, sizeof(command), "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,5 +169,5 @@ int main(void)
         cmocka_unit_test(test_a_list_changes),
         cmocka_unit_test(test_what_is_no_list),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, begin_folder, end_folder);
 }

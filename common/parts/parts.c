@@ -1,5 +1,8 @@
 #include "common/parts/parts.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +15,7 @@
 #define FNV_START 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 #define IDENTITY_BYTES (1u << 20)
+#define PIECE_BYTES (1u << 20)
 
 static uint64_t fnv(uint64_t h, const void *data, uint64_t bytes)
 {
@@ -119,6 +123,54 @@ void part_close(struct part *p)
 {
     safetensors_close(&p->file);
     *p = (struct part){ 0 };
+}
+
+bool part_is_finite(const struct part *p)
+{
+    const float *x = p->pcm.data; // the writer aligned it
+    const uint64_t n = tensor_elements(&p->pcm);
+    if ((uintptr_t) x % sizeof(*x))
+        return false;
+    for (uint64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+// A disk that fails under a mapped file is a signal, under a file that is read an error.
+static enum err read_through(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint8_t *piece = malloc(PIECE_BYTES);
+    ssize_t n = 1;
+    while (fd >= 0 && piece && n > 0)
+        n = read(fd, piece, PIECE_BYTES);
+    const int why = errno;
+    free(piece);
+    if (fd >= 0)
+        close(fd);
+    if (!piece)
+        return ERR_NOMEM;
+    if (fd >= 0 && n == 0)
+        return ERR_OK;
+    log_error("%s: cannot be read: %s", path, strerror(why));
+    return fd < 0 && why == ENOENT ? ERR_MISSING : fd < 0 ? ERR_IO : ERR_INPUT;
+}
+
+enum err part_examine(const char *directory, const struct plan *p, uint32_t segment)
+{
+    struct part part = { 0 };
+    char *path = part_path(directory, p, segment);
+    enum err e = path ? read_through(path) : ERR_NOMEM;
+    if (!e)
+        e = part_file_open(&part, path, p, segment);
+    if (!e && !part_is_finite(&part)) {
+        log_error("%s: its sound is not finite", path);
+        e = ERR_INPUT;
+    }
+    part_close(&part);
+    free(path);
+    return e;
 }
 
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment)

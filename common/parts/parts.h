@@ -52,6 +52,13 @@ void part_close(struct part *p); // a zeroed one is fine
 ERR_CHECKED enum err part_file_open(struct part *out, const char *path, const struct plan *p,
                                     uint32_t segment);
 
+// Is its sound finite all through?
+bool part_is_finite(const struct part *p);
+
+// Reads all of a part. ERR_INPUT: the file is damaged, or what is in it, or the disk under it;
+// ERR_MISSING: there is none; ERR_IO: it cannot be opened; logged. ERR_NOMEM.
+ERR_CHECKED enum err part_examine(const char *directory, const struct plan *p, uint32_t segment);
+
 // Is there a file for the segment? And one made of just these inputs? Neither
 // logs.
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment);

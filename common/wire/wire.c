@@ -32,6 +32,14 @@ struct field {
 #define MOST_COLUMNS (1u << 24)
 #define MOST_MS 86400000u // a day
 
+#define JOB_FIELDS \
+    U64("job", job.job), TEXT("state", job.state), TEXT("film", job.film), TEXT("output", job.output), \
+    TEXT("owner", job.owner), I64("priority", job.priority), U32("segments", job.segments, UINT32_MAX), \
+    U32("done", job.done, UINT32_MAX), U32("running", job.running, UINT32_MAX), \
+    U32("cues", job.cues, UINT32_MAX), I64("submitted_ms", job.submitted_ms), \
+    I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), I64("left_ms", job.left_ms), BOOL("over", job.over), \
+    BOOL("failed", job.failed), TEXT("reason", job.reason)
+
 static const struct field envelope[] = {
     U64("seq", seq), U64("incarnation", incarnation), U64("epoch", epoch), END,
 };
@@ -90,15 +98,12 @@ static const struct {
         TEXT("title", submit.title), TEXT("language", submit.language), END } },
     [WIRE_SUBMITTED] = { "SUBMITTED", false, {
         U64("job", submitted.job), BOOL("existed", submitted.existed), END } },
-    [WIRE_LIST] = { "LIST", false, { U64("after", list.after), U32("most", list.most, 5000), BOOL("open", list.open), END } },
+    [WIRE_LIST] = { "LIST", false, {
+        U64("after", list.after), U32("most", list.most, WIRE_MAX_JOBS), BOOL("open", list.open),
+        BOOL("last", list.last), END } },
+    [WIRE_JOBS] = { "JOBS", false, { BYTES("rows", jobs.rows, WIRE_ROWS_BYTES), END } },
     [WIRE_SHOW] = { "SHOW", false, { U64("job", show.job), END } },
-    [WIRE_JOB] = { "JOB", false, {
-        U64("job", job.job), TEXT("state", job.state), TEXT("film", job.film), TEXT("output", job.output),
-        TEXT("owner", job.owner), I64("priority", job.priority), U32("segments", job.segments, UINT32_MAX),
-        U32("done", job.done, UINT32_MAX), U32("running", job.running, UINT32_MAX),
-        U32("cues", job.cues, UINT32_MAX), I64("submitted_ms", job.submitted_ms),
-        I64("ended_ms", job.ended_ms), I64("duration_ms", job.duration_ms), I64("left_ms", job.left_ms), BOOL("over", job.over),
-        BOOL("failed", job.failed), TEXT("reason", job.reason), END } },
+    [WIRE_JOB] = { "JOB", false, { JOB_FIELDS, END } },
     [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work),
         U32("after", nodes.after, UINT32_MAX), END } },
     [WIRE_NODE] = { "NODE", false, {
@@ -114,7 +119,7 @@ static const struct {
         I64("audio_ms", work.audio_ms), I64("for_ms", work.for_ms), END } },
     [WIRE_EXPLAIN] = { "EXPLAIN", false, { U64("job", explain.job), END } },
     [WIRE_LINE] = { "LINE", false, { TEXT("text", line.text), END } },
-    [WIRE_LISTED] = { "LISTED", false, { BOOL("more", listed.more), END } },
+    [WIRE_LISTED] = { "LISTED", false, { BOOL("more", listed.more), U64("count", listed.count), END } },
     [WIRE_ORDER] = { "ORDER", false, {
         U64("job", order.job), U32("what", order.what, WIRE_JOB_ORDERS - 1), I64("value", order.value), END } },
     [WIRE_LOGS] = { "LOGS", false, {
@@ -206,10 +211,8 @@ static void pack_ids(msgpack_packer *to, const struct wire_ids *ids)
 }
 
 // False: the value is not one the other side would take.
-static bool pack_field(msgpack_packer *to, const struct field *f, const struct wire_message *m)
+static bool pack_value(msgpack_packer *to, const struct field *f, const void *p)
 {
-    const void *p = (const char *) m + f->offset;
-    pack_text(to, f->name);
     switch (f->kind) {
     case KIND_BOOL:
         *(const bool *) p ? msgpack_pack_true(to) : msgpack_pack_false(to);
@@ -250,9 +253,11 @@ static bool pack_field(msgpack_packer *to, const struct field *f, const struct w
 
 static const struct field *pack_fields(msgpack_packer *to, const struct field *f, const struct wire_message *m)
 {
-    for (; f->name; f++)
-        if (!pack_field(to, f, m))
+    for (; f->name; f++) {
+        pack_text(to, f->name);
+        if (!pack_value(to, f, (const char *) m + f->offset))
             return f;
+    }
     return NULL;
 }
 
@@ -310,15 +315,15 @@ static struct form form_of(uint8_t lead)
     }
 }
 
-// Are these bytes exactly one item, whose containers promise no more than what is
-// there? The library makes room for what a header promises before it looks.
-static bool is_sound(const uint8_t *p, size_t bytes)
+// The bytes of the first item, whose containers promise no more than what is there; 0: there
+// is none such. The library makes room for what a header promises before it looks.
+static size_t sound_item(const uint8_t *p, size_t bytes)
 {
     uint64_t wanted = 1; // items still to come
     size_t at = 0;
     while (wanted > 0) {
         if (at >= bytes)
-            return false;
+            return 0;
         const uint8_t lead = p[at++];
         uint64_t payload = 0, items = 0;
         if (lead <= 0x7f || lead >= 0xe0) {
@@ -332,7 +337,7 @@ static bool is_sound(const uint8_t *p, size_t bytes)
         } else {
             const struct form f = form_of(lead);
             if (!f.known || bytes - at < f.length_bytes)
-                return false;
+                return 0;
             uint64_t length = 0;
             for (uint8_t i = 0; i < f.length_bytes; i++)
                 length = length << 8 | p[at++];
@@ -340,13 +345,13 @@ static bool is_sound(const uint8_t *p, size_t bytes)
             items = f.items * length;
         }
         if (payload > bytes - at)
-            return false;
+            return 0;
         at += (size_t) payload;
         wanted += items - 1;
         if (wanted > bytes - at)
-            return false;
+            return 0;
     }
-    return at == bytes;
+    return at;
 }
 
 static bool is_text(const msgpack_object *o, const char *text)
@@ -355,18 +360,16 @@ static bool is_text(const msgpack_object *o, const char *text)
            memcmp(o->via.str.ptr, text, o->via.str.size) == 0;
 }
 
-// The value of a key that is there once; NULL otherwise.
-static const msgpack_object *value_of(const msgpack_object_map *map, const char *key)
+// The value of a key; NULL: it is not there. `guess` is where it probably is. As there are no
+// more fields than keys that are looked for, none is there twice unless one is missing.
+static const msgpack_object *value_of(const msgpack_object_map *map, const char *key, uint32_t guess)
 {
-    const msgpack_object *found = NULL;
-    for (uint32_t i = 0; i < map->size; i++) {
-        if (!is_text(&map->ptr[i].key, key))
-            continue;
-        if (found)
-            return NULL;
-        found = &map->ptr[i].val;
-    }
-    return found;
+    if (guess < map->size && is_text(&map->ptr[guess].key, key))
+        return &map->ptr[guess].val;
+    for (uint32_t i = 0; i < map->size; i++)
+        if (is_text(&map->ptr[i].key, key))
+            return &map->ptr[i].val;
+    return NULL;
 }
 
 static bool take_ids(struct wire_ids *out, const msgpack_object *o, uint64_t most)
@@ -404,9 +407,8 @@ static bool take_i64(int64_t *out, const msgpack_object *o)
     return true;
 }
 
-static bool take_field(struct wire_message *m, const struct field *f, const msgpack_object *o)
+static bool take_value(void *p, const struct field *f, const msgpack_object *o)
 {
-    void *p = (char *) m + f->offset;
     switch (f->kind) {
     case KIND_BOOL:
         if (o->type != MSGPACK_OBJECT_BOOLEAN)
@@ -441,14 +443,15 @@ static bool take_field(struct wire_message *m, const struct field *f, const msgp
     return false;
 }
 
-// What is wrong, or NULL.
-static const char *take_fields(struct wire_message *m, const struct field *f, const msgpack_object_map *map)
+// What is wrong, or NULL. They begin at about `guess`.
+static const char *take_fields(struct wire_message *m, const struct field *f, const msgpack_object_map *map,
+                               uint32_t guess)
 {
     for (; f->name; f++) {
-        const msgpack_object *o = value_of(map, f->name);
+        const msgpack_object *o = value_of(map, f->name, guess++);
         if (!o)
             return "a field is missing or doubled";
-        if (!take_field(m, f, o))
+        if (!take_value((char *) m + f->offset, f, o))
             return "a field is of another type or out of range";
     }
     return NULL;
@@ -456,7 +459,7 @@ static const char *take_fields(struct wire_message *m, const struct field *f, co
 
 static const char *take_message(struct wire_message *m, const msgpack_object_map *map, size_t bytes)
 {
-    const msgpack_object *v = value_of(map, "v"), *type = value_of(map, "type");
+    const msgpack_object *v = value_of(map, "v", 0), *type = value_of(map, "type", 1);
     if (!v || v->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return "it has no version";
     if (v->via.u64 != WIRE_VERSION)
@@ -471,14 +474,14 @@ static const char *take_message(struct wire_message *m, const msgpack_object_map
         return "too large for its type";
     if (map->size != 2 + count_fields(envelope) + count_fields(types[t].fields))
         return "a field too many or too few";
-    const char *why = take_fields(m, envelope, map);
-    return why ? why : take_fields(m, types[t].fields, map);
+    const char *why = take_fields(m, envelope, map, 2);
+    return why ? why : take_fields(m, types[t].fields, map, 2 + (uint32_t) count_fields(envelope));
 }
 
 enum err wire_decode(struct wire_message *out, const void *data, size_t bytes, const char **why)
 {
     *why = "not a map";
-    if (bytes == 0 || bytes > WIRE_BULK_BYTES || !is_sound(data, bytes))
+    if (bytes == 0 || bytes > WIRE_BULK_BYTES || sound_item(data, bytes) != bytes)
         return ERR_INPUT;
     msgpack_unpacked u;
     size_t at = 0;
@@ -488,4 +491,65 @@ enum err wire_decode(struct wire_message *out, const void *data, size_t bytes, c
         *why = take_message(out, &u.data.via.map, bytes);
     msgpack_unpacked_destroy(&u);
     return *why ? ERR_INPUT : ERR_OK;
+}
+
+// Rows
+
+static const struct field job_fields[] = { JOB_FIELDS, END };
+#define ROW_VALUES (sizeof(job_fields) / sizeof(job_fields[0]) - 1)
+_Static_assert(sizeof(struct wire_job) + 16 * ROW_VALUES < WIRE_ROWS_BYTES, "a job may not fit into a JOBS");
+
+static size_t in_job(const struct field *f)
+{
+    return f->offset - offsetof(struct wire_message, job);
+}
+
+struct rows {
+    uint8_t *at;
+    size_t bytes;
+    bool full;
+};
+
+static int write_row(void *user, const char *data, size_t bytes)
+{
+    struct rows *r = user;
+    r->full = r->full || bytes > WIRE_ROWS_BYTES - r->bytes;
+    if (r->full)
+        return -1;
+    memcpy(r->at + r->bytes, data, bytes);
+    r->bytes += bytes;
+    return 0;
+}
+
+bool wire_add_row(uint8_t rows[WIRE_ROWS_BYTES], uint32_t *bytes, const struct wire_job *j)
+{
+    struct rows r = { rows, *bytes, false };
+    msgpack_packer to;
+    msgpack_packer_init(&to, &r, write_row);
+    msgpack_pack_array(&to, ROW_VALUES);
+    for (const struct field *f = job_fields; f->name; f++)
+        if (!pack_value(&to, f, (const char *) j + in_job(f)))
+            return false;
+    if (!r.full)
+        *bytes = (uint32_t) r.bytes;
+    return !r.full;
+}
+
+enum err wire_take_row(struct wire_job *out, struct wire_bytes *rows)
+{
+    const size_t bytes = sound_item(rows->data, rows->bytes);
+    msgpack_unpacked u;
+    size_t at = 0;
+    bool good = false;
+    msgpack_unpacked_init(&u);
+    if (bytes && msgpack_unpack_next(&u, (const char *) rows->data, bytes, &at) == MSGPACK_UNPACK_SUCCESS &&
+        u.data.type == MSGPACK_OBJECT_ARRAY && u.data.via.array.size == ROW_VALUES) {
+        good = true;
+        for (size_t i = 0; good && i < ROW_VALUES; i++)
+            good = take_value((char *) out + in_job(&job_fields[i]), &job_fields[i], &u.data.via.array.ptr[i]);
+    }
+    msgpack_unpacked_destroy(&u);
+    rows->data += bytes;
+    rows->bytes -= (uint32_t) bytes;
+    return good ? ERR_OK : ERR_INPUT;
 }

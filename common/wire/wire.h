@@ -15,7 +15,7 @@
 //                  FAILED, GOODBYE
 //                  <- USE                             one that has no model is to have this one
 //     client       SUBMIT -> SUBMITTED | REJECT
-//                  LIST -> JOB..., LISTED             a page of jobs
+//                  LIST -> JOBS..., LISTED            a page of jobs, many in each message
 //                  SHOW -> JOB | REJECT
 //                  NODES -> NODE and its WORK, ..., LISTED   a page of workers
 //                  LOGS -> EVENT..., LISTED           a page of a job's attempts
@@ -42,7 +42,7 @@
 
 #include "common/base/err.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_CONTROL_BYTES (64u << 10)
 #define WIRE_CHUNK_BYTES (256u << 10)
 #define WIRE_BULK_BYTES (WIRE_CHUNK_BYTES + 1024u)
@@ -56,6 +56,8 @@
 #define WIRE_SHA256_BYTES 65
 #define WIRE_MAX_IDS 512
 #define WIRE_MAX_WANT 256
+#define WIRE_MAX_JOBS 20000 // a page
+#define WIRE_ROWS_BYTES (60u << 10) // of a JOBS
 
 enum wire_type {
     WIRE_HELLO, WIRE_WELCOME, WIRE_REJECT,
@@ -64,7 +66,7 @@ enum wire_type {
     WIRE_CANCEL, WIRE_CANCELLED,
     WIRE_FAILED, WIRE_GOODBYE, WIRE_USE,
     WIRE_SUBMIT, WIRE_SUBMITTED,
-    WIRE_LIST, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_WORK, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
+    WIRE_LIST, WIRE_JOBS, WIRE_SHOW, WIRE_JOB, WIRE_NODES, WIRE_NODE, WIRE_WORK, WIRE_EXPLAIN, WIRE_LINE, WIRE_LISTED,
     WIRE_LOGS, WIRE_EVENT, WIRE_QUEUE, WIRE_QUEUE_IS, WIRE_LEDGER, WIRE_LEDGER_DONE,
     WIRE_ORDER, WIRE_NODE_ORDER, WIRE_OBEYED,
     WIRE_CONFIG,
@@ -225,7 +227,9 @@ struct wire_message {
         struct { char model[WIRE_SHA256_BYTES]; uint64_t bytes; } use; // bytes 0: it has said that it has it
         struct wire_submit submit;
         struct { uint64_t job; bool existed; } submitted;
-        struct { uint64_t after; uint32_t most; bool open; } list; // open: not those that are over
+        // Jobs above a number, oldest first; or the last ones, newest first. open: not those that are over.
+        struct { uint64_t after; uint32_t most; bool open, last; } list;
+        struct { struct wire_bytes rows; } jobs; // see wire_add_row()
         struct { uint64_t job; } show, explain, obeyed;
         struct wire_job job;
         struct { char name[WIRE_NAME_BYTES]; bool work; uint32_t after; } nodes; // name "": all but so many first ones
@@ -239,7 +243,7 @@ struct wire_message {
         struct { char path[WIRE_PATH_BYTES]; uint32_t count; bool more; } ledger_done;
         struct { char name[WIRE_NAME_BYTES]; uint32_t what; } node_order;
         struct { char text[WIRE_TEXT_BYTES]; } line;
-        struct { bool more; } listed;
+        struct { bool more; uint64_t count; } listed; // count: after the last jobs, of all such jobs
         struct { uint64_t job; uint32_t what; int64_t value; } order;
         struct { uint32_t what; } config;
         struct { uint64_t attempt; uint32_t what; uint64_t off; } fetch;
@@ -278,3 +282,10 @@ ERR_CHECKED enum err wire_encode(uint8_t **out, size_t *bytes, const struct wire
 ERR_CHECKED enum err wire_decode(struct wire_message *out, const void *data, size_t bytes,
                                  const char **why);
 #define WIRE_OTHER_VERSION "another version of the protocol"
+
+// The rows of a JOBS: jobs one after the other, each a msgpack array of the values of a JOB in
+// their order. Appends one to the `*bytes` of `rows`; false: there is no room for it. Any
+// sound one fits where there is none yet.
+bool wire_add_row(uint8_t rows[WIRE_ROWS_BYTES], uint32_t *bytes, const struct wire_job *j);
+// Takes the first off the rows; there must be one. ERR_INPUT, without logging, as wire_decode().
+ERR_CHECKED enum err wire_take_row(struct wire_job *out, struct wire_bytes *rows);

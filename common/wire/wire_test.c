@@ -236,6 +236,66 @@ static void what_the_other_side_would_refuse_is_not_sent(void **state)
     restore_stderr(kept);
 }
 
+static struct wire_job *long_job(uint64_t number)
+{
+    struct wire_job *j = calloc(1, sizeof(*j));
+    assert_non_null(j);
+    *j = (struct wire_job){ .job = number, .state = "RUNNING", .owner = "é", .priority = -7, .segments = 200,
+                            .submitted_ms = INT64_MAX, .left_ms = -1, .over = true };
+    memset(j->film, 'f', sizeof(j->film) - 1);
+    memset(j->reason, 'r', sizeof(j->reason) - 1);
+    return j;
+}
+
+static void as_many_jobs_as_fit_go_in_one_message(void **state)
+{
+    (void) state;
+    static uint8_t rows[WIRE_ROWS_BYTES];
+    uint32_t bytes = 0, count = 0;
+    uint8_t *sent;
+    size_t n;
+    const char *why;
+    struct wire_job *j = long_job(1), *back = calloc(1, sizeof(*back));
+    struct wire_message *m = example(WIRE_JOBS, 1);
+    for (; wire_add_row(rows, &bytes, j); count++)
+        j->job++;
+    assert_in_range(count, 8, 12);
+    m->jobs.rows = (struct wire_bytes){ rows, bytes };
+    assert_int_equal(wire_encode(&sent, &n, m), ERR_OK);
+    assert_int_equal(wire_decode(m, sent, n, &why), ERR_OK);
+    for (struct wire_bytes left = m->jobs.rows; left.bytes; count--) {
+        assert_int_equal(wire_take_row(back, &left), ERR_OK);
+        assert_int_equal(back->job, j->job - count);
+        assert_string_equal(back->film, j->film);
+        assert_true(back->priority == -7 && back->submitted_ms == INT64_MAX && back->over && !back->failed);
+    }
+    assert_int_equal(count, 0);
+    memset(j->state, 'x', sizeof(j->state)); // nobody would take that
+    bytes = 0;
+    assert_false(wire_add_row(rows, &bytes, j));
+    free(sent), free(m), free(j), free(back);
+}
+
+static void rows_that_are_no_jobs_are_refused(void **state)
+{
+    (void) state;
+    static uint8_t rows[WIRE_ROWS_BYTES];
+    uint32_t bytes = 0;
+    struct wire_job *j = long_job(1), *back = calloc(1, sizeof(*back));
+    j->film[20] = j->reason[20] = 0;
+    assert_true(wire_add_row(rows, &bytes, j));
+    for (uint32_t cut = 1; cut < bytes; cut++) {
+        uint8_t *exact = malloc(cut); // so that a byte too far is seen
+        assert_non_null(exact);
+        memcpy(exact, rows, cut);
+        assert_int_equal(wire_take_row(back, &(struct wire_bytes){ exact, cut }), ERR_INPUT);
+        free(exact);
+    }
+    rows[0] ^= 0x80; // not an array
+    assert_int_equal(wire_take_row(back, &(struct wire_bytes){ rows, bytes }), ERR_INPUT);
+    free(j), free(back);
+}
+
 static void nothing_large_travels_on_control(void **state)
 {
     (void) state;
@@ -265,6 +325,8 @@ int main(void)
         cmocka_unit_test(promises_that_are_not_kept_cost_nothing),
         cmocka_unit_test(another_version_is_told_apart),
         cmocka_unit_test(what_the_other_side_would_refuse_is_not_sent),
+        cmocka_unit_test(as_many_jobs_as_fit_go_in_one_message),
+        cmocka_unit_test(rows_that_are_no_jobs_are_refused),
         cmocka_unit_test(nothing_large_travels_on_control),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

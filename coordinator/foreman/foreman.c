@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/array.h"
 #include "common/base/log.h"
 
 #define LEASES_AT_ONCE 64
@@ -99,6 +100,12 @@ enum err foreman_advance(struct foreman *f, int64_t job, double now)
     return e ? e : f->hooks->changed(f->user, job, now);
 }
 
+enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count, double now)
+{
+    const enum err e = ledger_reopen(f->ledger, job, segments, count, f->wall_ms);
+    return e ? e : f->hooks->changed(f->user, job, now);
+}
+
 enum err foreman_tick(struct foreman *f, double now)
 {
     enum err e = ERR_OK;
@@ -122,19 +129,6 @@ struct found {
     size_t job_count, job_room, attempt_count, attempt_room;
 };
 
-static enum err grow(void **items, size_t count, size_t *room, size_t bytes)
-{
-    if (count < *room)
-        return ERR_OK;
-    const size_t wanted = *room ? 2 * *room : 64;
-    void *more = realloc(*items, wanted * bytes);
-    if (!more)
-        return ERR_NOMEM;
-    *items = more;
-    *room = wanted;
-    return ERR_OK;
-}
-
 static enum err keep_owner(void *user, const struct ledger_owner *o)
 {
     const struct foreman *f = user;
@@ -147,7 +141,7 @@ static enum err keep_unfinished(void *user, const struct ledger_job *j)
     struct found *w = user;
     if (job_state_is_over(j->state) || j->state == JOB_HELD)
         return ERR_OK;
-    const enum err e = grow((void **) &w->jobs, w->job_count, &w->job_room, sizeof(*w->jobs));
+    const enum err e = array_grow((void **) &w->jobs, w->job_count, &w->job_room, sizeof(*w->jobs));
     if (!e) {
         w->jobs[w->job_count].id = j->id;
         w->jobs[w->job_count++].state = j->state;
@@ -158,7 +152,7 @@ static enum err keep_unfinished(void *user, const struct ledger_job *j)
 static enum err keep_attempt(void *user, const struct ledger_attempt *a)
 {
     struct found *w = user;
-    const enum err e = grow((void **) &w->attempts, w->attempt_count, &w->attempt_room, sizeof(*w->attempts));
+    const enum err e = array_grow((void **) &w->attempts, w->attempt_count, &w->attempt_room, sizeof(*w->attempts));
     if (!e)
         w->attempts[w->attempt_count++] = *a;
     return e;
@@ -449,7 +443,7 @@ size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t j
     return f->arrival_count++;
 }
 
-bool foreman_has_taken(const struct foreman *f, int64_t attempt)
+static bool has_taken(const struct foreman *f, int64_t attempt)
 {
     for (size_t i = 0; i < f->arrival_count; i++)
         if (f->arrivals[i].attempt == attempt)
@@ -475,7 +469,7 @@ enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence, int64_
     };
     enum verdict v = VERDICT_STALE;
     *out = OFFER_TWICE;
-    if (foreman_has_taken(f, attempt))
+    if (has_taken(f, attempt))
         return ERR_OK;
     enum err e = must_settle(f, job, segment) ? foreman_settle(f, now) : ERR_OK;
     if (!e)

@@ -73,6 +73,9 @@ ERR_CHECKED enum err foreman_follow(struct foreman *f, const struct ledger_job *
 // Its last segment may be done: on to ASSEMBLING.
 ERR_CHECKED enum err foreman_advance(struct foreman *f, int64_t job, double now);
 
+// An ASSEMBLING job's results of these segments are damaged or gone: as ledger_reopen().
+ERR_CHECKED enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count, double now);
+
 // Segments that may be tried again by now, jobs that the ledger did not let on before.
 ERR_CHECKED enum err foreman_tick(struct foreman *f, double now);
 
@@ -93,9 +96,6 @@ void foreman_part_with(struct foreman *f, size_t place, double now); // it has l
 ERR_CHECKED enum err foreman_lapse(struct foreman *f, double now);
 
 // Attempts
-
-// Was a result of that attempt taken that is not settled yet? Its file may not be touched.
-bool foreman_has_taken(const struct foreman *f, int64_t attempt);
 
 // What can be given out now is.
 ERR_CHECKED enum err foreman_dispatch(struct foreman *f, double now);

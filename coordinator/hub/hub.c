@@ -21,19 +21,6 @@
 #define LARGEST_MESSAGE (2 << 20)
 #define TCP_GIVE_UP_MS 20000
 
-enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes)
-{
-    if (count < *room)
-        return ERR_OK;
-    const size_t wanted = *room ? 2 * *room : 16;
-    void *more = realloc(*items, wanted * bytes);
-    if (!more)
-        return ERR_NOMEM;
-    *items = more;
-    *room = wanted;
-    return ERR_OK;
-}
-
 // This machine alone can reach it: no keys are needed there.
 static bool is_local(const char *address)
 {

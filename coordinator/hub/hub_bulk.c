@@ -142,8 +142,6 @@ static enum err on_open(struct hub *h, const struct hub_route *from, double now)
     const int64_t attempt = (int64_t) h->in.open.attempt, fence = (int64_t) h->in.open.fence;
     struct hub_reception r = { .attempt = attempt, .fence = fence, .heard_s = now };
     bool wanted;
-    if (foreman_has_taken(&h->foreman, attempt))
-        return ERR_OK; // it has come already: the answer is on its way, and its file waits for its name
     enum err e = is_wanted(h, from, attempt, fence, &wanted);
     if (e || !wanted)
         return e;
@@ -159,9 +157,9 @@ static enum err on_open(struct hub *h, const struct hub_route *from, double now)
     struct hub_reception *before = find_reception(h, attempt);
     if (before)
         drop_reception(h, before);
-    e = hub_grow((void **) &h->receptions, h->reception_count, &h->reception_room, sizeof(*h->receptions));
+    e = array_grow((void **) &h->receptions, h->reception_count, &h->reception_room, sizeof(*h->receptions));
     if (!e)
-        e = incoming_open(&r.in, &h->spool, r.job, attempt, h->in.open.bytes);
+        e = incoming_open(&r.in, &h->spool, r.job, h->in.open.bytes);
     if (e) {
         answer_nospace(h, from, attempt);
         return ERR_OK;

@@ -185,36 +185,60 @@ static enum err on_submit(struct hub *h, const struct hub_route *from)
 
 // Asking
 
-static void send_job(struct hub *h, const struct hub_route *to, const struct ledger_job *j)
+static void put_text(char *to, size_t room, const char *text)
 {
-    struct wire_job *out = &hub_answer(h, WIRE_JOB)->job;
+    const size_t n = strnlen(text, room - 1);
+    memcpy(to, text, n);
+    to[n] = 0;
+}
+
+// Field by field: to clear the whole first would take longer than all else.
+static void describe_job(const struct hub *h, struct wire_job *out, const struct ledger_job *j)
+{
     const double left = schedule_left(&h->schedule, &h->fleet, j->id);
-    *out = (struct wire_job){
-        .job = (uint64_t) j->id, .priority = j->priority, .segments = j->segments, .done = j->done, .cues = j->cues,
-        .running = schedule_running(&h->schedule, j->id), .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms,
-        .duration_ms = j->duration_ms, .over = job_state_is_over(j->state),
-        .left_ms = left < 0 ? -1 : (int64_t) (left * 1000), .failed = j->state == JOB_FAILED,
-    };
-    snprintf(out->state, sizeof(out->state), "%s", job_state_name(j->state));
-    snprintf(out->film, sizeof(out->film), "%s", j->film);
-    snprintf(out->output, sizeof(out->output), "%s", j->output);
-    snprintf(out->owner, sizeof(out->owner), "%s", j->owner);
-    snprintf(out->reason, sizeof(out->reason), "%s", j->reason);
-    hub_send(h, to);
+    out->job = (uint64_t) j->id;
+    put_text(out->state, sizeof(out->state), job_state_name(j->state));
+    put_text(out->film, sizeof(out->film), j->film);
+    put_text(out->output, sizeof(out->output), j->output);
+    put_text(out->owner, sizeof(out->owner), j->owner);
+    out->priority = j->priority;
+    out->segments = j->segments;
+    out->done = j->done;
+    out->running = schedule_running(&h->schedule, j->id);
+    out->cues = j->cues;
+    out->submitted_ms = j->submitted_ms;
+    out->ended_ms = j->ended_ms;
+    out->duration_ms = j->duration_ms;
+    out->left_ms = left < 0 ? -1 : (int64_t) (left * 1000);
+    out->over = job_state_is_over(j->state);
+    out->failed = j->state == JOB_FAILED;
+    put_text(out->reason, sizeof(out->reason), j->reason);
 }
 
 struct listing {
     struct hub *h;
     const struct hub_route *to;
-    uint32_t count;
+    uint32_t count, bytes;
+    struct wire_job job;
+    uint8_t rows[WIRE_ROWS_BYTES];
 };
+
+static void send_rows(struct listing *l)
+{
+    hub_answer(l->h, WIRE_JOBS)->jobs.rows = (struct wire_bytes){ l->rows, l->bytes };
+    hub_send(l->h, l->to);
+    l->bytes = 0;
+}
 
 static enum err list_job(void *user, const struct ledger_job *j)
 {
     struct listing *l = user;
-    send_job(l->h, l->to, j);
+    describe_job(l->h, &l->job, j);
     l->count++;
-    return ERR_OK;
+    if (wire_add_row(l->rows, &l->bytes, &l->job))
+        return ERR_OK;
+    send_rows(l);
+    return wire_add_row(l->rows, &l->bytes, &l->job) ? ERR_OK : ERR_BUG;
 }
 
 static void send_listed(struct hub *h, const struct hub_route *to, bool more)
@@ -223,12 +247,39 @@ static void send_listed(struct hub *h, const struct hub_route *to, bool more)
     hub_send(h, to);
 }
 
+// How many jobs there are, or are not over.
+static enum err count_jobs(struct hub *h, bool open, uint64_t *out)
+{
+    uint64_t counts[JOB_STATES];
+    const enum err e = ledger_count_jobs(h->ledger, counts);
+    *out = 0;
+    for (int s = 0; !e && s < JOB_STATES; s++)
+        *out += open && job_state_is_over((enum job_state) s) ? 0 : counts[s];
+    return e;
+}
+
 static enum err on_list(struct hub *h, const struct hub_route *from)
 {
-    struct listing l = { h, from, 0 };
     const uint32_t most = h->in.list.most;
-    const enum err e = ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, h->in.list.open, list_job, &l);
-    send_listed(h, from, l.count == most);
+    const bool open = h->in.list.open, last = h->in.list.last;
+    uint64_t count = 0;
+    struct listing *l = malloc(sizeof(*l));
+    if (!l)
+        return ERR_NOMEM;
+    l->h = h;
+    l->to = from;
+    l->count = l->bytes = 0;
+    enum err e = last ? ledger_each_last(h->ledger, most, open, list_job, l)
+                      : ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, open, list_job, l);
+    if (!e && last)
+        e = count_jobs(h, open, &count);
+    if (l->bytes)
+        send_rows(l);
+    struct wire_message *m = hub_answer(h, WIRE_LISTED);
+    m->listed.more = !last && l->count == most;
+    m->listed.count = count;
+    hub_send(h, from);
+    free(l);
     return e;
 }
 
@@ -251,8 +302,10 @@ static enum err on_show(struct hub *h, const struct hub_route *from)
 {
     enum err e;
     struct ledger_job *j = asked_job(h, from, h->in.show.job, &e);
-    if (j)
-        send_job(h, from, j);
+    if (j) {
+        describe_job(h, &hub_answer(h, WIRE_JOB)->job, j);
+        hub_send(h, from);
+    }
     free(j);
     return e;
 }

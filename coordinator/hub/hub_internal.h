@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/base/array.h"
 #include "common/parts/parts.h"
 #include "common/timeline/plan.h"
 #include "common/wire/wire.h"
@@ -121,7 +122,6 @@ struct hub {
 void hub_send(struct hub *h, const struct hub_route *to);
 struct wire_message *hub_answer(struct hub *h, enum wire_type type); // h->out, zeroed
 void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...) __attribute__((format(printf, 3, 4)));
-ERR_CHECKED enum err hub_grow(void **items, size_t count, size_t *room, size_t bytes);
 
 // hub_workers.c
 extern const struct foreman_hooks hub_hooks;

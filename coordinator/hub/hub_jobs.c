@@ -10,6 +10,7 @@
 #include "common/media/frames.h"
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub_internal.h"
+#include "coordinator/publish/publish.h"
 
 #define FRAMES_AT_ONCE 8
 #define TRY_AGAIN_S 5.0
@@ -22,7 +23,7 @@
 
 static enum err add_errand(struct hub *h, int64_t job, enum hub_child what)
 {
-    const enum err e = hub_grow((void **) &h->errands, h->errand_count, &h->errand_room, sizeof(*h->errands));
+    const enum err e = array_grow((void **) &h->errands, h->errand_count, &h->errand_room, sizeof(*h->errands));
     if (!e)
         h->errands[h->errand_count++] = (struct hub_errand){ .job = job, .what = (int) what };
     return e;
@@ -129,7 +130,7 @@ static enum err load_job(struct hub *h, int64_t job, const char *sha256, struct 
         return ERR_OK;
     const struct ledger_model *model = find_model(h, sha256);
     struct hub_job *j = calloc(1, sizeof(*j));
-    enum err e = j ? hub_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
+    enum err e = j ? array_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
     if (!e && !model) {
         log_error("job %lld: its model is not known any more", (long long) job);
         e = ERR_MISSING;
@@ -268,9 +269,13 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
             break;
         case JOB_FAILED:
         case JOB_CANCELLED:
-        case JOB_HELD:
+        case JOB_HELD: {
+            const bool unfinished = find_errand(h, job, CHILD_PUBLISH) >= 0;
             withdraw(h, job);
+            if (unfinished)
+                publish_forget(row->output, job);
             break;
+        }
         case JOB_PLANNED:
         case JOB_RUNNING:
         case JOB_PAUSED:
@@ -526,10 +531,37 @@ static enum err frames_ended(struct hub *h, int64_t job, enum err result, const 
     return ERR_OK;
 }
 
+// It could not be published: because of results that are damaged or gone? Then those are
+// composed again.
+static enum err compose_again(struct hub *h, int64_t job, bool *again, double now)
+{
+    struct ledger_job *row = malloc(sizeof(*row));
+    struct hub_job *j = NULL;
+    enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    if (!e)
+        e = load_job(h, job, row->model, &j);
+    uint32_t *lacking = e ? NULL : calloc(j->plan->segment_count, sizeof(*lacking));
+    const uint32_t count = lacking ? spool_lacks(&h->spool, job, j->plan, lacking) : 0;
+    *again = count > 0;
+    if (count) {
+        log_event(LOG_WARN, &(struct log_subject){ .job = job },
+                  "job %lld: the finished parts of %u segments are damaged or gone; they are composed again",
+                  (long long) job, count);
+        errand_done(h, job, CHILD_PUBLISH);
+        e = foreman_reopen(&h->foreman, job, lacking, count, now);
+    }
+    free(row), free(lacking);
+    return *again ? e : ERR_OK; // without a plan there is nothing to be found out
+}
+
 static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
     if (result && err_is_transient(result))
         return later(h, job, CHILD_PUBLISH, result, reason, now);
+    bool again = false;
+    const enum err reopened = result ? compose_again(h, job, &again, now) : ERR_OK;
+    if (again)
+        return reopened;
     enum job_state to = JOB_DONE;
     if (result)
         to = result == ERR_CREATE ? JOB_HELD : JOB_FAILED;

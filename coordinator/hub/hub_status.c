@@ -71,7 +71,7 @@ static void show_timeline(struct hub *h, struct shown_job *out)
 static enum err show_job(void *user, const struct ledger_job *j)
 {
     struct filling *f = user;
-    const enum err e = hub_grow((void **) &f->s->jobs, f->s->job_count, &f->room, sizeof(*f->s->jobs));
+    const enum err e = array_grow((void **) &f->s->jobs, f->s->job_count, &f->room, sizeof(*f->s->jobs));
     if (e)
         return e;
     struct shown_job *out = &f->s->jobs[f->s->job_count];
@@ -156,7 +156,7 @@ static void show_figures(struct hub *h, struct snapshot *s, double now)
         [WORK_DONE] = "DONE",
     };
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        s->segments_in[i] = (struct shown_count){ states[i], h->schedule.in_state[i] };
+        s->segments_in[i] = (struct shown_count){ states[i], h->schedule.lines.in_state[i] };
     for (int i = OUTCOME_ACCEPTED; i < OUTCOMES; i++)
         s->attempts[i - OUTCOME_ACCEPTED] = (struct shown_count){ outcome_name((enum outcome) i), h->figures.attempts[i] };
     s->at_ms = clock_unix_ms();

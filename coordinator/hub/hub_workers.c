@@ -35,7 +35,7 @@ static bool model_makes_sense(const struct wire_model *m)
 static enum err keep_route(struct hub *h, size_t place, const struct hub_route *from)
 {
     while (place >= h->route_room) {
-        const enum err e = hub_grow((void **) &h->routes, h->route_room, &h->route_room, sizeof(*h->routes));
+        const enum err e = array_grow((void **) &h->routes, h->route_room, &h->route_room, sizeof(*h->routes));
         if (e)
             return e;
     }

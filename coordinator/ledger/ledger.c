@@ -4,8 +4,9 @@
 //       ▲            │                        │                         │
 //       └─(restart)──┘                        └──────────┬──────────────┘
 //                                                        ▼
-//                          HELD ◄───────────────── ASSEMBLING ──► DONE
-//                           └──────(ledger_retry)──────►
+//              RUNNING ◄────────ledger_reopen──────── ASSEMBLING ──► DONE
+//                                                      │      ▲
+//                                                      └►HELD─┘ ledger_retry
 //   any state that is not over ──► FAILED | CANCELLED ──ledger_retry──► where it was
 //
 // ASSEMBLING is stitching, muxing, reading back and renaming: one child process does
@@ -22,13 +23,16 @@
 //                             │ └──ledger_end: its input is bad, or too often──► FAILED
 //                             ▼ ledger_accept
 //                           DONE            what is not DONE when its job is over: CANCELLED
+//                             │
+//                             └──ledger_reopen: its part was damaged──► READY | BLOCKED, too often: FAILED
 //
 // A segment that is being delivered or looked at is LEASED here: after a restart its
 // worker delivers again.
 //
 // Invariants. ledger_check() tests all of them, and debug builds do after every change.
 //
-//   1. A segment is DONE exactly if one attempt at it, and only one, was accepted.
+//   1. A segment is DONE exactly if one attempt at it, and only one, was accepted since it was
+//      reopened: with a fence above `reopened`.
 //   2. A segment is LEASED exactly if an attempt at it is live.
 //   3. A segment's fence is the highest of its attempts', and no two of those are equal.
 //   4. A segment is BLOCKED only if its predecessor in the cue is not DONE; one that is
@@ -36,7 +40,8 @@
 //   5. job.done counts the job's DONE segments, job.segments all of them.
 //   6. Attempts are live only in jobs that are RUNNING or PAUSED.
 //   7. In an ASSEMBLING, HELD or DONE job every segment is DONE.
-//   8. Attempts never change once they have ended; DONE segments never change.
+//   8. Attempts never change once they have ended; DONE segments are only ever reopened, and
+//      then what was accepted before does not count.
 //
 // 8 is held by triggers, not by care: see harden().
 #include "coordinator/ledger/ledger.h"
@@ -51,7 +56,7 @@
 #include "coordinator/ledger/ledger_internal.h"
 #include "schema.h"
 
-#define VERSION 2
+#define VERSION 3
 
 const char *job_state_name(enum job_state s)
 {
@@ -168,6 +173,7 @@ static enum err harden(struct ledger *l)
         "CREATE TEMP TRIGGER attempts_end_once BEFORE UPDATE ON main.attempts WHEN old.outcome <> 0 "
         "BEGIN SELECT RAISE(ABORT, 'an attempt that has ended was to be changed'); END;"
         "CREATE TEMP TRIGGER done_is_final BEFORE UPDATE ON main.segments WHEN old.state = 4 "
+        "AND (new.state = 4 OR old.reopened >= old.fence OR new.reopened <> old.fence OR new.fence <> old.fence) "
         "BEGIN SELECT RAISE(ABORT, 'a segment that is done was to be changed'); END;");
 }
 _Static_assert(SEGMENT_DONE == 4 && OUTCOME_LIVE == 0, "harden() and schema.sql have them as numbers");
@@ -226,7 +232,8 @@ static const struct {
     const char *query; // counts what breaks it, in the jobs from ?1 to ?2
 } invariants[] = {
     { 1, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 4) <> "
-         "((SELECT count(*) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1) = 1)" },
+         "((SELECT count(*) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1 "
+         "AND a.fence > s.reopened) = 1)" },
     { 2, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 2) <> "
          "EXISTS (SELECT 1 FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 0)" },
     { 3, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.fence <> "
@@ -283,6 +290,8 @@ enum err ledger_check_file(const char *path)
         log_error("%s: no ledger of a version that this underscored knows (1 to %d)", path, VERSION);
         e = ERR_CONFIG;
     }
+    if (!e && version < 3) // nothing was ever reopened there
+        e = sql_script(&l.sql, "CREATE TEMP VIEW segments AS SELECT *, 0 AS reopened, 0 AS spoilt FROM main.segments");
     if (e == ERR_UNAVAILABLE)
         log_error("%s: a coordinator has it open; ask that with `underscore db check`", path);
     if (!e)

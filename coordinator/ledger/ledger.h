@@ -58,6 +58,7 @@ enum outcome {
 
 #define LEDGER_MOST_LOSSES 10
 #define LEDGER_MOST_TROUBLES 10
+#define LEDGER_MOST_SPOILT 3
 #define LEDGER_TEXT_BYTES 4096
 #define LEDGER_NAME_BYTES 128
 #define LEDGER_SHA256_BYTES 65
@@ -140,6 +141,10 @@ ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t m
                                      enum err (*visit)(void *user, const struct ledger_job *job),
                                      void *user);
 
+// The last of them, the latest submitted first.
+ERR_CHECKED enum err ledger_each_last(struct ledger *l, uint32_t most, bool open,
+                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
+
 // The last jobs that are over, the latest submitted first, at most `most`.
 ERR_CHECKED enum err ledger_each_over(struct ledger *l, uint32_t most,
                                       enum err (*visit)(void *user, const struct ledger_job *job), void *user);
@@ -168,8 +173,8 @@ struct ledger_segment {
     uint32_t segment, cue, place;
     enum segment_state state;
     int64_t audio_ms, remaining_ms;
-    int64_t fence;
-    uint32_t troubles, losses;
+    int64_t fence, reopened; // reopened: attempts up to this fence do not count any more
+    uint32_t troubles, losses, spoilt;
 };
 ERR_CHECKED enum err ledger_each_segment(struct ledger *l, int64_t job,
                                          enum err (*visit)(void *user, const struct ledger_segment *s),
@@ -243,6 +248,12 @@ ERR_CHECKED enum err ledger_end(struct ledger *l, int64_t attempt, enum outcome 
 
 // RETRY_WAIT -> READY.
 ERR_CHECKED enum err ledger_release(struct ledger *l, int64_t job, uint32_t segment);
+
+// ASSEMBLING -> RUNNING: accepted results of these segments turned out to be damaged or gone.
+// They are composed again, and so is what continues them in their cues: READY or BLOCKED.
+// One to which that happened LEDGER_MOST_SPOILT times fails its job instead. ERR_INPUT, as
+// above: none of them is DONE.
+ERR_CHECKED enum err ledger_reopen(struct ledger *l, int64_t job, const uint32_t *segments, size_t count, int64_t now_ms);
 
 // A failed or cancelled job once more, from where it was: what is DONE stays.
 ERR_CHECKED enum err ledger_retry(struct ledger *l, int64_t job);

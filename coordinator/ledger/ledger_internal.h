@@ -22,4 +22,6 @@ ERR_CHECKED enum err ledger_change_state(struct ledger *l, int64_t job, enum job
 
 // ledger_segments.c, inside a transaction. ERR_INPUT logs: there is no such segment.
 ERR_CHECKED enum err ledger_find_segment(struct ledger *l, int64_t job, uint32_t segment, struct ledger_segment *out);
+// Those of a job that are BLOCKED and need not be are READY.
+ERR_CHECKED enum err ledger_unblock(struct ledger *l, int64_t job);
 ERR_CHECKED enum err ledger_set_segment(struct ledger *l, int64_t job, uint32_t segment, enum segment_state to);

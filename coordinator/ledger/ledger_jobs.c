@@ -113,19 +113,18 @@ enum err ledger_submit(struct ledger *l, const struct ledger_submission *s, int6
 #define JOB_COLUMNS "id, state, film, output, owner, model, priority, duration_ms, cues, segments, done, " \
                     "submitted_ms, ended_ms, reason"
 
+// Field by field: to clear it first would take longer than all else.
 static void take_job(sqlite3_stmt *s, struct ledger_job *out)
 {
-    *out = (struct ledger_job){
-        .id = sqlite3_column_int64(s, 0),
-        .state = (enum job_state) sqlite3_column_int(s, 1),
-        .priority = sqlite3_column_int64(s, 6),
-        .duration_ms = sqlite3_column_int64(s, 7),
-        .cues = sql_u32(s, 8),
-        .segments = sql_u32(s, 9),
-        .done = sql_u32(s, 10),
-        .submitted_ms = sqlite3_column_int64(s, 11),
-        .ended_ms = sqlite3_column_int64(s, 12),
-    };
+    out->id = sqlite3_column_int64(s, 0);
+    out->state = (enum job_state) sqlite3_column_int(s, 1);
+    out->priority = sqlite3_column_int64(s, 6);
+    out->duration_ms = sqlite3_column_int64(s, 7);
+    out->cues = sql_u32(s, 8);
+    out->segments = sql_u32(s, 9);
+    out->done = sql_u32(s, 10);
+    out->submitted_ms = sqlite3_column_int64(s, 11);
+    out->ended_ms = sqlite3_column_int64(s, 12);
     sql_text(s, 2, out->film, sizeof(out->film));
     sql_text(s, 3, out->output, sizeof(out->output));
     sql_text(s, 4, out->owner, sizeof(out->owner));
@@ -182,6 +181,14 @@ enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool op
     return each_job(l, sql_bind(&l->sql,
         "SELECT " JOB_COLUMNS " FROM jobs WHERE id > ?1 AND (?3 = 0 OR state < ?4) ORDER BY id LIMIT ?2", "iiii", after,
         (int64_t) most, (int64_t) open, (int64_t) JOB_DONE), visit, user);
+}
+
+enum err ledger_each_last(struct ledger *l, uint32_t most, bool open,
+                          enum err (*visit)(void *user, const struct ledger_job *job), void *user)
+{
+    return each_job(l, sql_bind(&l->sql,
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE ?2 = 0 OR +state < ?3 ORDER BY id DESC LIMIT ?1", "iii", (int64_t) most,
+        (int64_t) open, (int64_t) JOB_DONE), visit, user);
 }
 
 // The plus keeps SQLite from sorting all that is over: the last few lie at the end.
@@ -286,15 +293,10 @@ enum err ledger_prioritise(struct ledger *l, int64_t job, int64_t priority)
 // What is not DONE begins again: READY where the predecessor is DONE, else BLOCKED.
 static enum err revive(struct ledger *l, int64_t job)
 {
-    enum err e = sql_run(&l->sql, sql_bind(&l->sql,
-        "UPDATE segments SET state = ?2, troubles = 0, losses = 0 WHERE job = ?1 AND state <> ?3", "iii", job,
+    const enum err e = sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE segments SET state = ?2, troubles = 0, losses = 0, spoilt = 0 WHERE job = ?1 AND state <> ?3", "iii", job,
         (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
-    if (e)
-        return e;
-    return sql_run(&l->sql, sql_bind(&l->sql,
-        "UPDATE segments SET state = ?2 WHERE job = ?1 AND state = ?3 AND (place = 0 OR EXISTS (SELECT 1 FROM "
-        "segments p WHERE p.job = ?1 AND p.segment = segments.segment - 1 AND p.state = ?4))", "iiii", job,
-        (int64_t) SEGMENT_READY, (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
+    return e ? e : ledger_unblock(l, job);
 }
 
 static enum err retry(struct ledger *l, int64_t job)

@@ -1,6 +1,8 @@
 // The ledger's segments.
 #include "coordinator/ledger/ledger_internal.h"
 
+#include <stdio.h>
+
 #include "common/base/log.h"
 
 static enum err insert_segment(struct ledger *l, int64_t job, uint32_t segment, const struct ledger_planned *p)
@@ -39,7 +41,8 @@ enum err ledger_plan(struct ledger *l, int64_t job, int64_t duration_ms, uint32_
     return ledger_commit(l, plan(l, job, duration_ms, cues, segments, count), job);
 }
 
-#define SEGMENT_COLUMNS "segment, cue, place, state, audio_ms, remaining_ms, fence, troubles, losses"
+#define SEGMENT_COLUMNS "segment, cue, place, state, audio_ms, remaining_ms, fence, troubles, losses, " \
+                        "reopened, spoilt"
 
 static struct ledger_segment take_segment(sqlite3_stmt *s)
 {
@@ -53,6 +56,8 @@ static struct ledger_segment take_segment(sqlite3_stmt *s)
         .fence = sqlite3_column_int64(s, 6),
         .troubles = sql_u32(s, 7),
         .losses = sql_u32(s, 8),
+        .reopened = sqlite3_column_int64(s, 9),
+        .spoilt = sql_u32(s, 10),
     };
 }
 
@@ -111,4 +116,79 @@ enum err ledger_release(struct ledger *l, int64_t job, uint32_t segment)
             "UPDATE segments SET state = ?3 WHERE job = ?1 AND segment = ?2 AND state = ?4", "iiii", job,
             (int64_t) segment, (int64_t) SEGMENT_READY, (int64_t) SEGMENT_RETRY_WAIT)), job);
     return e;
+}
+
+enum err ledger_unblock(struct ledger *l, int64_t job)
+{
+    return sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE segments SET state = ?2 WHERE job = ?1 AND state = ?3 AND (place = 0 OR EXISTS (SELECT 1 FROM "
+        "segments p WHERE p.job = ?1 AND p.segment = segments.segment - 1 AND p.state = ?4))", "iiii", job,
+        (int64_t) SEGMENT_READY, (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
+}
+
+// Reopening
+
+// What continues a segment had its end as its prompt.
+static enum err reopen(struct ledger *l, int64_t job, const struct ledger_segment *s, enum segment_state to)
+{
+    enum err e = sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE segments SET state = ?3, reopened = fence, spoilt = spoilt + 1, troubles = 0, losses = 0 "
+        "WHERE job = ?1 AND segment = ?2", "iii", job, (int64_t) s->segment, (int64_t) to));
+    if (e)
+        return e;
+    return sql_run(&l->sql, sql_bind(&l->sql,
+        "UPDATE segments SET state = ?4, reopened = fence, troubles = 0, losses = 0 "
+        "WHERE job = ?1 AND segment > ?2 AND cue = ?3 AND state = ?5", "iiiii", job, (int64_t) s->segment,
+        (int64_t) s->cue, (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
+}
+
+// All of them: *count says how many were DONE, *failed which of those was damaged too often; -1: none.
+static enum err reopen_all(struct ledger *l, int64_t job, const uint32_t *segments, size_t given, size_t *count,
+                           int64_t *failed)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < given; i++) {
+        struct ledger_segment s;
+        e = ledger_find_segment(l, job, segments[i], &s);
+        if (e || s.state != SEGMENT_DONE)
+            continue; // it continues one of those before
+        const bool too_often = s.spoilt + 1 >= LEDGER_MOST_SPOILT;
+        e = reopen(l, job, &s, too_often ? SEGMENT_FAILED : SEGMENT_BLOCKED);
+        *failed = too_often ? (int64_t) s.segment : *failed;
+        ++*count;
+    }
+    return e;
+}
+
+static enum err reopen_job(struct ledger *l, int64_t job, const uint32_t *segments, size_t given, int64_t now_ms)
+{
+    struct ledger_job j;
+    size_t count = 0;
+    int64_t failed = -1;
+    char reason[128];
+    enum err e = ledger_job(l, job, &j);
+    if (!e && j.state == JOB_ASSEMBLING)
+        e = reopen_all(l, job, segments, given, &count, &failed);
+    if (!e && count == 0) {
+        log_error("job %lld is %s: there is nothing to compose again", (long long) job, job_state_name(j.state));
+        e = ERR_INPUT;
+    }
+    if (!e)
+        e = ledger_unblock(l, job);
+    if (!e)
+        e = sql_run(&l->sql, sql_bind(&l->sql,
+            "UPDATE jobs SET done = (SELECT count(*) FROM segments WHERE job = ?1 AND state = ?2) WHERE id = ?1", "ii", job,
+            (int64_t) SEGMENT_DONE));
+    if (e)
+        return e;
+    snprintf(reason, sizeof(reason), "segment %lld: its finished part was damaged on the disk %d times", (long long) failed,
+             LEDGER_MOST_SPOILT);
+    return failed < 0 ? ledger_set_state(l, job, JOB_RUNNING, NULL, 0)
+                      : ledger_change_state(l, job, JOB_FAILED, reason, now_ms);
+}
+
+enum err ledger_reopen(struct ledger *l, int64_t job, const uint32_t *segments, size_t count, int64_t now_ms)
+{
+    enum err e = sql_begin(&l->sql);
+    return e ? e : ledger_commit(l, reopen_job(l, job, segments, count, now_ms), job);
 }

@@ -158,6 +158,77 @@ static void a_job_goes_from_submitted_to_done(void **state)
     ledger_close(&l);
 }
 
+static struct ledger_lease composed(struct ledger *l, int64_t job, uint32_t segment)
+{
+    const struct ledger_lease lease = leased(l, job, segment);
+    assert_int_equal(accepted(l, &lease), VERDICT_ACCEPTED);
+    return lease;
+}
+
+static void what_is_damaged_is_composed_again(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    struct ledger_lease first[5];
+    const int64_t job = planned(l, "x");
+    const uint32_t damaged[] = { 1 };
+    for (uint32_t i = 0; i < 5; i++)
+        first[i] = composed(l, job, i);
+    const int kept = silence_stderr();
+    assert_int_equal(ledger_reopen(l, job, damaged, 1, 1), ERR_INPUT); // that nobody has asked for it to be read
+    restore_stderr(kept);
+    assert_int_equal(ledger_move_job(l, job, JOB_ASSEMBLING, NULL, 1), ERR_OK);
+    assert_int_equal(ledger_reopen(l, job, damaged, 1, 1), ERR_OK);
+    assert_int_equal(state_of(l, job), JOB_RUNNING);
+    assert_segments(l, job, "drbdd"); // and what continues it
+    l = reopened(l);
+    assert_segments(l, job, "drbdd");
+    assert_int_equal(accepted(l, &first[1]), VERDICT_DUP); // its worker may never have heard that it was accepted
+    assert_segments(l, job, "drbdd");
+    const struct ledger_lease second = composed(l, job, 1);
+    assert_true(second.fence > first[1].fence);
+    assert_segments(l, job, "ddrdd");
+    composed(l, job, 2);
+    assert_segments(l, job, "ddddd");
+    struct ledger_job j;
+    assert_int_equal(ledger_job(l, job, &j), ERR_OK);
+    assert_int_equal(j.done, 5);
+    ledger_close(&l);
+}
+
+static void what_is_damaged_too_often_fails_its_job(void **state)
+{
+    (void) state;
+    struct ledger *l = fresh();
+    const int64_t job = planned(l, "x");
+    const uint32_t damaged[] = { 3, 4 };
+    for (uint32_t i = 0; i < 5; i++)
+        composed(l, job, i);
+    for (int times = 1; times < LEDGER_MOST_SPOILT; times++) {
+        assert_int_equal(ledger_move_job(l, job, JOB_ASSEMBLING, NULL, 1), ERR_OK);
+        assert_int_equal(ledger_reopen(l, job, damaged, 2, 1), ERR_OK);
+        assert_segments(l, job, "dddrb");
+        composed(l, job, 3);
+        composed(l, job, 4);
+    }
+    assert_int_equal(ledger_move_job(l, job, JOB_ASSEMBLING, NULL, 1), ERR_OK);
+    assert_int_equal(ledger_reopen(l, job, damaged, 2, 77), ERR_OK);
+    struct ledger_job j;
+    assert_int_equal(ledger_job(l, job, &j), ERR_OK);
+    assert_int_equal(j.state, JOB_FAILED);
+    assert_int_equal(j.ended_ms, 77);
+    assert_non_null(strstr(j.reason, "segment 3: "));
+    assert_segments(l, job, "dddfc");
+    assert_int_equal(ledger_retry(l, job), ERR_OK); // with as many tries as at first
+    assert_segments(l, job, "dddrb");
+    composed(l, job, 3);
+    composed(l, job, 4);
+    assert_int_equal(ledger_move_job(l, job, JOB_ASSEMBLING, NULL, 1), ERR_OK);
+    assert_int_equal(ledger_reopen(l, job, damaged, 1, 1), ERR_OK);
+    assert_int_equal(state_of(l, job), JOB_RUNNING);
+    ledger_close(&l);
+}
+
 static void the_same_submission_is_one_job(void **state)
 {
     (void) state;
@@ -617,17 +688,19 @@ static void an_older_ledger_is_brought_up(void **state)
     struct sql s;
     int64_t version;
     assert_int_equal(sql_open(&s, path), ERR_OK);
-    assert_int_equal(sql_script(&s, "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
+    assert_int_equal(sql_script(&s, "ALTER TABLE segments DROP COLUMN reopened; ALTER TABLE segments DROP COLUMN spoilt;"
+                                    "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
                                     "DROP INDEX attempts_failed; DROP INDEX jobs_by_output;"
                                     "ALTER TABLE attempts DROP COLUMN detail; PRAGMA user_version = 1"), ERR_OK);
     sql_close(&s);
+    assert_int_equal(ledger_check_file(path), ERR_OK);
     l = reopened(NULL);
     assert_segments(l, job, "lbbrb");
     assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "n" }), ERR_OK);
     ledger_close(&l);
     assert_int_equal(sql_open(&s, path), ERR_OK);
     assert_int_equal(sql_number(&s, sql_statement(&s, "PRAGMA user_version"), 0, &version), ERR_OK);
-    assert_int_equal(version, 2);
+    assert_int_equal(version, 3);
     sql_close(&s);
 }
 
@@ -731,7 +804,7 @@ static void jobs_are_listed_by_what_one_wants_of_them(void **state)
 {
     (void) state;
     struct ledger *l = fresh();
-    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 };
+    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 }, latest = { 0 }, latest_open = { 0 };
     int64_t job[5];
     for (int i = 0; i < 5; i++)
         job[i] = submitted(l, (const char *const[]){ "a", "b", "c", "d", "e" }[i]);
@@ -741,6 +814,10 @@ static void jobs_are_listed_by_what_one_wants_of_them(void **state)
     assert_true(all.count == 3 && all.id[0] == job[1] && all.id[2] == job[3]);
     assert_int_equal(ledger_each_job(l, 0, 100, true, keep_number, &open), ERR_OK);
     assert_true(open.count == 3 && open.id[0] == job[0] && open.id[1] == job[2] && open.id[2] == job[4]);
+    assert_int_equal(ledger_each_last(l, 2, false, keep_number, &latest), ERR_OK);
+    assert_true(latest.count == 2 && latest.id[0] == job[4] && latest.id[1] == job[3]);
+    assert_int_equal(ledger_each_last(l, 2, true, keep_number, &latest_open), ERR_OK);
+    assert_true(latest_open.count == 2 && latest_open.id[0] == job[4] && latest_open.id[1] == job[2]);
     assert_int_equal(ledger_each_over(l, 100, keep_number, &over), ERR_OK);
     assert_true(over.count == 2 && over.id[0] == job[3] && over.id[1] == job[1]);
     assert_int_equal(ledger_each_over(l, 1, keep_number, &last), ERR_OK);
@@ -772,6 +849,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_goes_from_submitted_to_done),
+        cmocka_unit_test(what_is_damaged_is_composed_again),
+        cmocka_unit_test(what_is_damaged_too_often_fails_its_job),
         cmocka_unit_test(the_same_submission_is_one_job),
         cmocka_unit_test(old_fences_are_stale_and_done_is_final),
         cmocka_unit_test(of_two_attempts_the_first_commit_wins),

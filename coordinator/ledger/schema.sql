@@ -84,3 +84,7 @@ INSERT INTO meta VALUES ('queue_disabled', 0), ('queue_stopped', 0);
 ALTER TABLE attempts ADD COLUMN detail TEXT NOT NULL DEFAULT ''; -- why it came to nothing, as its worker says
 CREATE INDEX attempts_failed ON attempts (id) WHERE outcome > 3;
 CREATE INDEX jobs_by_output ON jobs (output);
+
+-- version 3
+ALTER TABLE segments ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0; -- attempts up to this fence do not count any more
+ALTER TABLE segments ADD COLUMN spoilt INTEGER NOT NULL DEFAULT 0;   -- how often its finished part was damaged

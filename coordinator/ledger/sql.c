@@ -178,8 +178,11 @@ uint32_t sql_u32(sqlite3_stmt *statement, int column)
 
 void sql_text(sqlite3_stmt *statement, int column, char *out, size_t room)
 {
-    const unsigned char *text = sqlite3_column_text(statement, column);
-    snprintf(out, room, "%s", text ? (const char *) text : "");
+    const char *text = (const char *) sqlite3_column_text(statement, column);
+    const size_t n = text ? strnlen(text, room - 1) : 0;
+    if (n)
+        memcpy(out, text, n);
+    out[n] = 0;
 }
 
 enum err sql_begin(struct sql *s)

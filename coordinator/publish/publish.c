@@ -68,13 +68,48 @@ static bool is_delivered(const struct publication *p)
 }
 
 // Of a child that was killed at it.
-static void remove_strays(const struct publication *p)
+static void remove_strays(const char *beside)
 {
-    const char *name = strrchr(p->beside, '/');
-    char *folder = name ? strndup(p->beside, (size_t) (name - p->beside) + 1) : NULL;
+    const char *name = strrchr(beside, '/');
+    char *folder = name ? strndup(beside, (size_t) (name - beside) + 1) : NULL;
     if (folder)
         file_remove_strays(folder, name + 1);
     free(folder);
+}
+
+void publish_forget(const char *output, int64_t job)
+{
+    char *path = beside(output, job);
+    if (path) {
+        remove_strays(path);
+        unlink(path);
+    }
+    free(path);
+}
+
+// Aside, for whoever wants to know what became of it, until the job is done.
+static void put_aside(const struct publication *p, const struct plan *plan, uint32_t segment)
+{
+    char *path = part_path(p->parts, plan, segment), *aside = NULL;
+    if (path && asprintf(&aside, "%s.damaged", path) >= 0 && rename(path, aside) == 0)
+        log_error("segment %u: its finished part is damaged", segment);
+    free(path), free(aside);
+}
+
+// Each part was sound when it was accepted; disks forget. What is damaged is put aside, and so
+// is not there: whoever started this finds what to compose again.
+static enum err examine_parts(const struct publication *p, const struct plan *plan)
+{
+    enum err all = ERR_OK;
+    for (uint32_t i = 0; i < plan->segment_count; i++) {
+        const enum err e = part_examine(p->parts, plan, i);
+        if (e == ERR_INPUT)
+            put_aside(p, plan, i);
+        else if (e && e != ERR_MISSING)
+            return e;
+        all = e ? ERR_INPUT : all;
+    }
+    return all;
 }
 
 static const char *or_null(const char *text)
@@ -100,6 +135,8 @@ static enum err write_film(const struct publication *p)
     struct plan *plan = NULL;
     struct delivery_report report;
     enum err e = film_plan_read(&plan, p->plan);
+    if (!e)
+        e = examine_parts(p, plan);
     if (!e)
         e = film_plan_film(&film, plan, r->film);
     if (!e)
@@ -152,7 +189,7 @@ enum err publish(const char *folder, int64_t job)
             log_error("%s: exists; it is not overwritten", p->request.output);
             e = ERR_CREATE;
         }
-        remove_strays(p);
+        remove_strays(p->beside);
         if (!e)
             e = write_film(p);
         if (!e)

@@ -14,8 +14,7 @@
 // worker would finish sooner; the first result counts.
 //
 // What each call looks at grows with the workers and with one job's segments, but not with
-// the jobs: those with something to give out stand in lines, one for each owner and kind of
-// worker that is asked for, in the order above. So change what is in here by calls only.
+// the jobs: see lines.h. So change what is in here by calls only.
 //
 // Times are seconds of the monotonic clock. One thread per schedule.
 #pragma once
@@ -27,58 +26,10 @@
 #include "common/base/err.h"
 #include "common/base/id_map.h"
 #include "coordinator/fleet/fleet.h"
-#include "coordinator/schedule/require.h"
+#include "coordinator/schedule/lines.h"
 
 #define SCHEDULE_DEADLINE 3.0 // times what it should take
 #define SCHEDULE_GUESS_RATE 0.5 // of a worker nobody has measured
-
-// As in the ledger, for what is under way.
-enum work_state { WORK_BLOCKED, WORK_READY, WORK_LEASED, WORK_RETRY_WAIT, WORK_DONE, WORK_STATES };
-enum work_frames { FRAMES_ABSENT, FRAMES_ASKED, FRAMES_THERE };
-// What a job can stand in line for.
-enum work_line {
-    LINE_WORKER,   // a READY segment with its pictures
-    LINE_PICTURES, // a READY segment without
-    LINE_FOLLOWER, // one without that will be READY when its predecessor, under way, is done
-    WORK_LINES,
-};
-
-struct work_segment {
-    uint32_t cue, place;
-    double audio_s, remaining_s;
-    enum work_state state;
-    enum work_frames frames;
-    uint32_t live;      // leases
-    uint32_t troubles;
-    double retry_s;     // RETRY_WAIT: when to try again
-};
-
-struct work_job {
-    int64_t id;
-    int64_t priority;
-    size_t owner;      // into owners
-    char model[65];
-    struct require require;
-    bool paused;
-    uint32_t count, done, ready, waiting; // segments: all, DONE, READY, RETRY_WAIT
-    struct work_segment *segments;
-    // The schedule's own:
-    uint32_t lines[WORK_LINES]; // segments that it stands in line with
-    bool in_line[WORK_LINES];
-    size_t queue;               // into queues
-    int64_t lease;              // its first, of lease_count; -1: none
-    uint32_t lease_count;
-};
-
-// The jobs of one owner that the same workers may compose.
-struct work_queue {
-    size_t owner;
-    char model[65];
-    struct require require;
-    size_t job_count, room; // all of them, and how many each line has room for
-    struct work_job **lines[WORK_LINES]; // those with something in it: the first goes first
-    size_t in_line[WORK_LINES];
-};
 
 struct work_owner {
     char name[128];
@@ -103,8 +54,7 @@ struct work_lease {
 struct schedule {
     struct work_job **jobs; // by id
     size_t job_count, job_room;
-    struct work_queue *queues;
-    size_t queue_count, queue_room;
+    struct lines lines; // that they stand in
     struct work_owner *owners;
     size_t owner_count, owner_room;
     struct work_lease *leases; // in no order
@@ -113,10 +63,6 @@ struct schedule {
     int64_t *of_worker;        // the first lease of each; then, of nobody's
     size_t of_worker_room;
     int64_t of_nobody;
-    uint64_t in_state[WORK_STATES]; // segments
-    uint64_t ready;            // in jobs that are not paused
-    uint64_t complete;         // jobs with all DONE that are not paused
-    uint64_t pictures;         // that are there or asked for, of what is not under way
     double lease_s;
     double oldest_s, due_s, again_s; // no lease was renewed before, nothing is due, nothing done twice
 };

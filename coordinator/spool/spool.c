@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,18 +229,38 @@ enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, 
     return *out ? ERR_OK : ERR_NOMEM;
 }
 
-enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt, uint64_t bytes)
+uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, uint32_t *out)
+{
+    char *directory = spool_path(s, job, "parts");
+    bool lacks = false; // the one before in its cue
+    uint32_t count = 0;
+    for (uint32_t i = 0; directory && i < p->segment_count; i++) {
+        const bool there = part_exists(directory, p, i), follows = lacks && p->segments[i].index > 0;
+        char *path = there && follows ? part_path(directory, p, i) : NULL;
+        if (path)
+            unlink(path);
+        free(path);
+        if (!there)
+            out[count++] = i;
+        lacks = !there || follows;
+    }
+    free(directory);
+    return count;
+}
+
+enum err incoming_open(struct incoming *in, struct spool *s, int64_t job, uint64_t bytes)
 {
     char name[64];
-    snprintf(name, sizeof(name), "parts/%lld" INCOMING_ENDING, (long long) attempt);
+    snprintf(name, sizeof(name), "parts/%llu" INCOMING_ENDING, (unsigned long long) ++s->receptions);
     *in = (struct incoming){ .path = spool_path(s, job, name), .fd = -1, .bytes = bytes };
     if (!in->path)
         return ERR_NOMEM;
-    in->fd = open(in->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    in->fd = open(in->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (in->fd >= 0)
         return ERR_OK;
     log_error("%s: cannot create: %s", in->path, strerror(errno));
-    incoming_discard(in);
+    free(in->path);
+    *in = (struct incoming){ .fd = -1 };
     return ERR_IO;
 }
 
@@ -274,16 +293,6 @@ void incoming_discard(struct incoming *in)
     *in = (struct incoming){ .fd = -1 };
 }
 
-static bool all_finite(const struct tensor_view *t)
-{
-    const float *x = t->data; // the writer aligned it
-    const uint64_t n = tensor_elements(t);
-    for (uint64_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return false;
-    return true;
-}
-
 static enum err look_at(const char *path, const struct plan *p, uint32_t segment, const char *key)
 {
     struct part part;
@@ -292,7 +301,7 @@ static enum err look_at(const char *path, const struct plan *p, uint32_t segment
         log_error("%s: made of \"%s\", not of \"%s\"", path, part.key, key);
         e = ERR_INPUT;
     }
-    if (!e && ((uintptr_t) part.pcm.data % sizeof(float) || !all_finite(&part.pcm))) {
+    if (!e && !part_is_finite(&part)) {
         log_error("%s: its sound is not finite", path);
         e = ERR_INPUT;
     }

@@ -21,6 +21,7 @@
 
 struct spool {
     char *directory;
+    uint64_t receptions; // how many there have been
 };
 
 // ERR_CREATE when the directory cannot be made. Removes what an interrupted coordinator
@@ -55,6 +56,10 @@ ERR_CHECKED enum err spool_read(const char *path, uint64_t off, void *out, size_
 ERR_CHECKED enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment,
                                   int32_t **out, size_t *bytes);
 
+// The segments without a part, in order, into `out` (one place for each in the plan); says how
+// many. What continues them was prompted by them: those parts are removed.
+uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, uint32_t *out);
+
 // A result on its way in.
 struct incoming {
     char *path; // temporary
@@ -63,8 +68,8 @@ struct incoming {
     uint32_t crc32c; // of what was received
 };
 
-ERR_CHECKED enum err incoming_open(struct incoming *in, const struct spool *s, int64_t job, int64_t attempt,
-                                   uint64_t bytes);
+// Each has a file of its own, whatever else is coming in, or has come and has no other name yet.
+ERR_CHECKED enum err incoming_open(struct incoming *in, struct spool *s, int64_t job, uint64_t bytes);
 // ERR_IO: logs; a full disk too.
 ERR_CHECKED enum err incoming_add(struct incoming *in, const void *data, size_t bytes);
 void incoming_discard(struct incoming *in); // a zeroed one is fine

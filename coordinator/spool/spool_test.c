@@ -68,10 +68,10 @@ static uint64_t right_length(const struct scene *x, uint32_t segment)
     return (uint64_t) plan_segment_samples(x->plan, segment);
 }
 
-static enum err received(const struct scene *x, uint32_t segment, const char *key, const struct buffer *b)
+static enum err received(struct scene *x, uint32_t segment, const char *key, const struct buffer *b)
 {
     struct incoming in;
-    assert_int_equal(incoming_open(&in, &x->s, 1, 42, b->bytes), ERR_OK);
+    assert_int_equal(incoming_open(&in, &x->s, 1, b->bytes), ERR_OK);
     for (size_t at = 0; at < b->bytes; at += 1000)
         assert_int_equal(incoming_add(&in, b->data + at, b->bytes - at < 1000 ? b->bytes - at : 1000), ERR_OK);
     assert_int_equal(in.received, b->bytes);
@@ -100,7 +100,7 @@ static void several_results_are_put_together(void **state)
     struct buffer b = part_of(&x, 0, "key", 0.5f, right_length(&x, 0));
     for (int i = 0; i < 5; i++) { // and one that there is none of
         struct incoming in;
-        assert_int_equal(incoming_open(&in, &x.s, 1, 100 + i, b.bytes), ERR_OK);
+        assert_int_equal(incoming_open(&in, &x.s, 1, b.bytes), ERR_OK);
         assert_int_equal(incoming_add(&in, b.data, b.bytes), ERR_OK);
         assert_int_equal(incoming_finish(&in, &x.s, 1, x.plan, 0, "key", &moves[i]), ERR_OK);
     }
@@ -176,7 +176,7 @@ static void what_was_half_received_is_swept(void **state)
     (void) state;
     struct scene x = begin();
     struct incoming in;
-    assert_int_equal(incoming_open(&in, &x.s, 1, 9, 100), ERR_OK);
+    assert_int_equal(incoming_open(&in, &x.s, 1, 100), ERR_OK);
     assert_int_equal(incoming_add(&in, "abc", 3), ERR_OK);
     assert_int_equal(count_parts(&x), 1);
     struct spool again;
@@ -193,7 +193,7 @@ static void a_full_disk_is_said(void **state)
     (void) state;
     struct scene x = begin();
     struct incoming in;
-    assert_int_equal(incoming_open(&in, &x.s, 1, 9, 100), ERR_OK);
+    assert_int_equal(incoming_open(&in, &x.s, 1, 100), ERR_OK);
     close(in.fd);
     in.fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
     const int kept = silence_stderr();

@@ -15,15 +15,6 @@
 
 #define SETTLE 10
 
-static char folder[] = "/tmp/watch_test.XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char path[256];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    return path;
-}
-
 static void put(const char *name, const char *text)
 {
     spill(in_folder(name), text, strlen(text));
@@ -33,7 +24,7 @@ static void put(const char *name, const char *text)
 static const char *taken(struct watch *w, double now)
 {
     static char names[512];
-    const char *const folders[] = { folder, NULL };
+    const char *const folders[] = { test_folder(), NULL };
     names[0] = 0;
     assert_int_equal(watch_scan(w, folders, now), ERR_OK);
     for (const struct watched_file *f; (f = watch_take(w, SETTLE, now));) {
@@ -89,7 +80,7 @@ static void test_many_and_a_folder_that_is_not_there(void **state)
     (void) state;
     struct watch w = { 0 };
     char name[32];
-    const char *const folders[] = { "/nowhere/at/all", folder, NULL };
+    const char *const folders[] = { "/nowhere/at/all", test_folder(), NULL };
     size_t count = 0;
     for (int i = 0; i < 200; i++) {
         snprintf(name, sizeof(name), "f%d.mov", i);
@@ -105,20 +96,6 @@ static void test_many_and_a_folder_that_is_not_there(void **state)
     watch_finish(&w);
 }
 
-static int begin(void **state)
-{
-    (void) state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void) state;
-    char command[300];
-    snprintf(command, sizeof(command), "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,5 +103,5 @@ int main(void)
         cmocka_unit_test(test_what_is_no_film),
         cmocka_unit_test(test_many_and_a_folder_that_is_not_there),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, begin_folder, end_folder);
 }

@@ -38,6 +38,7 @@ def copy_of_program(folder):
     """underscore, as if it were installed in `folder`: away from its build tree and from
     the built-in model."""
     os.makedirs(folder, exist_ok=True)
+    shutil.copy(PROGRAM + "-film", os.path.join(folder, "underscore-film"))
     return shutil.copy(PROGRAM, os.path.join(folder, "underscore"))
 
 

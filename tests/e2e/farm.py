@@ -186,10 +186,10 @@ class Farm:
             rows = db.execute("SELECT count(*), sum(state = ?) FROM segments WHERE job = ?", (DONE, job)).fetchone()
             if rows != (segments, done) or segments != done:
                 wrong.append(f"job {job} has {rows} of {segments}")
-        twice = db.execute("SELECT job, segment, count(*) FROM attempts WHERE outcome = 1 GROUP BY job, segment "
-                           "HAVING count(*) <> 1").fetchall()
+        twice = db.execute("SELECT job, segment, count(*) FROM attempts JOIN segments USING (job, segment) WHERE outcome = 1 "
+                           "AND attempts.fence > reopened GROUP BY job, segment HAVING count(*) <> 1").fetchall()
         never = db.execute("SELECT job, segment FROM segments s WHERE state = ? AND NOT EXISTS (SELECT 1 FROM attempts a "
-                           "WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1)", (DONE,)).fetchall()
+                           "WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1 AND a.fence > s.reopened)", (DONE,)).fetchall()
         live = db.execute("SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job "
                           "WHERE a.outcome = 0 AND j.state >= 5").fetchone()[0]
         if twice or never or live:

@@ -56,6 +56,33 @@ class OneFilm(e2e.Case):
             self.assert_whole(farm, out)
             self.assertEqual(os.listdir(farm.path("coordinator", "jobs")), [])
 
+    def test_a_finished_part_that_is_damaged_is_composed_again(self):
+        with Farm(self.path("damaged"), self.model) as farm:
+            def job():
+                return json.loads(farm.ask("show", 1, "--json").stdout)
+            farm.start_coordinator()
+            farm.start_worker("a")
+            out = self.path("damaged/out.mp4")
+            self.submitted(farm, out)
+            farm.wait_until(lambda: job()["segments"])
+            with open(out, "w") as f:
+                f.write("in the way") # so that it is composed and not delivered
+            farm.wait_until(lambda: job()["state"] == "HELD")
+            folder = self.path("damaged/coordinator/jobs/1/parts")
+            parts = sorted(name for name in os.listdir(folder) if name.startswith("c"))
+            self.assertGreater(len(parts), 4)
+            os.truncate(os.path.join(folder, parts[1]), 5000)
+            with open(os.path.join(folder, parts[3]), "r+b") as f:
+                f.write(b"nonsense")
+            os.remove(os.path.join(folder, parts[-1]))
+            os.remove(out)
+            self.assertEqual(farm.ask("retry", 1).returncode, 0)
+            farm.wait_until(lambda: job()["state"] in ("DONE", "FAILED"))
+            self.assertEqual(job()["state"], "DONE", job())
+            self.assertIn("3 segments are damaged or gone", farm.log("coordinator"))
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
+
     def test_workers_killed(self):
         """With kill -9, at any moment, again and again; each begins anew."""
         with Farm(self.path("kill"), self.model, lease=3) as farm:

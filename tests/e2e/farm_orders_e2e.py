@@ -1,5 +1,7 @@
 """What a farm is told to do, it does at once, and remembers what it must."""
 import json
+import os
+import signal
 import time
 
 import e2e
@@ -51,6 +53,52 @@ class Orders(e2e.Case):
             self.assertEqual(self.node(farm, "a")["failed"], 0)
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
+
+    def delivering(self, farm):
+        """The child process that delivers, if there is one now."""
+        pid = farm.coordinator.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            for child in f.read().split():
+                try:
+                    with open(f"/proc/{child}/cmdline", "rb") as line:
+                        if b"\0publish\0" in line.read():
+                            return int(child)
+                except FileNotFoundError:
+                    pass
+        return None
+
+    def stop_while_it_writes(self, farm, child, folder):
+        """Lets it run in slices until it has begun its file; it is stopped then. False: it was through before."""
+        while not any(name.endswith(".part") for name in os.listdir(folder)):
+            try:
+                os.kill(child, signal.SIGCONT)
+                time.sleep(0.002)
+                os.kill(child, signal.SIGSTOP)
+            except ProcessLookupError:
+                return False
+            if self.delivering(farm) != child:
+                return False
+        return True
+
+    def test_cancelling_leaves_nothing_of_a_delivery(self):
+        with Farm(self.path("delivery"), self.model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            for job in range(1, 9): # until one is caught at it
+                folder = self.path(f"delivery/{job}")
+                os.makedirs(folder)
+                self.submit(farm, self.film, f"{folder}/out.mp4", *SHORT)
+                farm.wait_until(lambda: self.delivering(farm) or self.job(farm, job)["state"] == "DONE", every=0.005)
+                child = self.delivering(farm)
+                if child and self.stop_while_it_writes(farm, child, folder):
+                    break
+            self.assertTrue([name for name in os.listdir(folder) if name.endswith(".part")])
+            self.assertEqual(farm.ask("cancel", job).returncode, 0)
+            self.assertEqual((self.job(farm, job)["state"], os.listdir(folder)), ("CANCELLED", []))
+            self.assertEqual(farm.ask("retry", job).returncode, 0)
+            farm.wait_until(lambda: self.job(farm, job)["state"] == "DONE")
+            self.assertEqual(os.listdir(folder), ["out.mp4"])
+            self.assertEqual(farm.stop(), [0, 0])
 
     def test_a_drained_node_gets_nothing_new(self):
         with Farm(self.path("drained"), self.model) as farm:

@@ -61,6 +61,12 @@ class Submit(e2e.Case):
             done = submit(films + "/s*/*.mp4", "-o", template) # a shell that found nothing passes this on
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(len(self.jobs(farm)), 4)
+            last = farm.ask("list", "-a", "--limit", 3, "--json")
+            self.assertEqual([j["job"] for j in json.loads(last.stdout)["jobs"]], [4, 3, 2])
+            self.assertEqual(json.loads(last.stdout)["more"], 1)
+            lines = farm.ask("list", "-a", "-n", 1).stdout.splitlines()
+            self.assertEqual((len(lines), lines[1].split()[0], lines[2].startswith("3 more")), (3, "4", True), lines)
+            self.assertEqual(len(farm.ask("list", "-n", 9).stdout.splitlines()), 1) # the heading: none is open
             self.assertEqual(e2e.streams(f"{films}/sub/deep/c é.scored.mkv", "audio")[0]["codec_type"], "audio")
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])

@@ -102,7 +102,7 @@ class Peer:
 
     def message(self, kind, **fields):
         self.seq += 1
-        return pack({"v": 2, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
+        return pack({"v": 3, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
 
     def send_bytes(self, data):
         if self.zmq.zmq_send(self.socket, data, ctypes.c_size_t(len(data)), 0) < 0:

@@ -100,6 +100,7 @@ struct sim_segment {
     bool poison;             // it fails everywhere
     // What the checks know of it:
     int64_t fence, accepted; // the last one; the attempt that was accepted; 0: none
+    int64_t reopened;        // attempts up to this fence do not count any more
     int64_t on_disk;         // whose result is its part; 0: none
 };
 
@@ -110,6 +111,7 @@ struct sim_job {
     uint32_t count;
     struct sim_segment segments[SIM_SEGMENTS];
     bool cancelled;          // somebody has, once
+    bool damaged;            // of what was accepted something was, once
 };
 
 // The ledger's file, in memory; opened once for many runs, and now and then anew.

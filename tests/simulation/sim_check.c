@@ -89,6 +89,8 @@ static enum err compare(void *user, const struct ledger_segment *g)
     };
     struct comparison *c = user;
     const struct sim_segment *own = &c->job->segments[g->segment];
+    if (g->reopened != own->reopened)
+        sim_wrong(c->s, "segment %u of job %lld was reopened by nobody", g->segment, (long long) c->job->id);
     if (c->work && c->work->segments[g->segment].state != states[g->state])
         sim_wrong(c->s, "segment %u of job %lld is %s in the ledger, and not in the schedule", g->segment,
                   (long long) c->job->id, segment_state_name(g->state));
@@ -97,8 +99,28 @@ static enum err compare(void *user, const struct ledger_segment *g)
                   segment_state_name(g->state), own->accepted ? "a" : "no");
     if (g->fence < own->fence)
         sim_wrong(c->s, "the fence of segment %u of job %lld has fallen", g->segment, (long long) c->job->id);
-    if (g->state == SEGMENT_FAILED && !own->poison && g->troubles < LEDGER_MOST_TROUBLES && g->losses < LEDGER_MOST_LOSSES)
+    if (g->state == SEGMENT_FAILED && !own->poison && g->troubles < LEDGER_MOST_TROUBLES &&
+        g->losses < LEDGER_MOST_LOSSES && g->spoilt < LEDGER_MOST_SPOILT)
         sim_wrong(c->s, "segment %u of job %lld has failed without a reason", g->segment, (long long) c->job->id);
+    return ERR_OK;
+}
+
+struct found {
+    struct sim *s;
+    struct sim_job *job;
+};
+
+// What was accepted does not count any more only where its part, or one before it in its cue, was damaged.
+static enum err find_reopened(void *user, const struct ledger_segment *g)
+{
+    const struct found *f = user;
+    struct sim_segment *own = &f->job->segments[g->segment];
+    if (g->reopened == own->reopened)
+        return ERR_OK;
+    if (!f->job->damaged || g->reopened < own->reopened || g->state == SEGMENT_DONE)
+        sim_wrong(f->s, "segment %u of job %lld was reopened wrongly", g->segment, (long long) f->job->id);
+    own->reopened = g->reopened;
+    own->accepted = 0;
     return ERR_OK;
 }
 
@@ -107,6 +129,8 @@ static enum err find_accepted(void *user, const struct ledger_attempt *a)
 {
     struct sim *s = user;
     struct sim_segment *g = &sim_job(s, a->job)->segments[a->segment];
+    if (a->fence <= g->reopened)
+        return ERR_OK;
     if (a->outcome == OUTCOME_ACCEPTED && !g->accepted)
         g->accepted = a->id;
     if (a->outcome == OUTCOME_ACCEPTED && g->accepted != a->id)
@@ -151,6 +175,9 @@ void sim_check_step(struct sim *s)
     for (size_t i = 0; i < s->job_count; i++) {
         if (!s->jobs[i].id)
             continue;
+        if ((s->has_started || s->changed[i]) &&
+            ledger_each_segment(s->foreman.ledger, s->jobs[i].id, find_reopened, &(struct found){ s, &s->jobs[i] }))
+            sim_wrong(s, "the segments cannot be read");
         if (s->has_started && ledger_each_attempt(s->foreman.ledger, s->jobs[i].id, 0, UINT32_MAX, find_accepted, s))
             sim_wrong(s, "the attempts cannot be read");
         if (s->has_started || s->changed[i])
@@ -160,19 +187,24 @@ void sim_check_step(struct sim *s)
     s->has_started = false;
 }
 
+struct counts {
+    const struct sim_job *job;
+    uint32_t of[SIM_SEGMENTS];
+};
+
 static enum err count_accepted(void *user, const struct ledger_attempt *a)
 {
-    uint32_t *counts = user;
-    counts[a->segment] += a->outcome == OUTCOME_ACCEPTED;
+    struct counts *c = user;
+    c->of[a->segment] += a->outcome == OUTCOME_ACCEPTED && a->fence > c->job->segments[a->segment].reopened;
     return ERR_OK;
 }
 
 static void check_over(struct sim *s, struct sim_job *j)
 {
-    uint32_t counts[SIM_SEGMENTS] = { 0 };
+    struct counts counts = { j, { 0 } };
     struct ledger_job *row = malloc(sizeof(*row));
     if (!row || ledger_job(s->foreman.ledger, j->id, row) ||
-        ledger_each_attempt(s->foreman.ledger, j->id, 0, UINT32_MAX, count_accepted, counts)) {
+        ledger_each_attempt(s->foreman.ledger, j->id, 0, UINT32_MAX, count_accepted, &counts)) {
         sim_wrong(s, "job %lld cannot be read", (long long) j->id);
         free(row);
         return;
@@ -183,8 +215,8 @@ static void check_over(struct sim *s, struct sim_job *j)
     if (row->state == JOB_CANCELLED && !j->cancelled)
         sim_wrong(s, "job %lld is cancelled, and nobody has", (long long) j->id);
     for (uint32_t i = 0; i < j->count; i++)
-        if (counts[i] > 1 || (row->state == JOB_DONE && counts[i] != 1))
-            sim_wrong(s, "segment %u of job %lld was accepted %u times", i, (long long) j->id, counts[i]);
+        if (counts.of[i] > 1 || (row->state == JOB_DONE && counts.of[i] != 1))
+            sim_wrong(s, "segment %u of job %lld was accepted %u times", i, (long long) j->id, counts.of[i]);
     for (uint32_t i = 0; i < j->count; i++)
         if (row->state == JOB_DONE && !j->segments[i].on_disk)
             sim_wrong(s, "segment %u of job %lld is done, and there is no part", i, (long long) j->id);

@@ -463,7 +463,7 @@ void sim_coordinator_turn(struct sim *s)
     s->foreman.wall_ms = (int64_t) (s->now * 1000);
     s->turn_is_due = false;
     for (size_t i = 0; i < s->job_count; i++)
-        s->changed[i] |= s->schedule.in_state[WORK_RETRY_WAIT] > 0;
+        s->changed[i] |= s->schedule.lines.in_state[WORK_RETRY_WAIT] > 0;
     enum err e = foreman_settle(&s->foreman, s->now);
     if (!e)
         e = foreman_lapse(&s->foreman, s->now);
@@ -493,8 +493,41 @@ static enum err planned(struct sim *s, const struct sim_job *j, double now)
     return e ? e : on_changed(s, j->id, now);
 }
 
+// Disks forget.
+static void damage(struct sim *s, struct sim_job *j)
+{
+    for (uint32_t i = 0; i < j->count; i++)
+        if (sim_chance(s, 20)) {
+            j->segments[i].on_disk = 0;
+            j->damaged = true;
+        }
+}
+
+// As spool_lacks().
+static size_t lacks(struct sim_job *j, uint32_t *out)
+{
+    size_t count = 0;
+    bool lacks = false;
+    for (uint32_t i = 0; i < j->count; i++) {
+        struct sim_segment *g = &j->segments[i];
+        const bool there = g->on_disk != 0, follows = lacks && g->place > 0;
+        if (!there)
+            out[count++] = i;
+        lacks = !there || follows;
+        g->on_disk = lacks ? 0 : g->on_disk;
+    }
+    return count;
+}
+
 static enum err published(struct sim *s, int64_t job)
 {
+    uint32_t lacking[SIM_SEGMENTS];
+    damage(s, sim_job(s, job));
+    const size_t count = lacks(sim_job(s, job), lacking);
+    if (count) {
+        sim_trace(s, "%zu parts of job %lld are gone", count, (long long) job);
+        return foreman_reopen(&s->foreman, job, lacking, count, s->now);
+    }
     const bool held = s->now < s->storm_s && sim_chance(s, 100);
     const enum err e = ledger_move_job(s->foreman.ledger, job, held ? JOB_HELD : JOB_DONE, NULL, s->foreman.wall_ms);
     return e ? e : on_changed(s, job, s->now);

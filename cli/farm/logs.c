@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
 
 #define EVENTS_A_PAGE 200

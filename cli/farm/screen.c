@@ -1,4 +1,4 @@
-#include "cli/screen.h"
+#include "cli/farm/screen.h"
 
 #include <stdlib.h>
 #include <string.h>

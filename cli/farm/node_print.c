@@ -1,9 +1,9 @@
-#include "cli/node_print.h"
+#include "cli/farm/node_print.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "cli/job_print.h"
+#include "cli/farm/job_print.h"
 
 json_t *node_json(const struct wire_node *n)
 {

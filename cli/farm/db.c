@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

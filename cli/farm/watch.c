@@ -4,14 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
-#include "cli/screen.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
+#include "cli/farm/screen.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
 
 #define EVERY_S 1.0
-#define JOBS_A_PAGE 200
 #define BAR_CELLS 20
 
 // What is shown of a job.
@@ -30,8 +29,6 @@ struct watching {
     struct screen screen;
     struct row *rows;
     size_t count, room;
-    uint64_t after; // of the page
-    bool more;
 };
 
 static struct row *find_row(const struct watching *w, uint64_t job)
@@ -105,30 +102,9 @@ static enum err update(struct watching *w, const struct wire_job *j)
     return ERR_OK;
 }
 
-static enum err take_listed(void *user, const struct wire_message *m)
+static enum err take_listed(void *user, const struct wire_job *j)
 {
-    struct watching *w = user;
-    if (m->type == WIRE_JOB) {
-        w->after = m->job.job;
-        return update(w, &m->job);
-    }
-    w->more = m->type == WIRE_LISTED && m->listed.more;
-    return m->type == WIRE_LISTED ? ERR_OK : ERR_UNAVAILABLE;
-}
-
-static enum err look_at_all(struct watching *w)
-{
-    enum err e = ERR_OK;
-    w->after = 0;
-    w->more = true;
-    while (!e && w->more) {
-        struct wire_message *q = client_question(w->c, WIRE_LIST);
-        q->list.after = w->after;
-        q->list.most = JOBS_A_PAGE;
-        q->list.open = true;
-        e = farm_ask(w->c, WIRE_LISTED, take_listed, w);
-    }
-    return e;
+    return update(user, j);
 }
 
 static enum err look_at(struct watching *w, uint64_t job)
@@ -148,7 +124,7 @@ static enum err look(struct watching *w)
     for (size_t i = 0; i < w->count; i++)
         w->rows[i].seen = false;
     if (w->v->arguments.count == 0)
-        e = look_at_all(w);
+        e = farm_jobs(w->c, &(struct farm_list){ 0 }, take_listed, w);
     for (size_t i = 0; !e && i < w->count; i++)
         if (!w->rows[i].seen && !w->rows[i].over)
             e = look_at(w, w->rows[i].job);

@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-#include "cli/client.h"
-#include "cli/settings.h"
+#include "cli/farm/client.h"
+#include "common/config/talk.h"
 
 struct farm_verb {
     struct talk_settings talk;
@@ -29,6 +29,17 @@ ERR_CHECKED enum err farm_job_number(const char *text, uint64_t *out);
 // handed over, too. An error of `take` ends it.
 ERR_CHECKED enum err farm_ask(struct client *c, enum wire_type last,
                               enum err (*take)(void *user, const struct wire_message *answer), void *user);
+
+// Which jobs: all, or those that are not over; the `last` ones, newest first, or (0) all from
+// the oldest on.
+struct farm_list {
+    bool all;
+    uint32_t last;
+    uint64_t count; // filled in where `last` is given: how many there are
+};
+// Hands each of them to `take`; an error of that ends it.
+ERR_CHECKED enum err farm_jobs(struct client *c, struct farm_list *l, enum err (*take)(void *user, const struct wire_job *j),
+                               void *user);
 
 // Seconds, or until Ctrl-C: ERR_STOP.
 ERR_CHECKED enum err farm_sleep(double seconds);

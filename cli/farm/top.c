@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
-#include "cli/node_print.h"
-#include "cli/screen.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
+#include "cli/farm/node_print.h"
+#include "cli/farm/screen.h"
 #include "cli/verb.h"
 
 #define EVERY_S 1.0

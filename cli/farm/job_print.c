@@ -1,4 +1,4 @@
-#include "cli/job_print.h"
+#include "cli/farm/job_print.h"
 
 #include <stdio.h>
 #include <time.h>

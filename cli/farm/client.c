@@ -1,12 +1,12 @@
-#include "cli/client.h"
+#include "cli/farm/client.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
-#include "cli/interrupt.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 #define LOOK_UP_MS 100
@@ -17,6 +17,7 @@ struct client {
     struct curve_watch watch;
     double patience_s;
     struct wire_message question, answer;
+    zmq_msg_t message; // of the answer, which points into it
 };
 
 static const char *from_environment(const char *name)
@@ -50,6 +51,7 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     struct client *c = calloc(1, sizeof(*c));
     if (!c)
         return ERR_NOMEM;
+    zmq_msg_init(&c->message);
     c->address = f->address;
     c->patience_s = CLIENT_PATIENCE_S;
     c->zmq = zmq_ctx_new();
@@ -79,6 +81,7 @@ void client_close(struct client **cp)
     if (!c)
         return;
     curve_watch_close(&c->watch);
+    zmq_msg_close(&c->message);
     if (c->socket)
         zmq_close(c->socket);
     if (c->zmq)
@@ -100,13 +103,10 @@ struct wire_message *client_question(struct client *c, enum wire_type type)
 
 static enum err take(struct client *c, const struct wire_message **answer)
 {
-    zmq_msg_t message;
     const char *why;
-    zmq_msg_init(&message);
-    const int n = zmq_msg_recv(&message, c->socket, ZMQ_DONTWAIT);
+    const int n = zmq_msg_recv(&c->message, c->socket, ZMQ_DONTWAIT); // the one before is gone then
     enum err e = n < 0 ? ERR_UNAVAILABLE
-                       : wire_decode(&c->answer, zmq_msg_data(&message), (size_t) n, &why);
-    zmq_msg_close(&message);
+                       : wire_decode(&c->answer, zmq_msg_data(&c->message), (size_t) n, &why);
     if (e) {
         log_error("%s: its answer cannot be understood: %s", c->address, n < 0 ? zmq_strerror(zmq_errno()) : why);
         return ERR_UNAVAILABLE;

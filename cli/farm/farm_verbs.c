@@ -3,60 +3,54 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
-
-// A large farm in a few questions: each waits for the coordinator to have its hands free.
-#define JOBS_A_PAGE 5000
 
 // list
 
-static enum err list_page(struct client *c, const struct farm_verb *v, bool all, uint64_t *after, bool *more, json_t *list)
+static enum err list_job(void *list, const struct wire_job *j)
 {
-    const struct wire_message *answer;
-    struct wire_message *q = client_question(c, WIRE_LIST);
-    q->list.after = *after;
-    q->list.most = JOBS_A_PAGE;
-    q->list.open = !all;
-    enum err e = client_ask(c, &answer);
-    for (; !e && answer->type == WIRE_JOB; e = client_next(c, &answer)) {
-        const struct wire_job *j = &answer->job;
-        *after = j->job;
-        if (v->talk.json)
-            json_array_append_new(list, job_json(j));
-        else
-            job_print_line(j);
-    }
-    if (!e && answer->type != WIRE_LISTED)
-        e = ERR_UNAVAILABLE;
-    *more = !e && answer->listed.more;
-    return e;
+    if (list)
+        json_array_append_new(list, job_json(j));
+    else
+        job_print_line(j);
+    return ERR_OK;
+}
+
+static uint64_t not_listed(const struct farm_list *l)
+{
+    return l->last && l->count > l->last ? l->count - l->last : 0;
 }
 
 enum err verb_list(int argc, char **argv)
 {
     struct farm_verb v = { 0 };
-    bool all = false;
+    struct farm_list which = { 0 };
+    int64_t limit = 0;
     const struct option_spec own[] = {
         { .name = "Listing", .kind = OPTION_HEADING },
-        { .name = "all", .letter = 'a', .kind = OPTION_FLAG, .target = &all, .help = "those that are over, too" },
+        { .name = "all", .letter = 'a', .kind = OPTION_FLAG, .target = &which.all, .help = "those that are over, too" },
+        { .name = "limit", .letter = 'n', .kind = OPTION_INT, .target = &limit, .value = "N", .min = 1,
+          .max = WIRE_MAX_JOBS, .help = "the last N alone, the newest first (all, the oldest first)" },
         { 0 },
     };
-    const struct farm_page about = { "underscore list [--all] [--json]", "The jobs of a farm.", 0, 0, own };
+    const struct farm_page about = { "underscore list [--all] [--limit N] [--json]", "The jobs of a farm.", 0, 0, own };
     struct client *c = NULL;
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
-    json_t *list = json_array();
-    uint64_t after = 0;
+    json_t *list = v.talk.json ? json_array() : NULL;
+    which.last = (uint32_t) limit;
     e = client_open(&c, &v.farm);
     if (!e && !v.talk.json)
         job_print_heading();
-    for (bool more = true; !e && more;)
-        e = list_page(c, &v, all, &after, &more, list);
+    if (!e)
+        e = farm_jobs(c, &which, list_job, list);
     if (!e && v.talk.json)
-        json_print(json_pack("{s:O}", "jobs", list));
+        json_print(json_pack("{s:O, s:I}", "jobs", list, "more", (json_int_t) not_listed(&which)));
+    else if (!e && not_listed(&which))
+        printf("%llu more\n", (unsigned long long) not_listed(&which));
     json_decref(list);
     client_close(&c);
     return e;

@@ -1,11 +1,11 @@
-#include "cli/farm.h"
+#include "cli/farm/farm.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "cli/interrupt.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 #define LOOK_UP_S 0.05
@@ -52,6 +52,56 @@ enum err farm_ask(struct client *c, enum wire_type last, enum err (*take)(void *
             break;
         e = client_next(c, &answer);
     }
+    return e;
+}
+
+struct page {
+    struct farm_list *list;
+    enum err (*take)(void *user, const struct wire_job *j);
+    void *user;
+    uint64_t after;
+    bool more;
+    struct wire_job job;
+};
+
+static enum err take_page(void *user, const struct wire_message *m)
+{
+    struct page *p = user;
+    enum err e = ERR_OK;
+    if (m->type == WIRE_LISTED) {
+        p->more = m->listed.more;
+        p->list->count = m->listed.count;
+        return ERR_OK;
+    }
+    if (m->type != WIRE_JOBS)
+        return ERR_UNAVAILABLE;
+    for (struct wire_bytes rows = m->jobs.rows; !e && rows.bytes;) {
+        e = wire_take_row(&p->job, &rows);
+        if (e) {
+            log_error("the coordinator's list of jobs cannot be understood");
+            return ERR_UNAVAILABLE;
+        }
+        p->after = p->job.job;
+        e = p->take(p->user, &p->job);
+    }
+    return e;
+}
+
+enum err farm_jobs(struct client *c, struct farm_list *l, enum err (*take)(void *user, const struct wire_job *j), void *user)
+{
+    struct page *p = calloc(1, sizeof(*p));
+    enum err e = p ? ERR_OK : ERR_NOMEM;
+    if (p)
+        *p = (struct page){ .list = l, .take = take, .user = user, .more = true };
+    while (!e && p->more) {
+        struct wire_message *q = client_question(c, WIRE_LIST);
+        q->list.after = p->after;
+        q->list.most = l->last ? l->last : WIRE_MAX_JOBS;
+        q->list.open = !l->all;
+        q->list.last = l->last > 0;
+        e = farm_ask(c, WIRE_LISTED, take_page, p);
+    }
+    free(p);
     return e;
 }
 

@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/client.h"
-#include "cli/interrupt.h"
-#include "cli/job_print.h"
-#include "cli/settings.h"
+#include "cli/farm/client.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
+#include "common/config/talk.h"
 
 static const char *const orders[] = {
     [WIRE_CONFIG_CHECK] = "check", [WIRE_CONFIG_DUMP] = "dump", [WIRE_CONFIG_RELOAD] = "reload", NULL,

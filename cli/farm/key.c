@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/settings.h"
-#include "cli/job_print.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
+#include "common/config/talk.h"
 #include "common/keys/keys.h"
 
 #define KEY_LIST "/etc/underscore/allowed.keys"

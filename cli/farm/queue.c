@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/farm.h"
-#include "cli/job_print.h"
+#include "cli/farm/farm.h"
+#include "cli/farm/job_print.h"
 #include "cli/verb.h"
 #include "common/base/log.h"
 
