@@ -145,7 +145,8 @@ class Models(e2e.Case):
     def test_leaving_without(self):
         with Farm(self.path("leaving"), self.model) as farm:
             farm.start_coordinator()
-            idle = self.start_bare(farm, "idle", "models", "--leave-when-idle", 1)
+            farm.wait_until(lambda: "listening at" in farm.log("coordinator")) # it may not leave before it has come
+            idle = self.start_bare(farm, "idle", "models", "--leave-when-idle", 5)
             self.assertEqual(idle.wait(timeout=60), 0)
             told = self.start_bare(farm, "told")
             farm.wait_until(lambda: "worker told is here" in farm.log("coordinator"))
