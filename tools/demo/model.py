@@ -274,22 +274,3 @@ class Writer:
         x = model.out_norm(x)[:, 0]
         cond, null = torch.stack([linear(x) for linear in model.linears], 1)
         return null + (cond - null) * guidance
-
-
-@torch.no_grad()
-def write(model, condition, columns, guidance=None, top_k=250, temperature=1.0, rng=None):
-    """condition [F, dim] -> codes [K, columns]; temperature 0 takes the likeliest."""
-    c = model.config
-    guidance = c.guidance if guidance is None else guidance
-    sequence = delayed(torch.full((1, c.codebooks, columns), -1), c.card, full=True)[0]
-    writer = Writer(model, condition)
-    for s in range(sequence.shape[1] - 1):
-        logits = writer.step(sequence[:, s], guidance)
-        if temperature > 0:
-            p = (logits / temperature).softmax(-1)
-            least = p.topk(min(top_k, c.card), -1).values[:, -1:]
-            chosen = torch.multinomial(p * (p >= least), 1, generator=rng)[:, 0]
-        else:
-            chosen = logits.argmax(-1)
-        sequence[:, s + 1] = torch.where(sequence[:, s + 1] < 0, chosen, sequence[:, s + 1])
-    return torch.stack([sequence[k, 1 + k:1 + k + columns] for k in range(c.codebooks)])
