@@ -99,6 +99,7 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
         return;
     }
     name_worker(hello->name, from);
+    const bool again = fleet_find(&h->fleet, h->in.incarnation) >= 0; // it has not heard the answer yet
     enum err e = has_model ? learn_model(h, &hello->model) : ERR_OK;
     if (!e)
         e = fleet_join(&h->fleet, &(struct fleet_hello){
@@ -113,8 +114,8 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
         return;
     }
     foreman_hello(&h->foreman, place, &hello->held, now);
-    log_event(LOG_INFO, &(struct log_subject){ .worker = hello->name }, "worker %s is here: %s", hello->name,
-              hello->device);
+    log_event(again ? LOG_DEBUG : LOG_INFO, &(struct log_subject){ .worker = hello->name }, "worker %s is here%s: %s",
+              hello->name, again ? " still" : "", hello->device);
     welcome(h, from);
 }
 

@@ -172,7 +172,7 @@ class Farm:
         for process in processes:
             self.wait_until(lambda: process.poll() is not None or catches(process.pid, signal.SIGTERM))
             process.send_signal(signal.SIGTERM)
-            statuses.append(process.wait(timeout=60))
+            statuses.append(process.wait(timeout=120))
         return statuses
 
     def check_ledger(self):

@@ -27,7 +27,7 @@ class OnTerminal:
             os.execv(e2e.PROGRAM, e2e.command(*args))
         self.text = ""
 
-    def read(self, until, seconds=60):
+    def read(self, until, seconds=120):
         end = time.monotonic() + seconds
         while not until(self.text) and time.monotonic() < end:
             if select.select([self.fd], [], [], 0.1)[0]:
@@ -85,7 +85,7 @@ class Admin(e2e.Case):
             os.write(top.fd, b"\x03")
             self.assertEqual(top.end(), 130)
             self.assertTrue(top.text.replace("^C", "").rstrip("\r\n").endswith("\x1b[?7h"), top.text[-40:])
-            lines = plain.communicate(timeout=60)[0].splitlines()
+            lines = plain.communicate(timeout=120)[0].splitlines()
             self.assertEqual(plain.returncode, 0)
             self.assertGreater(len(lines), 4)
             self.assertRegex(lines[0], r"^job 1: [A-Z]+, 0 of \d+ segments.*: film.mp4$")

@@ -149,7 +149,7 @@ class OneFilm(e2e.Case):
             self.submitted(farm, out)
             farm.wait_until(lambda: farm.done_segments() >= 1)
             farm.workers["a"].send_signal(signal.SIGTERM)
-            self.assertEqual(farm.workers["a"].wait(timeout=60), 0)
+            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
             self.assertNotIn("safetensors", "".join(os.listdir(farm.path("a"))))
             farm.start_worker("b")
             self.wait(farm, out)
@@ -162,7 +162,7 @@ class OneFilm(e2e.Case):
             worker = farm.start_worker("a")
             farm.wait_until(lambda: catches(worker.pid, signal.SIGTERM), every=0.001)
             worker.send_signal(signal.SIGTERM)
-            self.assertEqual(worker.wait(timeout=60), 0)
+            self.assertEqual(worker.wait(timeout=120), 0)
             self.assertEqual(farm.stop(), [0])
 
 

@@ -153,7 +153,7 @@ class Orders(e2e.Case):
             self.submit(farm, self.film, self.path("twice/out.mp4"), *SHORT)
             farm.wait_until(lambda: farm.done_segments() >= 1)
             farm.start_worker("a", folder="a2")
-            self.assertEqual(first.wait(timeout=60), 0)
+            self.assertEqual(first.wait(timeout=120), 0)
             farm.wait_until(lambda: self.job(farm)["state"] == "DONE")
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])

@@ -59,7 +59,7 @@ class StatusPage(e2e.Case):
         return int(re.findall(r"status page: http://127\.0\.0\.1:(\d+)/", farm.log("coordinator"))[-1])
 
     def get(self, port, path, method="GET"):
-        c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         c.request(method, path)
         answer = c.getresponse()
         text = answer.read().decode()
@@ -165,9 +165,9 @@ class StatusPage(e2e.Case):
              Farm(self.path("taken"), self.model) as other, Farm(self.path("wrong"), self.model, status="here") as wrong:
             farm.start_coordinator()
             other.status = f"127.0.0.1:{self.port(farm)}"
-            self.assertEqual(other.start_coordinator().wait(timeout=30), 69)
+            self.assertEqual(other.start_coordinator().wait(timeout=120), 69)
             self.assertIn("cannot listen", other.log("coordinator"))
-            self.assertEqual(wrong.start_coordinator().wait(timeout=30), 78)
+            self.assertEqual(wrong.start_coordinator().wait(timeout=120), 78)
             self.assertEqual(farm.stop(), [0])
 
 

@@ -22,9 +22,9 @@ class Keys(e2e.Case):
         super().setUpClass()
         cls.film = e2e.make_film(cls.path("film.mp4"), seconds=4)
 
-    def log_since(self, farm, before, says, seconds=5):
-        """The coordinator says so at once, as far as a loaded machine lets it. `says`: a regular expression."""
-        farm.wait_until(lambda: re.search(says, farm.log("coordinator")[len(before):]), seconds=seconds)
+    def log_since(self, farm, before, says):
+        """The coordinator says so. `says`: a regular expression."""
+        farm.wait_until(lambda: re.search(says, farm.log("coordinator")[len(before):]))
 
     def test_a_film_over_encrypted_connections(self):
         with Farm(self.path("film"), self.model, keys=True) as farm:
@@ -73,7 +73,7 @@ class Keys(e2e.Case):
     def refused_worker(self, farm, name, *keys, says, logged):
         before = farm.log("coordinator")
         worker = farm.start_worker(name, *keys)
-        farm.wait_until(lambda: worker.poll() is not None, seconds=20) # it opens its device first
+        farm.wait_until(lambda: worker.poll() is not None)
         log = farm.log(name)
         self.assertEqual(worker.returncode, 78, log)
         lines = [line for line in log.splitlines() if "error:" in line]
@@ -147,18 +147,18 @@ class Keys(e2e.Case):
             before = farm.log("coordinator")
             farm.revoke("client"), farm.revoke("a")
             self.log_since(farm, before, "a/a is sent away")
-            farm.wait_until(lambda: waiting.poll() is not None, seconds=5) # it asks twice a second
+            farm.wait_until(lambda: waiting.poll() is not None)
             self.assertEqual(waiting.returncode, 65)
             self.assertIn("not allowed any more", waiting.stderr.read())
             waiting.stderr.close()
-            farm.wait_until(lambda: farm.workers["a"].poll() is not None, seconds=60) # its step ends first
+            farm.wait_until(lambda: farm.workers["a"].poll() is not None)
             self.assertEqual(farm.workers["a"].returncode, 69)
             self.assertIn("not allowed any more", farm.log("a"))
             # What it had is another's at once: no lease has to end.
             farm.make_key("c2"), farm.allow("c2")
             farm.start_worker("b")
             farm.wait_until(lambda: "worker b/b is here" in farm.log("coordinator"))
-            farm.wait_until(lambda: re.search(r"segment \d of job 1 to b/b", farm.log("coordinator")), seconds=10)
+            farm.wait_until(lambda: re.search(r"segment \d of job 1 to b/b", farm.log("coordinator")))
             farm.wait_until(lambda: "underscored: job 1 is done" in farm.log("coordinator"), seconds=300)
             self.assertTrue(os.path.exists(out))
             self.assertEqual(json.loads(farm.ask("show", 1, "--json", key="c2").stdout)["state"], "DONE")
@@ -178,7 +178,7 @@ class Keys(e2e.Case):
             self.assertEqual(farm.ask("list").returncode, 78)
             with open(farm.list_of_keys(), "w") as f:
                 f.write(sound)
-            farm.wait_until(lambda: farm.ask("list").returncode == 0, seconds=5)
+            farm.wait_until(lambda: farm.ask("list").returncode == 0)
 
     def test_noise_on_the_port(self):
         """What is not the protocol is dropped, and does not flood the log."""

@@ -52,7 +52,7 @@ class Models(e2e.Case):
             farm.wait_until(lambda: os.path.exists(out))
             # From now on it has it, and makes the film that the other has made.
             farm.workers["a"].terminate()
-            self.assertEqual(farm.workers["a"].wait(timeout=60), 0)
+            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
             done = farm.submit(self.film, self.path("two/b.mp4"), *e2e.SHORT, "--wait")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(e2e.sha256(self.path("two/b.mp4")), self.alone)
@@ -74,7 +74,7 @@ class Models(e2e.Case):
             # Another start has it at once, and need not be sent it.
             os.unlink(farm.path("shelf", "a model.safetensors"))
             farm.workers["b"].terminate()
-            self.assertEqual(farm.workers["b"].wait(timeout=60), 0)
+            self.assertEqual(farm.workers["b"].wait(timeout=120), 0)
             self.start_bare(farm, "b")
             self.assertEqual(farm.submit(self.film, self.path("none/again.mp4"), *e2e.SHORT, "--force", "--wait").returncode, 0)
             self.assertEqual(farm.log("b").count("fetching the model"), 1)
@@ -147,12 +147,12 @@ class Models(e2e.Case):
             farm.start_coordinator()
             farm.wait_until(lambda: "listening at" in farm.log("coordinator")) # it may not leave before it has come
             idle = self.start_bare(farm, "idle", "models", "--leave-when-idle", 5)
-            self.assertEqual(idle.wait(timeout=60), 0)
+            self.assertEqual(idle.wait(timeout=120), 0)
             told = self.start_bare(farm, "told")
             farm.wait_until(lambda: "worker told is here" in farm.log("coordinator"))
             self.assertEqual(farm.submit(self.film, self.path("leaving/out.mp4"), *e2e.SHORT).returncode, 0)
             told.terminate()
-            self.assertEqual(told.wait(timeout=60), 0)
+            self.assertEqual(told.wait(timeout=120), 0)
             farm.wait_until(lambda: farm.log("coordinator").count(" leaves: ") == 2)
             self.assertEqual(farm.stop(), [0])
 

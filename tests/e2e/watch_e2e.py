@@ -40,7 +40,7 @@ class Watched(e2e.Case):
             self.assertEqual(len(e2e.streams(farm.path("out", "late.mkv"), "audio")), 2)
             # A new start submits nothing again, not even what failed.
             farm.coordinator.terminate()
-            self.assertEqual(farm.coordinator.wait(timeout=30), 0)
+            self.assertEqual(farm.coordinator.wait(timeout=120), 0)
             farm.start_coordinator(*options)
             farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
             e2e.subprocess.run(["sleep", "8"])
@@ -49,7 +49,7 @@ class Watched(e2e.Case):
             shutil.copy(film, farm.path("in", "film.avi"))
             with open(farm.path("out", "film.mkv"), "w") as f:
                 f.write("precious")
-            farm.wait_until(lambda: "film.avi: not submitted" in farm.log("coordinator"), seconds=20)
+            farm.wait_until(lambda: "film.avi: not submitted" in farm.log("coordinator"))
             self.assertEqual(len(self.jobs(farm)), 2)
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])

@@ -108,7 +108,7 @@ class Peer:
         if self.zmq.zmq_send(self.socket, data, ctypes.c_size_t(len(data)), 0) < 0:
             raise OSError("cannot send")
 
-    def receive(self, *kinds, seconds=20):
+    def receive(self, *kinds, seconds=60):
         """The next message of one of these types; others are passed over. None: none came."""
         room = self.room
         until = time.monotonic() + seconds

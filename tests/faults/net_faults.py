@@ -11,7 +11,7 @@ from farm import free_ports
 from proxy import Proxy
 from standin import StandIn, work
 
-BACK = rounds(30, 10) # s; a busy machine under a sanitizer is given more
+BACK = rounds(120, 10) # s; a busy machine under a sanitizer is given more
 
 
 class Net(faults.Case):

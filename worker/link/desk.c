@@ -159,6 +159,7 @@ static enum err deliver(void *user, const struct composed *c)
     if (!e) {
         t->path = path;
         t->state = TASK_SPOOLED;
+        t->abandoned = false; // what is made is offered: it is for the coordinator to refuse
     } else if (dropped) {
         t->state = TASK_DROPPED;
     }
