@@ -38,9 +38,12 @@ class Notifications(e2e.Case):
         finally:
             del os.environ["NOTIFY_SOCKET"], os.environ["WATCHDOG_USEC"]
         farm.wait_until(lambda: "READY=1" in manager.lines())
-        beats = manager.lines().count("WATCHDOG=1")
-        time.sleep(1)
-        farm.wait_until(lambda: manager.lines().count("WATCHDOG=1") >= beats + 4, seconds=10) # twice as often as asked for
+        def beats_in_a_second():
+            before = manager.lines().count("WATCHDOG=1")
+            time.sleep(1)
+            return manager.lines().count("WATCHDOG=1") - before
+        # Twice as often as asked for is five; a busy machine is given some seconds to show it in one.
+        self.assertTrue(any(beats_in_a_second() >= 4 for _ in range(20)))
         self.assertTrue(any(re.match(r"STATUS=.*\d", line) for line in manager.lines()))
         process.send_signal(signal.SIGSTOP)
         time.sleep(0.2)
