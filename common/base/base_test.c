@@ -101,7 +101,7 @@ static void a_full_disk_leaves_nothing(void **state)
     f.stream = fopen("/dev/full", "wb"); // every flush fails with ENOSPC
     assert_non_null(f.stream);
     fputs("x", f.stream);
-    assert_int_equal(out_file_commit(&f), ERR_IO);
+    assert_int_equal(out_file_commit(&f), ERR_FULL);
     assert_int_not_equal(access("/tmp/underscore-full-disk-test", F_OK), 0);
 }
 

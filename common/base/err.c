@@ -20,6 +20,7 @@ static const struct {
     [ERR_DEVICE] = { "device lost", 75, true },
     [ERR_CONFIG] = { "bad configuration", 78, false },
     [ERR_STOP] = { "stopped", 130, true },
+    [ERR_FULL] = { "no room left", 74, true },
 };
 
 static unsigned row_of(enum err e)
@@ -35,6 +36,11 @@ const char *err_text(enum err e)
 bool err_is_transient(enum err e)
 {
     return table[row_of(e)].transient;
+}
+
+bool err_is_disk(enum err e)
+{
+    return e == ERR_IO || e == ERR_FULL;
 }
 
 int err_exit_code(enum err e)

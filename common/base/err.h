@@ -15,12 +15,13 @@ enum err {
     ERR_UNAVAILABLE, // something the machine should have is not there: a GPU, a driver
     ERR_BUG,         // we broke our own promise
     ERR_CREATE,      // an output cannot be created
-    ERR_IO,          // reading or writing failed half-way, a full disk included
+    ERR_IO,          // reading or writing failed half-way
     ERR_NOMEM,       // host memory
     ERR_DEVICE_MEM,  // device memory
     ERR_DEVICE,      // the GPU was lost or refused
     ERR_CONFIG,      // a configuration file is wrong
     ERR_STOP,        // shutdown was asked for
+    ERR_FULL,        // a disk or a quota has no room left: it goes on when there is some
     ERR_COUNT,
 };
 
@@ -30,6 +31,9 @@ const char *err_text(enum err e);
 // True if the same work may succeed on another worker or at another time.
 // The scheduler retries on true and fails the job on false.
 bool err_is_transient(enum err e);
+
+// A disk that does not take what it is given, for lack of room or otherwise.
+bool err_is_disk(enum err e);
 
 // The process exit status for `e`, after sysexits.h; ERR_STOP is 130, as a
 // shell reports an interrupt.

@@ -105,9 +105,9 @@ void file_remove_strays(const char *directory, const char *name)
 }
 
 // A disk without room is a matter of time, a folder that takes no files is not.
-static enum err why_not_created(int why)
+static enum err full_or(int why, enum err otherwise)
 {
-    return why == ENOSPC || why == EDQUOT ? ERR_IO : ERR_CREATE;
+    return why == ENOSPC || why == EDQUOT ? ERR_FULL : otherwise;
 }
 
 enum err out_file_open(struct out_file *out, const char *path)
@@ -123,7 +123,7 @@ enum err out_file_open(struct out_file *out, const char *path)
         const int why = errno;
         log_error("%s: cannot create: %s", path, strerror(why));
         out_file_discard(out);
-        return why_not_created(why);
+        return full_or(why, ERR_CREATE);
     }
     return ERR_OK;
 }
@@ -137,7 +137,7 @@ enum err out_file_commit(struct out_file *out)
     enum err e = ERR_OK;
     if (broken) {
         log_error("%s: cannot write: %s", out->path, strerror(failed));
-        e = ERR_IO;
+        e = full_or(failed, ERR_IO);
     } else {
         e = file_publish(out->temporary, out->path);
     }
@@ -186,9 +186,10 @@ enum err file_publish(const char *temporary, const char *path)
     if (sync_path(temporary, O_RDONLY) == 0 && rename(temporary, path) == 0 &&
         sync_directory_of(path) == 0)
         return ERR_OK;
-    log_error("%s: cannot write: %s", path, strerror(errno));
+    const int why = errno;
+    log_error("%s: cannot write: %s", path, strerror(why));
     unlink(temporary);
-    return ERR_IO;
+    return full_or(why, ERR_IO);
 }
 
 enum err file_make_directory(const char *path)
@@ -211,5 +212,5 @@ enum err file_make_directory(const char *path)
     if (ok)
         return ERR_OK;
     log_error("%s: cannot create directory: %s", path, strerror(why));
-    return why_not_created(why);
+    return full_or(why, ERR_CREATE);
 }

@@ -29,7 +29,7 @@ struct out_file {
 // zeroed. The caller ends with out_file_commit() or out_file_discard().
 ERR_CHECKED enum err out_file_open(struct out_file *out, const char *path);
 
-// ERR_IO when anything could not be written (a full disk): logs, and nothing
+// ERR_FULL or ERR_IO when anything could not be written: logs, and nothing
 // is left behind. Either way *out is zeroed.
 ERR_CHECKED enum err out_file_commit(struct out_file *out);
 void out_file_discard(struct out_file *out); // a zeroed one is fine

@@ -30,7 +30,7 @@ ERR_CHECKED enum err film_copy_open(struct film_copy **out,
                                     const struct film_copy_options *options);
 void film_copy_close(struct film_copy **c);
 
-// Copy all of it and finish the file. ERR_IO when it cannot be written, ERR_STOP.
+// Copy all of it and finish the file. ERR_FULL, ERR_IO when it cannot be written, ERR_STOP.
 ERR_CHECKED enum err film_copy_run(struct film_copy *c, struct music_encoder *music,
                                    const struct media_hooks *hooks);
 

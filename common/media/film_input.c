@@ -24,7 +24,7 @@ enum err err_from_libav(int code, enum err otherwise)
     switch (code) {
     case AVERROR(ENOMEM): return ERR_NOMEM;
     case AVERROR(ENOSPC):
-    case AVERROR(EDQUOT):
+    case AVERROR(EDQUOT): return ERR_FULL;
     case AVERROR(EFBIG):
     case AVERROR(EIO): return ERR_IO;
     case AVERROR(ENOENT):

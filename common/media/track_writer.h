@@ -74,7 +74,7 @@ ERR_CHECKED enum err track_writer_check(const struct film *film, const struct de
 
 // Write it. `music` is at its first sample; it is read and rewound several times.
 // Its length must be the film's within 100 ms (the end is cut or padded with
-// silence to the sample). ERR_IO when the disk is full, ERR_STOP when cancelled;
+// silence to the sample). ERR_FULL, ERR_IO, ERR_STOP when cancelled;
 // nothing is left behind. Calls track_writer_check() itself.
 ERR_CHECKED enum err track_writer_run(const struct film *film, const struct delivery *d,
                                       struct pcm_source *music, const struct media_hooks *hooks,

@@ -76,8 +76,9 @@ static enum err put(struct writer *w, const void *data, uint64_t bytes)
         return ERR_STOP;
     if (fwrite(data, 1, bytes, w->file.stream) == bytes)
         return ERR_OK;
-    log_error("%s: cannot write: %s", w->path, strerror(errno));
-    return ERR_IO;
+    const int why = errno;
+    log_error("%s: cannot write: %s", w->path, strerror(why));
+    return why == ENOSPC || why == EDQUOT ? ERR_FULL : ERR_IO;
 }
 
 static enum err put_header_text(struct writer *w, const char *text)

@@ -152,8 +152,15 @@ static const char *last_line(struct child *c)
     return error ? error + strlen("error: ") : line;
 }
 
+int child_status(enum err e)
+{
+    return e == ERR_FULL ? CHILD_FULL : err_exit_code(e);
+}
+
 static enum err error_of_exit(int code)
 {
+    if (code == CHILD_FULL)
+        return ERR_FULL;
     for (int e = 0; e < ERR_COUNT; e++)
         if (err_exit_code((enum err) e) == code)
             return (enum err) e;

@@ -3,7 +3,7 @@
 //
 // A child is this program again, told by its arguments what to do; it has bounded
 // memory and time, no network, and nothing open but the pipe that takes what it
-// says. It leaves its results as files; its exit status is err_exit_code().
+// says. It leaves its results as files; its exit status is child_status().
 // One thread.
 #pragma once
 
@@ -47,6 +47,11 @@ void children_poll(struct children *c,
 
 // Ends those of a job (0: all) at once, and forgets them.
 void children_kill(struct children *c, int64_t job);
+
+// In the child: how it tells this program what became of it: err_exit_code(), but for a full
+// disk, which has the status of other failing ones there.
+#define CHILD_FULL 40
+int child_status(enum err e);
 
 // In the child: the limits that hold from here on.
 void child_confine(void);

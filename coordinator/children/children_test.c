@@ -84,6 +84,10 @@ static void exits_are_errors_again(void **state)
     assert_int_equal(run("exit 65").e, ERR_INPUT);
     assert_int_equal(run("exit 73").e, ERR_CREATE);
     assert_int_equal(run("exit 74").e, ERR_IO);
+    char full[32];
+    snprintf(full, sizeof(full), "exit %d", child_status(ERR_FULL));
+    assert_int_equal(run(full).e, ERR_FULL);
+    assert_int_equal(child_status(ERR_IO), 74);
     assert_int_equal(run("exit 42").e, ERR_BUG);
 }
 

@@ -433,7 +433,7 @@ enum err foreman_settle(struct foreman *f, double now)
         const enum err one = accepted(f, &results[i], now);
         e = e ? e : one;
     }
-    return !written && e == ERR_IO ? ERR_OK : e; // a full disk: its worker offers it again
+    return !written && err_is_disk(e) ? ERR_OK : e; // a full disk: its worker offers it again
 }
 
 size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment)

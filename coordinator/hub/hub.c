@@ -304,13 +304,13 @@ static void wait_for_something(struct hub *h)
 static enum err give_out(struct hub *h, double now)
 {
     const enum err e = h->queue.stopped ? ERR_OK : foreman_dispatch(&h->foreman, now);
-    return e == ERR_IO ? ERR_OK : e;
+    return err_is_disk(e) ? ERR_OK : e;
 }
 
 static enum err lapse(struct hub *h, double now)
 {
     const enum err e = foreman_lapse(&h->foreman, now);
-    return e == ERR_IO ? ERR_OK : e;
+    return err_is_disk(e) ? ERR_OK : e;
 }
 
 static enum err turn(struct hub *h)
@@ -348,11 +348,11 @@ enum err hub_run(struct hub *h)
         e = turn(h);
         if (h->p.attend)
             h->p.attend(h->p.user);
-        if (e == ERR_IO && !h->paused)
+        if (err_is_disk(e) && !h->paused)
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
         else if (!e && h->paused)
             log_info("going on");
-        h->paused = e == ERR_IO;
+        h->paused = err_is_disk(e);
         if (h->paused) {
             zmq_poll(NULL, 0, PAUSE_MS);
             e = ERR_OK;

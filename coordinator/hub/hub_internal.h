@@ -9,6 +9,7 @@
 #include "common/timeline/plan.h"
 #include "common/wire/wire.h"
 #include "coordinator/children/children.h"
+#include "coordinator/children/patience.h"
 #include "coordinator/elastic/start_command.h"
 #include "coordinator/fleet/fleet.h"
 #include "coordinator/foreman/foreman.h"
@@ -39,14 +40,15 @@ struct hub_job {
     char identity[FILM_IDENTITY_BYTES];
     struct ledger_model model;
     struct part_inputs inputs; // pointing into this struct
+    struct patience patience;  // with the extraction of its pictures
+    bool postponed;            // they wait for that
 };
 
 // A job that waits for a child process.
 struct hub_errand {
     int64_t job;
     int what; // enum hub_child
-    double not_before_s;
-    uint32_t tries;
+    struct patience patience;
     bool running;
     bool lacks_model;              // it waits until a worker has the model
     char model[WIRE_SHA256_BYTES]; // that it names then; "": any
@@ -104,7 +106,8 @@ struct hub {
     struct hub_figures figures;
     double started_s, next_status_s;
     bool paused; // the disk does not take what has to be kept
-    double frames_not_before_s;
+    double frames_not_before_s; // of no job: the disk is full
+    double postponed_s;         // when the first of those postponed is to be tried again
     struct watch watch;
     double watch_next_s;
     struct shelf *shelf; // or NULL

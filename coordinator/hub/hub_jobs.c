@@ -1,4 +1,5 @@
 // The hub and the jobs: from submitted to delivered, by way of child processes.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,6 @@
 #include "coordinator/publish/publish.h"
 
 #define FRAMES_AT_ONCE 8
-#define TRY_AGAIN_S 5.0
-#define MOST_TRIES 5
 // Segments whose pictures are ready beside what the workers have asked for.
 #define PICTURES_AHEAD 4
 #define UNREADABLE "what it had in the spool cannot be read; submit it again"
@@ -428,12 +427,12 @@ static enum err start_children(struct hub *h, double now)
 {
     enum err e = ERR_OK;
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
-        if (h->errands[i].what == CHILD_PUBLISH && !h->errands[i].running && now >= h->errands[i].not_before_s)
+        if (h->errands[i].what == CHILD_PUBLISH && !h->errands[i].running && now >= h->errands[i].patience.not_before_s)
             e = start_publish(h, &h->errands[i]);
     for (bool started = true; !e && started && children_free(&h->children) > 0;)
         e = start_frames(h, now, &started);
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
-        if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running && now >= h->errands[i].not_before_s)
+        if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running && now >= h->errands[i].patience.not_before_s)
             e = start_plan(h, &h->errands[i]);
     return e;
 }
@@ -467,24 +466,31 @@ static enum err planned(struct hub *h, int64_t job, double now)
     return e ? e : hub_job_follow(h, job, now);
 }
 
-static void say_again(int64_t job, const char *reason)
+static void say_again(int64_t job, const char *reason, double in_s)
 {
     log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s; again in %.0f s", (long long) job, reason,
-              TRY_AGAIN_S);
+              in_s);
 }
 
-// The machine's fault, not the film's: later again, some times; a disk that is full for as long
-// as it is.
+// It was the machine's fault, and stays so.
+static enum err give_up(struct hub *h, int64_t job, const char *reason, double now)
+{
+    char text[CHILD_TAIL_BYTES + 128];
+    snprintf(text, sizeof(text), "%s; tried %d times: see to the disk or the machine, then underscore retry %lld", reason,
+             PATIENCE_TRIES, (long long) job);
+    return hub_job_fail(h, job, text, now);
+}
+
+// The machine's fault, not the film's: later again.
 static enum err later(struct hub *h, int64_t job, enum hub_child what, enum err result, const char *reason, double now)
 {
     const int64_t i = find_errand(h, job, (int) what);
     if (i < 0)
         return ERR_OK;
     h->errands[i].running = false;
-    h->errands[i].not_before_s = now + TRY_AGAIN_S;
-    say_again(job, reason);
-    if (result != ERR_IO && ++h->errands[i].tries >= MOST_TRIES)
-        return hub_job_fail(h, job, reason, now);
+    if (!patience_fail(&h->errands[i].patience, result, now))
+        return give_up(h, job, reason, now);
+    say_again(job, reason, h->errands[i].patience.not_before_s - now);
     return what == CHILD_PLAN ? ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0) : ERR_OK;
 }
 
@@ -492,9 +498,9 @@ static enum err later(struct hub *h, int64_t job, enum hub_child what, enum err 
 static enum err ask_again(struct hub *h, int64_t job, enum hub_child what, enum err e, double now)
 {
     const int64_t i = find_errand(h, job, (int) what);
-    if (e == ERR_IO && i >= 0) {
+    if (err_is_disk(e) && i >= 0) {
         h->errands[i].running = false;
-        h->errands[i].not_before_s = now + TRY_AGAIN_S;
+        h->errands[i].patience.not_before_s = now + PATIENCE_FIRST_S;
     }
     return e;
 }
@@ -519,15 +525,50 @@ static enum err plan_ended(struct hub *h, int64_t job, enum err result, const ch
     return ERR_OK;
 }
 
+// Its segments leave the line for pictures, so that it keeps no other job from them, or come
+// back to it.
+static void postpone_frames(struct hub *h, struct hub_job *j, bool postponed)
+{
+    const struct work_job *work = schedule_job(&h->schedule, j->id);
+    const enum work_frames from = postponed ? FRAMES_ABSENT : FRAMES_LATER;
+    j->postponed = postponed;
+    for (uint32_t i = 0; work && i < work->count; i++)
+        if (work->segments[i].frames == from)
+            schedule_frames(&h->schedule, j->id, i, postponed ? FRAMES_LATER : FRAMES_ABSENT);
+    if (postponed)
+        h->postponed_s = fmin(h->postponed_s, j->patience.not_before_s);
+}
+
+// Those that have waited long enough.
+static void resume_frames(struct hub *h, double now)
+{
+    if (now < h->postponed_s)
+        return;
+    h->postponed_s = (double) INFINITY;
+    for (size_t i = 0; i < h->job_count; i++)
+        if (h->jobs[i]->postponed && now >= h->jobs[i]->patience.not_before_s)
+            postpone_frames(h, h->jobs[i], false);
+        else if (h->jobs[i]->postponed)
+            h->postponed_s = fmin(h->postponed_s, h->jobs[i]->patience.not_before_s);
+}
+
 static enum err frames_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
+    struct hub_job *j = hub_job_find(h, job);
     frames_settled(h, job);
-    if (!result)
+    if (!result && j)
+        j->patience = (struct patience){ 0 };
+    if (!result || !j)
         return ERR_OK;
     if (!err_is_transient(result))
         return hub_job_fail(h, job, reason, now);
-    say_again(job, reason);
-    h->frames_not_before_s = now + TRY_AGAIN_S;
+    if (!patience_fail(&j->patience, result, now))
+        return give_up(h, job, reason, now);
+    say_again(job, reason, j->patience.not_before_s - now);
+    if (result == ERR_FULL) // no other job would fare better
+        h->frames_not_before_s = j->patience.not_before_s;
+    else
+        postpone_frames(h, j, true);
     return ERR_OK;
 }
 
@@ -601,6 +642,7 @@ enum err hub_jobs_tick(struct hub *h, double now)
     enum err e = s.error;
     if (!e)
         e = foreman_tick(&h->foreman, now);
+    resume_frames(h, now);
     if (!e)
         e = start_children(h, now);
     if (!e && h->unreadable) {

@@ -187,6 +187,6 @@ int main(int argc, char **argv)
     if (argc == 3 && !strcmp(argv[1], "--check-ledger"))
         return err_exit_code(check_ledger(argv[2]));
     if (argc > 2 && !strcmp(argv[1], "--child"))
-        return err_exit_code(run_child(argc - 2, argv + 2));
+        return child_status(run_child(argc - 2, argv + 2));
     return err_exit_code(run(argc, argv));
 }

@@ -117,6 +117,11 @@ static bool follows_work(const struct work_job *j, uint32_t i)
     return j->segments[i].state == WORK_BLOCKED && i > 0 && j->segments[i - 1].state == WORK_LEASED;
 }
 
+static bool has_asked(const struct work_segment *g)
+{
+    return (g->frames == FRAMES_ASKED) | (g->frames == FRAMES_THERE);
+}
+
 // Sums of 0 and 1, without branches: an analyzer would follow each of them, four times a change.
 static void count_segment(struct lines *l, struct work_job *j, uint32_t i, bool add)
 {
@@ -127,7 +132,7 @@ static void count_segment(struct lines *l, struct work_job *j, uint32_t i, bool 
     const uint32_t few = (uint32_t) one;
     const bool is_ready = g->state == WORK_READY, is_done = g->state == WORK_DONE, none = g->frames == FRAMES_ABSENT;
     l->in_state[g->state] += one;
-    l->pictures += one * (!none & (g->state != WORK_LEASED) & !is_done);
+    l->pictures += one * (has_asked(g) & (g->state != WORK_LEASED) & !is_done);
     j->done += few * is_done;
     j->ready += few * is_ready;
     j->waiting += few * (g->state == WORK_RETRY_WAIT);
@@ -227,7 +232,7 @@ const char *lines_check(const struct lines *l, const struct work_job *j, struct 
     for (uint32_t i = 0; i < j->count; i++) {
         const struct work_segment *g = &j->segments[i];
         sums->in_state[g->state]++;
-        sums->pictures += g->frames != FRAMES_ABSENT && g->state != WORK_LEASED && g->state != WORK_DONE;
+        sums->pictures += has_asked(g) && g->state != WORK_LEASED && g->state != WORK_DONE;
         done += g->state == WORK_DONE;
         ready += g->state == WORK_READY;
         for (int line = 0; line < WORK_LINES; line++)

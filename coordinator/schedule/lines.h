@@ -19,7 +19,12 @@
 
 // As in the ledger, for what is under way.
 enum work_state { WORK_BLOCKED, WORK_READY, WORK_LEASED, WORK_RETRY_WAIT, WORK_DONE, WORK_STATES };
-enum work_frames { FRAMES_ABSENT, FRAMES_ASKED, FRAMES_THERE };
+enum work_frames {
+    FRAMES_ABSENT,
+    FRAMES_ASKED,
+    FRAMES_THERE,
+    FRAMES_LATER, // absent, and not to be asked for now
+};
 // What a job can stand in line for.
 enum work_line {
     LINE_WORKER,   // a READY segment with its pictures

@@ -1,5 +1,6 @@
 """A disk that fills up, on either side: all waits, nothing is lost, and it goes on by itself."""
 import os
+import shutil
 import subprocess
 import time
 import unittest
@@ -56,6 +57,40 @@ class Disks(faults.Case):
             vain, segments = self.check(farm, out)
         report(f"full disk of the {side}", f"{times} times, {stays} s", "pause, no corruption, on by itself",
                f"{segments} segments, {vain} done again")
+
+    def test_under_a_film(self):
+        """Sectors that cannot be read: tried again, less and less often, and nobody else waits for that."""
+        bad, kept = self.path("bad.mp4"), self.path("unreadable")
+        shutil.copy(self.film, bad)
+        os.environ["FAULT_BAD"], os.environ["LD_PRELOAD"] = kept, faults.LIBRARY
+        try:
+            with self.farm("bad", lease=30) as farm:
+                farm.start_coordinator()
+                del os.environ["LD_PRELOAD"]
+                farm.start_worker("a")
+                first, second, good = (self.path(f"bad/{name}.mp4") for name in ("first", "second", "good"))
+                self.assertEqual(farm.submit(bad, first, *faults.SETTINGS).returncode, 0)
+                farm.wait_until(lambda: farm.done_segments() > 0, 300) # planned, and some pictures are there
+                with open(kept, "w") as f:
+                    f.write(bad)
+                self.assertEqual(farm.submit(bad, second, *faults.SETTINGS).returncode, 0)
+                short = e2e.make_film(self.path("short.mp4"), seconds=2)
+                self.assertEqual(farm.submit(short, good, *faults.SETTINGS).returncode, 0)
+                self.wait(farm, good)
+                for says in ("job 1: ", "job 2: "):
+                    for seconds in (5, 10):
+                        farm.wait_until(lambda: any(says in line and f"again in {seconds} s" in line
+                                                    for line in farm.log("coordinator").splitlines()), 120)
+                self.assertFalse(os.path.exists(first) or os.path.exists(second))
+                self.assertEqual(farm.ask("cancel", 2).returncode, 0)
+                os.unlink(kept)
+                self.wait(farm, first)
+                self.stop(farm)
+                self.assertEqual(farm.check_ledger(), [])
+                self.assertEqual(e2e.sha256(first), self.alone)
+        finally:
+            os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_BAD", None)
+        report("a film on a bad disk", "2 films", "no other waits, on by itself", "tried again after 5, 10, ... s")
 
     def complaints(self, farm):
         return [line for name in ("coordinator", "a") for line in farm.log(name).splitlines()

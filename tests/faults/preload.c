@@ -1,17 +1,22 @@
-// What a kill at a bad moment and a wall clock that jumps do to a program, for tests:
-// loaded before the C library by LD_PRELOAD.
+// What a kill at a bad moment, a wall clock that jumps and a disk that fails do to a program,
+// for tests: loaded before the C library by LD_PRELOAD.
 //
 //   FAULT_DIE=N     kill -9 of itself instead of the N-th time it has something written down
 //                   (fsync, fdatasync, rename); FAULT_DIE=N+: right after it
 //   FAULT_CLOCK=F   seconds that the wall clock is off, as the file F says at that moment;
 //                   the monotonic clock goes right
+//   FAULT_BAD=F     what the file F names cannot be read: EIO
 //
 // FAULT_DIE is for the program itself and not for those that it starts.
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -69,6 +74,27 @@ int rename(const char *from, const char *to)
 {
     const bool last = is_last();
     return done(last, (int) syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+static bool is_bad(int fd)
+{
+    const char *path = getenv("FAULT_BAD");
+    char link[64], bad[PATH_MAX] = "", name[PATH_MAX] = "";
+    const int list = path ? (int) syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC) : -1;
+    if (list < 0)
+        return false;
+    syscall(SYS_read, list, bad, sizeof(bad) - 1);
+    close(list);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    return *bad && readlink(link, name, sizeof(name) - 1) > 0 && !strcmp(name, bad);
+}
+
+ssize_t read(int fd, void *out, size_t bytes)
+{
+    if (!is_bad(fd))
+        return syscall(SYS_read, fd, out, bytes);
+    errno = EIO;
+    return -1;
 }
 
 static time_t off(void)

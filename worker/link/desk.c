@@ -130,7 +130,7 @@ static enum err keep_result(struct desk *d, const struct task *t, const char *pa
 {
     static const struct timespec pause = { .tv_sec = PAUSE_S };
     enum err e;
-    while ((e = part_file_write(path, content)) == ERR_IO && is_wanted(d, t)) {
+    while (err_is_disk(e = part_file_write(path, content)) && is_wanted(d, t)) {
         if (!atomic_exchange(&d->paused, true))
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
         nanosleep(&pause, NULL);
@@ -167,7 +167,7 @@ static enum err deliver(void *user, const struct composed *c)
     if (e)
         free(path);
     wake_talker(d);
-    return dropped ? ERR_OK : e == ERR_IO && atomic_load(&d->stop) ? ERR_STOP : e;
+    return dropped ? ERR_OK : err_is_disk(e) && atomic_load(&d->stop) ? ERR_STOP : e;
 }
 
 static void on_progress(void *user, uint64_t columns)
