@@ -99,8 +99,10 @@ enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const 
                           const char *address)
 {
     *w = (struct curve_watch){ .socket = socket, .address = address, .with_keys = files->own != NULL };
-    w->events = curve_events_open(zmq, socket, "curve-watch",
-                                  ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+    char name[32];
+    snprintf(name, sizeof(name), "watch-%p", (void *) w);
+    w->events = curve_events_open(zmq, socket, name,
+                                  ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
     return w->events ? ERR_OK : ERR_UNAVAILABLE;
 }
@@ -131,6 +133,7 @@ static const char *judge(struct curve_watch *w, const struct curve_event *event)
 {
     switch (event->kind) {
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: w->was_let_in = true; return NULL;
+    case ZMQ_EVENT_DISCONNECTED: w->lost = true; return NULL;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         return "the coordinator does not allow this key; `underscore key add` there would";
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:

@@ -25,6 +25,7 @@ struct curve_watch {
     void *socket, *events;
     const char *address; // the caller's, and stays
     bool with_keys, was_let_in;
+    bool lost; // a connection has broken off, or was never opened; for the caller to set back
     unsigned failures; // of somebody who has keys, too
 };
 

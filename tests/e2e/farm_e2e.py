@@ -45,7 +45,7 @@ class OneFilm(e2e.Case):
             gone.wait()
             # As a child leaves it that is killed while it delivers.
             open(self.path(f"two/..underscore-1-out.mp4.{gone.pid}.part"), "w").close()
-            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == 2)
             self.submitted(farm, out, "--wait")
             nodes = json.loads(farm.ask("node", "list", "--json").stdout)["nodes"]
             self.assertEqual(sum(n["done"] for n in nodes), 6)

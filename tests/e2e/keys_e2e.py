@@ -30,7 +30,7 @@ class Keys(e2e.Case):
         with Farm(self.path("film"), self.model, keys=True) as farm:
             farm.start_coordinator()
             farm.start_worker("a"), farm.start_worker("b")
-            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == 2)
             out = self.path("film/out.mp4")
             done = farm.submit(self.film, out, "--seed", 5, *SHORT, "--wait", "--owner", "somebody-else")
             self.assertEqual(done.returncode, 0, done.stderr + farm.log("coordinator"))
@@ -47,10 +47,10 @@ class Keys(e2e.Case):
         with Farm(self.path("name"), self.model, keys=True) as farm:
             farm.start_coordinator()
             farm.start_worker("a")
-            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 1)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == 1)
             farm.make_key("b"), farm.allow("b")
             farm.start_worker("a/a", *farm.key_options("b"))
-            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == 2)
             nodes = json.loads(farm.ask("node", "list", "--json").stdout)["nodes"]
             self.assertEqual(sorted((n["name"], n["state"]) for n in nodes), [("a/a", "READY"), ("b/a", "READY")])
 

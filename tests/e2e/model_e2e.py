@@ -40,7 +40,7 @@ class Models(e2e.Case):
             self.shelf(farm)
             farm.start_coordinator("--models", farm.path("shelf"))
             farm.start_worker("a"), self.start_bare(farm, "b")
-            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == 2)
             self.assertFalse(os.path.exists(farm.path("models")) and os.listdir(farm.path("models"))) # nobody wants it yet
             # A film waits that the one with the model does not take: now it is wanted.
             self.assertEqual(farm.ask("node", "drain", "a").returncode, 0)

@@ -211,7 +211,7 @@ class Workers(Nodes):
                                   "--control", farm.control, "--bulk", farm.bulk, model=self.model)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                 self.assertEqual(done.stdout.count("staged, 1 worker started"), RANKS, done.stdout)
-                farm.wait_until(lambda: farm.log("coordinator").count("is here") == RANKS)
+                farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == RANKS)
                 pids = self.ranks()
                 self.assertEqual(len(pids), RANKS)
                 os.kill(pids[0], signal.SIGKILL) # and no other dies of it

@@ -42,7 +42,7 @@ class Watched(e2e.Case):
             farm.coordinator.terminate()
             self.assertEqual(farm.coordinator.wait(timeout=120), 0)
             farm.start_coordinator(*options)
-            farm.wait_until(lambda: farm.log("coordinator").count("is here") == 2)
+            farm.wait_until(lambda: farm.log("coordinator").count("is here: ") == 2)
             e2e.subprocess.run(["sleep", "8"])
             self.assertEqual(len(self.jobs(farm)), 2)
             # An output that is there is never written over.

@@ -187,11 +187,11 @@ class Slurm(e2e.Case):
             job = self.cluster.batch("workers.sbatch", options=["--gpus=3"], WORKER=WORKER, MODEL=self.model,
                                      CONTROL=farm.control, BULK=farm.bulk, SCRATCH=self.path("scratch"),
                                      OPTIONS="--batch 1 --prefetch 0")
-            self.cluster.wait_until(lambda: farm.log("coordinator").count("is here") == 3)
+            self.cluster.wait_until(lambda: farm.log("coordinator").count("is here: ") == 3)
             before = self.workers(farm)
             self.assertEqual(sorted(before), [f"slurm-{job}/{n}" for n in range(3)])
             os.kill(before[f"slurm-{job}/1"], signal.SIGKILL)
-            self.cluster.wait_until(lambda: farm.log("coordinator").count("is here") == 4)
+            self.cluster.wait_until(lambda: farm.log("coordinator").count("is here: ") == 4)
             after = self.workers(farm)
             for n in (0, 2):
                 self.assertEqual(after[f"slurm-{job}/{n}"], before[f"slurm-{job}/{n}"])

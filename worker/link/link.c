@@ -6,32 +6,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/wire/crc32c.h"
-#include "worker/link/link_socket.h"
+#include "worker/link/line.h"
 
-#define TICK_MS 50
 #define HELLO_EVERY_S 2.0
-// How long an answer may take before the question is asked again.
+// How long an answer may take before the question is asked again, while others are answered.
 #define ANSWER_S 10.0
-// How long the coordinator may be silent, who answers every beat, before a connection that
-// still seems to be there is made anew.
-#define SILENCE_S 5.0
-#define SILENCE_BEATS 5
 
 struct talk {
     const struct link_params *p;
     struct desk *desk;
-    void *zmq, *control, *bulk;
-    struct curve_watch watch;   // of control
-    uint64_t incarnation, epoch, seq;
+    struct line line;
     bool welcome;               // the coordinator knows this worker
     bool quiet;                 // told to ask for nothing new
     bool draining, refused;
@@ -39,46 +30,10 @@ struct talk {
     double beat_s, lease_s;
     double busy_s;              // when it last had something to do
     double next_beat_s, next_hello_s;
-    double control_heard_s;     // when something last came
-    double control_made_s;      // when the connection was last made anew
-    double bulk_heard_s;        // or when the connection was made, or when last nothing was waited for
-    bool silent;                // the log has it
     double beat_sent_s;         // of the first beat that has not been answered; 0: none
     uint64_t moved;             // what came in and went out: that is getting on, too
     uint32_t wanted;            // as last asked for
-    struct wire_message in, out;
 };
-
-static struct wire_message *say(struct talk *t, enum wire_type type)
-{
-    t->out = (struct wire_message){ .type = type, .seq = ++t->seq, .incarnation = t->incarnation, .epoch = t->epoch };
-    return &t->out;
-}
-
-// False: it was not sent; what matters is said again later.
-static bool send_it(struct talk *t)
-{
-    uint8_t *bytes;
-    size_t n;
-    if (wire_encode(&bytes, &n, &t->out))
-        return false;
-    const int r = zmq_send(wire_is_bulk(t->out.type) ? t->bulk : t->control, bytes, n, ZMQ_DONTWAIT);
-    free(bytes);
-    return r >= 0;
-}
-
-static enum err connect_both(struct talk *t)
-{
-    struct link_socket_params s = {
-        .zmq = t->zmq, .address = t->p->control, .keys = &t->p->keys, .watch = &t->watch,
-    };
-    const enum err e = link_socket_open(&t->control, &s);
-    if (e)
-        return e;
-    s.address = t->p->bulk;
-    s.watch = NULL;
-    return link_socket_open(&t->bulk, &s);
-}
 
 // Results that an earlier start left
 
@@ -145,11 +100,11 @@ static void hello(struct talk *t, double now)
 {
     if (now < t->next_hello_s)
         return;
-    struct wire_message *m = say(t, WIRE_HELLO);
+    struct wire_message *m = line_say(&t->line, WIRE_HELLO);
     m->hello = t->p->hello;
     m->hello.rate = desk_rate(t->desk);
     list_held(t, &m->hello.held);
-    send_it(t);
+    line_send(&t->line);
     t->next_hello_s = now + HELLO_EVERY_S;
 }
 
@@ -157,11 +112,11 @@ static void beat(struct talk *t, double now)
 {
     if (now < t->next_beat_s)
         return;
-    struct wire_message *m = say(t, WIRE_BEAT);
+    struct wire_message *m = line_say(&t->line, WIRE_BEAT);
     m->beat.progress = t->moved + atomic_load(&t->desk->steps);
     m->beat.rate = desk_rate(t->desk);
     list_held(t, &m->beat.held);
-    if (send_it(t) && t->beat_sent_s <= 0)
+    if (line_send(&t->line) && t->beat_sent_s <= 0)
         t->beat_sent_s = now;
     t->next_beat_s = now + t->beat_s;
 }
@@ -184,14 +139,14 @@ static void pull(struct talk *t, bool again)
     const uint32_t want = none || has >= room ? 0 : room - has;
     if (want == t->wanted && !again)
         return;
-    say(t, WIRE_PULL)->pull.want = want < WIRE_MAX_WANT ? want : WIRE_MAX_WANT;
-    if (send_it(t))
+    line_say(&t->line, WIRE_PULL)->pull.want = want < WIRE_MAX_WANT ? want : WIRE_MAX_WANT;
+    if (line_send(&t->line))
         t->wanted = want;
 }
 
 static void say_failed(struct talk *t, const struct task *task, enum wire_failure why, const char *text)
 {
-    struct wire_message *m = say(t, WIRE_FAILED);
+    struct wire_message *m = line_say(&t->line, WIRE_FAILED);
     m->failed.attempt = task->lease.attempt;
     m->failed.fence = task->lease.fence;
     m->failed.failure = (uint32_t) why;
@@ -200,18 +155,18 @@ static void say_failed(struct talk *t, const struct task *task, enum wire_failur
         m->failed.log_tail[n - 1] = 0; // nothing went wrong
     else
         log_tail(m->failed.log_tail + n, sizeof(m->failed.log_tail) - (size_t) n);
-    send_it(t);
+    line_send(&t->line);
 }
 
 static void acknowledge(struct talk *t, uint64_t attempt)
 {
-    say(t, WIRE_LEASE_ACK)->lease_ack.attempt = attempt;
-    send_it(t);
+    line_say(&t->line, WIRE_LEASE_ACK)->lease_ack.attempt = attempt;
+    line_send(&t->line);
 }
 
 static void on_lease(struct talk *t, double now)
 {
-    const struct wire_lease *l = &t->in.lease;
+    const struct wire_lease *l = &t->line.in.lease;
     const struct wire_model *model = &t->p->hello.model;
     struct task *task = NULL;
     desk_lock(t->desk);
@@ -268,23 +223,24 @@ static void begin_draining(struct talk *t)
 
 static void on_beat_ack(struct talk *t, double now)
 {
-    if (t->in.beat_ack.rehello) {
+    if (t->line.in.beat_ack.rehello) {
+        if (t->welcome) // otherwise one is on its way
+            t->next_hello_s = now;
         t->welcome = false;
-        t->next_hello_s = now;
         return;
     }
-    for (uint32_t i = 0; i < t->in.beat_ack.cancel.count; i++)
-        abandon(t, t->in.beat_ack.cancel.id[i]);
+    for (uint32_t i = 0; i < t->line.in.beat_ack.cancel.count; i++)
+        abandon(t, t->line.in.beat_ack.cancel.id[i]);
     desk_lock(t->desk);
-    for (uint32_t i = 0; i < t->in.beat_ack.renewed.count; i++) {
-        struct task *task = desk_find(t->desk, t->in.beat_ack.renewed.id[i]);
+    for (uint32_t i = 0; i < t->line.in.beat_ack.renewed.count; i++) {
+        struct task *task = desk_find(t->desk, t->line.in.beat_ack.renewed.id[i]);
         if (task)
             task->renewed_s = t->beat_sent_s > 0 ? t->beat_sent_s : task->renewed_s;
     }
     desk_unlock(t->desk);
     t->beat_sent_s = 0;
-    t->quiet = t->in.beat_ack.order == WIRE_QUIET;
-    if (t->in.beat_ack.order == WIRE_TERMINATE && !t->draining) {
+    t->quiet = t->line.in.beat_ack.order == WIRE_QUIET;
+    if (t->line.in.beat_ack.order == WIRE_TERMINATE && !t->draining) {
         log_warn("the coordinator wants this worker to leave: another has started under its name");
         t->welcome = true; // as far as to deliver what is finished
         begin_draining(t);
@@ -307,11 +263,11 @@ static void ask_anew(struct talk *t, double now)
 
 static void on_welcome(struct talk *t, double now)
 {
-    if (t->epoch != t->in.epoch)
+    if (t->line.epoch != t->line.in.epoch)
         ask_anew(t, now);
-    t->epoch = t->in.epoch;
-    t->beat_s = t->in.welcome.beat_ms / 1000.0;
-    t->lease_s = t->in.welcome.lease_ms / 1000.0;
+    t->line.epoch = t->line.in.epoch;
+    t->beat_s = t->line.in.welcome.beat_ms / 1000.0;
+    t->lease_s = t->line.in.welcome.lease_ms / 1000.0;
     t->next_beat_s = now;
     t->beat_sent_s = 0;
     if (!t->welcome)
@@ -320,17 +276,18 @@ static void on_welcome(struct talk *t, double now)
     pull(t, true);
 }
 
-static void on_control(struct talk *t, double now)
+static void on_control(void *user, double now)
 {
-    switch ((int) t->in.type) {
+    struct talk *t = user;
+    switch ((int) t->line.in.type) {
     case WIRE_WELCOME: on_welcome(t, now); break;
     case WIRE_REJECT:
-        log_error("the coordinator refuses this worker: %s", t->in.reject.reason);
+        log_error("the coordinator refuses this worker: %s", t->line.in.reject.reason);
         t->refused = true;
         break;
     case WIRE_LEASE: on_lease(t, now); break;
     case WIRE_BEAT_ACK: on_beat_ack(t, now); break;
-    case WIRE_CANCEL: abandon(t, t->in.cancel.attempt); break;
+    case WIRE_CANCEL: abandon(t, t->line.in.cancel.attempt); break;
     default: break;
     }
 }
@@ -351,11 +308,11 @@ static void fetch(struct talk *t, struct task *task, double now)
         task->heard_s = now;
     }
     while (in->asked < in->bytes && in->asked - in->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
-        struct wire_message *m = say(t, WIRE_FETCH);
+        struct wire_message *m = line_say(&t->line, WIRE_FETCH);
         m->fetch.attempt = task->lease.attempt;
         m->fetch.what = (uint32_t) what;
         m->fetch.off = in->asked;
-        if (!send_it(t))
+        if (!line_send(&t->line))
             break;
         in->asked += in->bytes - in->asked < WIRE_CHUNK_BYTES ? in->bytes - in->asked : WIRE_CHUNK_BYTES;
     }
@@ -365,11 +322,11 @@ static void on_piece(struct talk *t, struct task *task, double now)
 {
     enum wire_what what;
     struct task_input *in = task->state == TASK_FETCHING ? task_wants(task, &what) : NULL;
-    const struct wire_bytes *data = &t->in.chunk.data;
-    if (!in || t->in.chunk.what != (uint32_t) what || t->in.chunk.off != in->got)
+    const struct wire_bytes *data = &t->line.in.chunk.data;
+    if (!in || t->line.in.chunk.what != (uint32_t) what || t->line.in.chunk.off != in->got)
         return; // of a question that was asked twice
     if (data->bytes == 0 || data->bytes > in->bytes - in->got ||
-        crc32c(0, data->data, data->bytes) != t->in.chunk.crc32c) {
+        crc32c(0, data->data, data->bytes) != t->line.in.chunk.crc32c) {
         in->asked = in->got; // damaged: once more from here
         return;
     }
@@ -392,11 +349,11 @@ static void open_result(struct talk *t, struct task *task, double now)
         return;
     }
     task->bytes = (uint64_t) st.st_size;
-    struct wire_message *m = say(t, WIRE_OPEN);
+    struct wire_message *m = line_say(&t->line, WIRE_OPEN);
     m->open.attempt = task->lease.attempt;
     m->open.fence = task->lease.fence;
     m->open.bytes = task->bytes;
-    task->opened = send_it(t);
+    task->opened = line_send(&t->line);
     task->heard_s = now;
 }
 
@@ -408,13 +365,13 @@ static bool send_chunk(struct talk *t, struct task *task, int fd)
         log_error("%s: cannot read: %s", task->path, n ? strerror(errno) : "it has become shorter");
         return false;
     }
-    struct wire_message *m = say(t, WIRE_CHUNK);
+    struct wire_message *m = line_say(&t->line, WIRE_CHUNK);
     m->chunk.attempt = task->lease.attempt;
     m->chunk.what = WIRE_RESULT;
     m->chunk.off = task->sent;
     m->chunk.crc32c = crc32c(0, piece, (size_t) n);
     m->chunk.data = (struct wire_bytes){ piece, (uint32_t) n };
-    if (!send_it(t))
+    if (!line_send(&t->line))
         return false;
     task->crc32c = crc32c(task->crc32c, piece, (size_t) n);
     task->sent += (uint64_t) n;
@@ -432,12 +389,12 @@ static void send_result(struct talk *t, struct task *task)
         close(fd);
     if (task->sent < task->bytes || task->committed)
         return;
-    struct wire_message *m = say(t, WIRE_COMMIT);
+    struct wire_message *m = line_say(&t->line, WIRE_COMMIT);
     m->commit.attempt = task->lease.attempt;
     m->commit.fence = task->lease.fence;
     m->commit.bytes = task->bytes;
     m->commit.crc32c = task->crc32c;
-    task->committed = send_it(t);
+    task->committed = line_send(&t->line);
 }
 
 static void offer(struct talk *t, struct task *task, double now)
@@ -455,7 +412,7 @@ static void offer(struct talk *t, struct task *task, double now)
 // It is the coordinator's now, or nobody's.
 static void settle(struct talk *t, struct task *task)
 {
-    if (t->in.type == WIRE_STALE)
+    if (t->line.in.type == WIRE_STALE)
         log_info("attempt %llu came too late", (unsigned long long) task->lease.attempt);
     if (task->state == TASK_COMPOSING) {
         task->abandoned = true;
@@ -466,23 +423,24 @@ static void settle(struct talk *t, struct task *task)
     desk_drop(t->desk, task);
 }
 
-static void on_bulk(struct talk *t, double now)
+static void on_bulk(void *user, double now)
 {
+    struct talk *t = user;
     // Each of these begins with the attempt.
     desk_lock(t->desk);
-    struct task *task = desk_find(t->desk, t->in.stale.attempt);
+    struct task *task = desk_find(t->desk, t->line.in.stale.attempt);
     t->moved++;
-    switch (task ? (int) t->in.type : -1) {
+    switch (task ? (int) t->line.in.type : -1) {
     case WIRE_CHUNK: on_piece(t, task, now); break;
     case WIRE_CREDITS:
-        task->credit += t->in.credits.chunks;
+        task->credit += t->line.in.credits.chunks;
         task->heard_s = now;
         break;
     case WIRE_ACCEPTED:
     case WIRE_STALE:
     case WIRE_DUP: settle(t, task); break;
     case WIRE_CORRUPT: begin_again(task, now); break;
-    case WIRE_NOSPACE: begin_again(task, now + t->in.nospace.retry_after_ms / 1000.0); break;
+    case WIRE_NOSPACE: begin_again(task, now + t->line.in.nospace.retry_after_ms / 1000.0); break;
     default: break;
     }
     desk_unlock(t->desk);
@@ -498,8 +456,8 @@ _Static_assert(offsetof(struct wire_message, chunk.attempt) == offsetof(struct w
 // Its work has stopped: there is room for other.
 static void let_go(struct talk *t, struct task *task)
 {
-    say(t, WIRE_CANCELLED)->cancelled.attempt = task->lease.attempt;
-    send_it(t);
+    line_say(&t->line, WIRE_CANCELLED)->cancelled.attempt = task->lease.attempt;
+    line_send(&t->line);
     desk_drop(t->desk, task);
 }
 
@@ -524,27 +482,6 @@ static void tend(struct talk *t, double now)
     desk_unlock(t->desk);
 }
 
-static void receive(struct talk *t, void *socket, void (*on)(struct talk *t, double now), double *heard_s, double now)
-{
-    for (int i = 0; i < 256; i++) {
-        zmq_msg_t message;
-        const char *why;
-        zmq_msg_init(&message);
-        const int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
-        if (n >= 0)
-            *heard_s = now;
-        if (n >= 0 && !zmq_msg_more(&message)) {
-            if (!wire_decode(&t->in, zmq_msg_data(&message), (size_t) n, &why))
-                on(t, now);
-            else
-                log_debug("a message of the coordinator dropped: %s", why);
-        }
-        zmq_msg_close(&message);
-        if (n < 0)
-            return;
-    }
-}
-
 // Something was asked for on bulk that has not come.
 static bool waits_for_bulk(struct talk *t)
 {
@@ -554,40 +491,6 @@ static bool waits_for_bulk(struct talk *t)
         waits = k->state == TASK_FETCHING || (k->state == TASK_SPOOLED && k->opened);
     desk_unlock(t->desk);
     return waits;
-}
-
-static void connect_anew(void *socket, const char *address)
-{
-    zmq_disconnect(socket, address);
-    if (zmq_connect(socket, address) != 0)
-        log_warn("%s: cannot connect: %s", address, zmq_strerror(zmq_errno()));
-}
-
-// A network may lose a connection without a word to this side; TCP alone would go on sending
-// into it for ever, or after a long cut try again but rarely.
-static void look_after_control(struct talk *t, double now)
-{
-    const double most_s = t->beat_s * SILENCE_BEATS > SILENCE_S ? t->beat_s * SILENCE_BEATS : SILENCE_S;
-    if (now - t->control_heard_s <= most_s)
-        t->silent = false;
-    else if (now - t->control_made_s > most_s) {
-        if (t->welcome && !t->silent)
-            log_warn("nothing heard of the coordinator for %.0f s: connecting anew until it answers", most_s);
-        t->silent = true;
-        connect_anew(t->control, t->p->control);
-        t->control_made_s = now;
-    }
-}
-
-static void look_after_bulk(struct talk *t, double now)
-{
-    if (!waits_for_bulk(t))
-        t->bulk_heard_s = now;
-    if (now - t->bulk_heard_s <= ANSWER_S)
-        return;
-    connect_anew(t->bulk, t->p->bulk);
-    ask_anew(t, now);
-    t->bulk_heard_s = now;
 }
 
 static bool all_is_delivered(struct talk *t)
@@ -626,20 +529,14 @@ static enum wire_failure failure_of(enum err e)
 
 static void turn(struct talk *t)
 {
-    zmq_pollitem_t items[] = {
-        { .socket = t->control, .events = ZMQ_POLLIN },
-        { .socket = t->bulk, .events = ZMQ_POLLIN },
-        { .fd = t->desk->wake, .events = ZMQ_POLLIN },
-    };
     uint64_t wakes;
-    zmq_poll(items, 3, TICK_MS);
+    line_wait(&t->line, t->desk->wake);
     if (read(t->desk->wake, &wakes, sizeof(wakes)) < 0)
         wakes = 0; // nothing was there
     const double now = clock_seconds();
-    receive(t, t->control, on_control, &t->control_heard_s, now);
-    receive(t, t->bulk, on_bulk, &t->bulk_heard_s, now);
-    look_after_control(t, now);
-    look_after_bulk(t, now);
+    line_receive(&t->line, on_control, on_bulk, t, now);
+    if (line_mend(&t->line, t->beat_s, waits_for_bulk(t), now))
+        ask_anew(t, now);
     if (!t->welcome) {
         hello(t, now);
         return;
@@ -672,11 +569,9 @@ static enum err converse(struct talk *t)
         const unsigned asked = atomic_load(t->p->signals); // those during the start, too
         if (t->refused)
             return ERR_UNAVAILABLE;
-        const char *refused = curve_watch_refused(&t->watch);
-        if (refused) {
-            log_error("%s: refused: %s", t->p->control, refused);
-            return ERR_CONFIG;
-        }
+        e = line_refused(&t->line);
+        if (e)
+            return e;
         if (has_failed(t, &e)) {
             give_back(t, failure_of(e), err_text(e));
             break;
@@ -692,18 +587,9 @@ static enum err converse(struct talk *t)
         if (t->draining && all_is_delivered(t))
             break;
     }
-    snprintf(say(t, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : t->idle ? "it had nothing to do" : "asked to");
-    send_it(t);
+    snprintf(line_say(&t->line, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : t->idle ? "it had nothing to do" : "asked to");
+    line_send(&t->line);
     return e;
-}
-
-static void hang_up(struct talk *t)
-{
-    curve_watch_close(&t->watch);
-    link_socket_close(&t->control);
-    link_socket_close(&t->bulk);
-    if (t->zmq)
-        zmq_ctx_term(t->zmq);
 }
 
 enum err link_run(const struct link_params *p)
@@ -716,18 +602,12 @@ enum err link_run(const struct link_params *p)
     t->beat_s = 1;
     t->lease_s = 30;
     t->busy_s = clock_seconds();
-    t->control_heard_s = clock_seconds();
-    t->zmq = zmq_ctx_new();
-    enum err e = t->zmq ? ERR_OK : ERR_NOMEM;
-    if (!e && getrandom(&t->incarnation, sizeof(t->incarnation), 0) != sizeof(t->incarnation))
-        e = ERR_UNAVAILABLE;
+    enum err e = take_up_outbox(t);
     if (!e)
-        e = take_up_outbox(t);
-    if (!e)
-        e = connect_both(t);
+        e = line_open(&t->line, p->control, p->bulk, &p->keys);
     if (!e)
         e = converse(t);
-    hang_up(t);
+    line_close(&t->line);
     free(t);
     return e;
 }

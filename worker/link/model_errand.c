@@ -5,18 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/media/sha256.h"
 #include "common/wire/crc32c.h"
-#include "worker/link/link_socket.h"
+#include "worker/link/line.h"
 
-#define TICK_MS 50
 #define HELLO_EVERY_S 2.0
 #define ANSWER_S 15.0 // how long an answer may take before the question is asked again
 #define AGAIN_S 5.0   // after one that was not right
@@ -24,9 +21,7 @@
 
 struct errand {
     const struct model_errand_params *p;
-    void *zmq, *control, *bulk;
-    struct curve_watch watch;
-    uint64_t incarnation, epoch, seq;
+    struct line line;
     bool welcome;
     const char *refused; // why
     double beat_s, next_beat_s, next_hello_s, busy_s;
@@ -36,25 +31,7 @@ struct errand {
     double heard_s, not_before_s;
     struct out_file file;
     char *path; // when it is here
-    struct wire_message in, out;
 };
-
-static struct wire_message *say(struct errand *r, enum wire_type type)
-{
-    r->out = (struct wire_message){ .type = type, .seq = ++r->seq, .incarnation = r->incarnation, .epoch = r->epoch };
-    return &r->out;
-}
-
-static bool send_it(struct errand *r)
-{
-    uint8_t *bytes;
-    size_t n;
-    if (wire_encode(&bytes, &n, &r->out))
-        return false;
-    const int sent = zmq_send(wire_is_bulk(r->out.type) ? r->bulk : r->control, bytes, n, ZMQ_DONTWAIT);
-    free(bytes);
-    return sent >= 0;
-}
 
 // Models that are here
 
@@ -83,10 +60,10 @@ static void hello(struct errand *r, double now)
 {
     if (now < r->next_hello_s)
         return;
-    struct wire_message *m = say(r, WIRE_HELLO);
+    struct wire_message *m = line_say(&r->line, WIRE_HELLO);
     m->hello = *r->p->hello;
     list_models(r, m->hello.has);
-    send_it(r);
+    line_send(&r->line);
     r->next_hello_s = now + HELLO_EVERY_S;
 }
 
@@ -94,8 +71,8 @@ static void beat(struct errand *r, double now)
 {
     if (now < r->next_beat_s)
         return;
-    say(r, WIRE_BEAT)->beat.progress = r->got;
-    send_it(r);
+    line_say(&r->line, WIRE_BEAT)->beat.progress = r->got;
+    line_send(&r->line);
     r->next_beat_s = now + r->beat_s;
 }
 
@@ -121,13 +98,13 @@ static bool is_here(const char *path, const char *sha256)
 
 static void on_use(struct errand *r, double now)
 {
-    const char *sha256 = r->in.use.model;
+    const char *sha256 = r->line.in.use.model;
     r->busy_s = now;
     if (!strcmp(r->sha256, sha256) || strspn(sha256, HEX) != SHA256_TEXT_BYTES - 1 || r->path)
         return;
     begin_again(r, now);
     snprintf(r->sha256, sizeof(r->sha256), "%s", sha256);
-    r->bytes = r->in.use.bytes;
+    r->bytes = r->line.in.use.bytes;
     r->heard_s = now;
     char *path = path_of(r, sha256);
     if (path && is_here(path, sha256)) {
@@ -141,25 +118,26 @@ static void on_use(struct errand *r, double now)
         log_info("fetching the model %s, %.1f MB", sha256, (double) r->bytes / 1e6);
 }
 
-static void on_control(struct errand *r, double now)
+static void on_control(void *user, double now)
 {
-    switch ((int) r->in.type) {
+    struct errand *r = user;
+    switch ((int) r->line.in.type) {
     case WIRE_WELCOME:
         r->welcome = true;
-        r->epoch = r->in.epoch;
-        r->beat_s = r->in.welcome.beat_ms / 1000.0;
+        r->line.epoch = r->line.in.epoch;
+        r->beat_s = r->line.in.welcome.beat_ms / 1000.0;
         r->next_beat_s = now;
-        say(r, WIRE_PULL); // it wants nothing, and is ready
-        send_it(r);
+        line_say(&r->line, WIRE_PULL); // it wants nothing, and is ready
+        line_send(&r->line);
         break;
     case WIRE_REJECT:
-        log_error("the coordinator refuses this worker: %s", r->in.reject.reason);
+        log_error("the coordinator refuses this worker: %s", r->line.in.reject.reason);
         r->refused = "refused";
         break;
     case WIRE_BEAT_ACK:
-        if (r->in.beat_ack.rehello)
+        if (r->line.in.beat_ack.rehello)
             r->welcome = false;
-        if (r->in.beat_ack.order == WIRE_TERMINATE) {
+        if (r->line.in.beat_ack.order == WIRE_TERMINATE) {
             log_warn("the coordinator wants this worker to leave: another has started under its name");
             r->refused = "replaced";
         }
@@ -220,10 +198,10 @@ static void fetch(struct errand *r, double now)
         r->heard_s = now;
     }
     while (r->asked < r->bytes && r->asked - r->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
-        struct wire_message *m = say(r, WIRE_FETCH_MODEL);
+        struct wire_message *m = line_say(&r->line, WIRE_FETCH_MODEL);
         snprintf(m->fetch_model.model, sizeof(m->fetch_model.model), "%s", r->sha256);
         m->fetch_model.off = r->asked;
-        if (!send_it(r))
+        if (!line_send(&r->line))
             break;
         r->asked += r->bytes - r->asked < WIRE_CHUNK_BYTES ? r->bytes - r->asked : WIRE_CHUNK_BYTES;
     }
@@ -231,15 +209,15 @@ static void fetch(struct errand *r, double now)
 
 static void on_piece(struct errand *r, double now)
 {
-    const struct wire_bytes *data = &r->in.chunk.data;
-    if (!r->file.stream || r->in.chunk.what != WIRE_MODEL || r->in.chunk.off != r->got)
+    const struct wire_bytes *data = &r->line.in.chunk.data;
+    if (!r->file.stream || r->line.in.chunk.what != WIRE_MODEL || r->line.in.chunk.off != r->got)
         return; // of a question that was asked twice
     r->heard_s = r->busy_s = now;
     if (data->bytes == 0 || data->bytes > r->bytes - r->got) {
         give_up(r, "it has another length", now);
         return;
     }
-    if (crc32c(0, data->data, data->bytes) != r->in.chunk.crc32c) {
+    if (crc32c(0, data->data, data->bytes) != r->line.in.chunk.crc32c) {
         r->asked = r->got; // damaged: once more from here
         return;
     }
@@ -255,11 +233,12 @@ static void on_piece(struct errand *r, double now)
         finish(r, now);
 }
 
-static void on_bulk(struct errand *r, double now)
+static void on_bulk(void *user, double now)
 {
-    if (r->in.type == WIRE_CHUNK)
+    struct errand *r = user;
+    if (r->line.in.type == WIRE_CHUNK)
         on_piece(r, now);
-    else if (r->in.type == WIRE_STALE && *r->sha256 && r->file.stream) {
+    else if (r->line.in.type == WIRE_STALE && *r->sha256 && r->file.stream) {
         log_warn("the coordinator has the model %s no more", r->sha256);
         begin_again(r, now);
         r->sha256[0] = 0; // until another is wanted, or this again
@@ -268,32 +247,13 @@ static void on_bulk(struct errand *r, double now)
 
 // The loop
 
-static void receive(struct errand *r, void *socket, void (*on)(struct errand *r, double now), double now)
-{
-    for (int i = 0; i < 256; i++) {
-        zmq_msg_t message;
-        const char *why;
-        zmq_msg_init(&message);
-        const int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
-        if (n >= 0 && !zmq_msg_more(&message)) {
-            if (!wire_decode(&r->in, zmq_msg_data(&message), (size_t) n, &why))
-                on(r, now);
-            else
-                log_debug("a message of the coordinator dropped: %s", why);
-        }
-        zmq_msg_close(&message);
-        if (n < 0)
-            return;
-    }
-}
-
 static void turn(struct errand *r)
 {
-    zmq_pollitem_t items[] = { { .socket = r->control, .events = ZMQ_POLLIN }, { .socket = r->bulk, .events = ZMQ_POLLIN } };
-    zmq_poll(items, 2, TICK_MS);
+    line_wait(&r->line, -1);
     const double now = clock_seconds();
-    receive(r, r->control, on_control, now);
-    receive(r, r->bulk, on_bulk, now);
+    line_receive(&r->line, on_control, on_bulk, r, now);
+    if (line_mend(&r->line, r->beat_s, r->asked > r->got, now))
+        r->asked = r->got;
     if (!r->welcome)
         hello(r, now);
     else
@@ -313,31 +273,16 @@ static enum err converse(struct errand *r)
 {
     while (!r->path && !is_to_leave(r)) {
         turn(r);
-        const char *refused = curve_watch_refused(&r->watch);
-        if (refused)
-            log_error("%s: refused: %s", r->p->control, refused);
-        if (refused || r->refused)
-            return refused ? ERR_CONFIG : ERR_UNAVAILABLE;
+        const enum err e = line_refused(&r->line);
+        if (e || r->refused)
+            return e ? e : ERR_UNAVAILABLE;
     }
     if (r->path)
         return ERR_OK; // it says hello again with it, under the same name
-    snprintf(say(r, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s",
+    snprintf(line_say(&r->line, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s",
              atomic_load(r->p->signals) > 0 ? "asked to" : "it had nothing to do");
-    send_it(r);
+    line_send(&r->line);
     return ERR_OK;
-}
-
-static enum err connect_both(struct errand *r)
-{
-    struct link_socket_params s = {
-        .zmq = r->zmq, .address = r->p->control, .keys = &r->p->keys, .watch = &r->watch,
-    };
-    const enum err e = link_socket_open(&r->control, &s);
-    if (e)
-        return e;
-    s.address = r->p->bulk;
-    s.watch = NULL;
-    return link_socket_open(&r->bulk, &s);
 }
 
 enum err model_errand_run(const struct model_errand_params *p, char **path)
@@ -349,23 +294,16 @@ enum err model_errand_run(const struct model_errand_params *p, char **path)
     r->p = p;
     r->beat_s = 1;
     r->busy_s = clock_seconds();
-    r->zmq = zmq_ctx_new();
-    enum err e = r->zmq ? file_make_directory(p->directory) : ERR_NOMEM;
-    if (!e && getrandom(&r->incarnation, sizeof(r->incarnation), 0) != sizeof(r->incarnation))
-        e = ERR_UNAVAILABLE;
+    enum err e = file_make_directory(p->directory);
     if (!e)
         file_remove_strays(p->directory, "");
     if (!e)
-        e = connect_both(r);
+        e = line_open(&r->line, p->control, p->bulk, &p->keys);
     if (!e)
         e = converse(r);
     *path = e ? NULL : r->path;
     out_file_discard(&r->file);
-    curve_watch_close(&r->watch);
-    link_socket_close(&r->control);
-    link_socket_close(&r->bulk);
-    if (r->zmq)
-        zmq_ctx_term(r->zmq);
+    line_close(&r->line);
     free(r);
     return e;
 }
