@@ -91,10 +91,9 @@ static void forget_incarnation(struct fleet *f, size_t place)
         id_map_remove(&f->incarnations, incarnation);
 }
 
-enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place, bool *restarted)
+enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place)
 {
     const int64_t known = fleet_find_name(f, h->name);
-    *restarted = false;
     if (known >= 0) {
         *place = (size_t) known;
     } else {
@@ -106,7 +105,6 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     if (e)
         return e;
     struct fleet_worker *w = &f->workers[*place];
-    *restarted = w->incarnation != h->incarnation && !is_gone(w);
     if (w->incarnation != h->incarnation)
         w->replaced = w->incarnation;
     forget_incarnation(f, *place);

@@ -73,11 +73,9 @@ struct fleet_hello {
     double rate;
 };
 
-// A worker has said hello. *place is its place. *restarted: another incarnation of
-// that name was here, and whatever it held is lost, unless the new one says it has it.
-// ERR_NOMEM.
-ERR_CHECKED enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place,
-                                bool *restarted);
+// A worker has said hello. *place is its place. ERR_NOMEM. Where another incarnation
+// of that name was here, whatever it held is lost, unless the new one says it has it.
+ERR_CHECKED enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place);
 
 // A name that may not be here yet, and what an operator has said of it. ERR_NOMEM.
 ERR_CHECKED enum err fleet_know(struct fleet *f, const char *name, bool drained, bool quarantined);

@@ -11,11 +11,10 @@
 static size_t joined(struct fleet *f, const char *name, uint64_t incarnation, double now)
 {
     size_t place;
-    bool restarted;
     const struct fleet_hello h = { .name = name, .device = "gpu", .vendor = "v", .driver = "d",
                                    .software = "s", .model = "m",
                                    .incarnation = incarnation, .slots = 4 };
-    assert_int_equal(fleet_join(f, &h, now, &place, &restarted), ERR_OK);
+    assert_int_equal(fleet_join(f, &h, now, &place), ERR_OK);
     return place;
 }
 
@@ -108,22 +107,21 @@ static void a_restart_is_noticed(void **state)
     (void) state;
     struct fleet f;
     size_t place;
-    bool restarted;
     fleet_init(&f, 1, 30);
     const size_t a = joined(&f, "a", 1, 0);
     struct fleet_hello h = { .name = "a", .device = "", .vendor = "", .driver = "", .software = "", .model = "",
                              .incarnation = 1, .slots = 1 };
-    assert_int_equal(fleet_join(&f, &h, 1, &place, &restarted), ERR_OK);
-    assert_false(restarted); // the same start says hello again
+    assert_int_equal(fleet_join(&f, &h, 1, &place), ERR_OK);
+    assert_false(fleet_is_replaced(&f, 1)); // the same start says hello again
     h.incarnation = 2;
-    assert_int_equal(fleet_join(&f, &h, 2, &place, &restarted), ERR_OK);
-    assert_true(restarted && place == a);
+    assert_int_equal(fleet_join(&f, &h, 2, &place), ERR_OK);
+    assert_true(place == a);
     assert_true(fleet_is_replaced(&f, 1) && !fleet_is_replaced(&f, 2) && !fleet_is_replaced(&f, 0));
     fleet_pull(&f, a, 1, 2);
     fleet_drain(&f, a, true);
     assert_int_equal(f.workers[a].state, WORKER_QUIET);
     assert_false(fleet_may_work(&f.workers[a]));
-    assert_int_equal(fleet_join(&f, &h, 3, &place, &restarted), ERR_OK);
+    assert_int_equal(fleet_join(&f, &h, 3, &place), ERR_OK);
     assert_int_equal(f.workers[a].state, WORKER_QUIET); // a hello does not undo that
     fleet_finish(&f);
 }

@@ -90,7 +90,6 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
 {
     struct wire_hello *hello = &h->in.hello;
     size_t place;
-    bool restarted;
     if (is_replaced(h, from))
         return;
     const bool has_model = *hello->model.sha256 != 0; // otherwise it is told which one it is to have
@@ -106,7 +105,7 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
             .name = hello->name, .device = hello->device, .vendor = hello->vendor, .driver = hello->driver,
             .software = hello->software, .model = hello->model.sha256, .has = hello->has,
             .memory = hello->memory, .incarnation = h->in.incarnation, .slots = hello->slots, .rate = hello->rate,
-        }, now, &place, &restarted);
+        }, now, &place);
     if (!e)
         e = keep_route(h, place, from);
     if (e) {

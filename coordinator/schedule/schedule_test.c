@@ -46,12 +46,11 @@ static size_t add_worker(struct farm *farm, const char *model, double speed, boo
 {
     char name[16];
     size_t place;
-    bool restarted;
     snprintf(name, sizeof(name), "w%zu", farm->f.count);
     const struct fleet_hello h = { .name = name, .device = "", .vendor = "", .driver = "", .software = "", .model = model,
                                    .slots = 1,
                                    .incarnation = farm->f.count + 1, .rate = measured ? speed : 0 };
-    assert_int_equal(fleet_join(&farm->f, &h, farm->now, &place, &restarted), ERR_OK);
+    assert_int_equal(fleet_join(&farm->f, &h, farm->now, &place), ERR_OK);
     fleet_pull(&farm->f, place, 1, farm->now);
     farm->speed[place] = speed;
     farm->left[place] = -1;

@@ -331,13 +331,12 @@ static void on_hello(struct sim *s, const struct sim_message *m)
 {
     const struct sim_worker *w = &s->workers[m->worker];
     size_t place;
-    bool restarted;
     if (is_replaced(s, m))
         return;
     expect(s, fleet_join(&s->fleet, &(struct fleet_hello){
         .name = w->name, .device = "", .vendor = "", .driver = "", .software = "", .model = w->model,
         .memory = w->memory, .incarnation = m->incarnation, .slots = w->slots, .rate = 0,
-    }, s->now, &place, &restarted), "a hello");
+    }, s->now, &place), "a hello");
     s->routes[place] = m->worker;
     foreman_hello(&s->foreman, place, ids_of(&m->held), s->now);
     if (!s->killed)
