@@ -80,7 +80,7 @@ enum wire_type {
 enum wire_failure {
     WIRE_FAIL_INPUT,       // the segment itself: it fails everywhere
     WIRE_FAIL_OOM,         // the GPU's memory
-    WIRE_FAIL_DEVICE_LOST, // the GPU
+    WIRE_FAIL_DEVICE_LOST, // the GPU, or the worker's disk
     WIRE_FAIL_LOST,        // the worker came to nothing
     WIRE_FAIL_SHUTDOWN,    // the worker was told to leave
     WIRE_FAILURES,

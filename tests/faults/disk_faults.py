@@ -92,6 +92,32 @@ class Disks(faults.Case):
             os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_BAD", None)
         report("a film on a bad disk", "2 films", "no other waits, on by itself", "tried again after 5, 10, ... s")
 
+    def test_under_results(self):
+        """A worker whose disk does not take them leaves after some tries, and others have its work."""
+        os.environ["FAULT_SYNC"], os.environ["LD_PRELOAD"] = os.path.realpath(self.path("failing/a")) + "/", faults.LIBRARY
+        try:
+            with self.farm("failing", lease=300) as farm:
+                out = self.path("failing/out.mp4")
+                bad = farm.start_worker("a")
+                del os.environ["LD_PRELOAD"]
+                farm.start_coordinator()
+                self.submit(farm, out)
+                farm.wait_until(lambda: bad.poll() is not None)
+                self.assertEqual(bad.returncode, 74, farm.log("a"))
+                self.assertIn("cannot write: Input/output error", farm.log("a"))
+                self.assertEqual(os.listdir(farm.path("a")), [])
+                farm.start_worker("b")
+                left = time.monotonic()
+                self.wait(farm, out)
+                took = time.monotonic() - left
+                self.assertLess(took, 300) # nobody waited for a lease to end
+                del farm.workers["a"]
+                self.stop(farm)
+                self.check(farm, out)
+        finally:
+            os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_SYNC", None)
+        report("a worker whose disk fails", "1 worker", "it leaves, others go on", f"exit 74; the film {took:.0f} s after that")
+
     def complaints(self, farm):
         return [line for name in ("coordinator", "a") for line in farm.log(name).splitlines()
                 if "No space left" in line or "disk is full" in line]

@@ -5,6 +5,7 @@
 //                   (fsync, fdatasync, rename); FAULT_DIE=N+: right after it
 //   FAULT_CLOCK=F   seconds that the wall clock is off, as the file F says at that moment;
 //                   the monotonic clock goes right
+//   FAULT_SYNC=D    what is written below the folder D cannot be written down: EIO
 //   FAULT_BAD=F     what the file F names cannot be read: EIO
 //
 // FAULT_DIE is for the program itself and not for those that it starts.
@@ -58,9 +59,21 @@ static int done(bool last, int result)
     return result;
 }
 
+static bool is_on_a_bad_disk(int fd)
+{
+    const char *folder = getenv("FAULT_SYNC");
+    char link[64], name[PATH_MAX] = "";
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    return folder && readlink(link, name, sizeof(name) - 1) > 0 && !strncmp(name, folder, strlen(folder));
+}
+
 int fsync(int fd)
 {
     const bool last = is_last();
+    if (is_on_a_bad_disk(fd)) {
+        errno = EIO;
+        return -1;
+    }
     return done(last, (int) syscall(SYS_fsync, fd));
 }
 

@@ -13,6 +13,7 @@
 
 // Between two tries to write to a disk that is full.
 #define PAUSE_S 2
+#define DISK_TRIES 5
 
 void desk_lock(struct desk *d)
 {
@@ -125,12 +126,16 @@ static bool is_wanted(struct desk *d, const struct task *t)
     return wanted;
 }
 
-// A disk that does not take the result is waited for, as long as somebody wants it.
+// A full disk is waited for, as long as somebody wants the result; one that fails, a little:
+// a worker that cannot deliver is to leave, so that others have its work.
 static enum err keep_result(struct desk *d, const struct task *t, const char *path, const struct part_content *content)
 {
     static const struct timespec pause = { .tv_sec = PAUSE_S };
     enum err e;
-    while (err_is_disk(e = part_file_write(path, content)) && is_wanted(d, t)) {
+    for (unsigned failures = 0; err_is_disk(e = part_file_write(path, content)) && is_wanted(d, t);) {
+        failures += e != ERR_FULL;
+        if (failures == DISK_TRIES)
+            return e;
         if (!atomic_exchange(&d->paused, true))
             log_warn("paused: the disk does not take what has to be kept; going on when it does");
         nanosleep(&pause, NULL);

@@ -524,7 +524,7 @@ static void give_back(struct talk *t, enum wire_failure why, const char *text)
 
 static enum wire_failure failure_of(enum err e)
 {
-    return e == ERR_DEVICE_MEM ? WIRE_FAIL_OOM : e == ERR_DEVICE ? WIRE_FAIL_DEVICE_LOST : WIRE_FAIL_LOST;
+    return e == ERR_DEVICE_MEM ? WIRE_FAIL_OOM : e == ERR_DEVICE || e == ERR_IO ? WIRE_FAIL_DEVICE_LOST : WIRE_FAIL_LOST;
 }
 
 static void turn(struct talk *t)

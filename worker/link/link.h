@@ -28,7 +28,7 @@ struct link_params {
     void *user;
 };
 
-// Until told to stop (ERR_OK) or the device is lost or fails (its error; the coordinator
-// has been told). ERR_UNAVAILABLE: the coordinator refuses this worker; ERR_CONFIG: it
+// Until told to stop (ERR_OK) or the device is lost or fails, or the disk of the outbox does
+// (its error; the coordinator has been told). ERR_UNAVAILABLE: the coordinator refuses this worker; ERR_CONFIG: it
 // does not open to its key; both logged.
 ERR_CHECKED enum err link_run(const struct link_params *p);
