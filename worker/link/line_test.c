@@ -16,7 +16,8 @@
 #include "worker/link/line.h"
 
 #define BEAT_S 1.0
-#define PATIENCE 200 // turns of LINE_TICK_MS
+#define TURN_S 0.05
+#define PATIENCE 200 // turns
 
 // A coordinator that answers what it is told to, or hangs up on whoever comes.
 struct far {
@@ -119,12 +120,13 @@ static void test_silent_bulk_is_made_anew_while_it_is_waited_for(void **state)
     const double now = clock_seconds();
     hear(&f, false, now);
     hear(&f, true, now);
-    for (double s = 0; s < 60; s += 1) { // nothing is asked for there
+    for (int s = 0; s < 60; s++) { // nothing is asked for there
         f.line.control.heard_s = now + s;
         assert_false(line_mend(&f.line, BEAT_S, false, now + s));
     }
     double at = 0;
-    for (double s = 60; s < 70 && at <= 0; s += 0.05) {
+    for (int turn = 0; turn < 200 && at <= 0; turn++) {
+        const double s = 60 + turn * TURN_S;
         f.line.control.heard_s = now + s;
         if (line_mend(&f.line, BEAT_S, true, now + s))
             at = s;
@@ -143,11 +145,11 @@ static void test_a_coordinator_that_is_slow_is_waited_for(void **state)
     const double now = clock_seconds();
     hear(&f, false, now);
     hear(&f, true, now);
-    for (double s = 0; s < 4.9; s += 0.05) // neither answers
-        assert_false(line_mend(&f.line, BEAT_S, true, now + s));
-    f.line.control.heard_s = now + 4.9; // control first
-    for (double s = 4.9; s < 6; s += 0.05)
-        assert_false(line_mend(&f.line, BEAT_S, true, now + s));
+    for (int turn = 0; turn < 120; turn++) {
+        if (turn == 98) // nothing came for 4.9 s; then control is first
+            f.line.control.heard_s = now + turn * TURN_S;
+        assert_false(line_mend(&f.line, BEAT_S, true, now + turn * TURN_S));
+    }
     end(&f);
 }
 
