@@ -104,8 +104,7 @@ void file_remove_strays(const char *directory, const char *name)
         closedir(d);
 }
 
-// A disk without room is a matter of time, a folder that takes no files is not.
-static enum err full_or(int why, enum err otherwise)
+enum err file_full_or(int why, enum err otherwise)
 {
     return why == ENOSPC || why == EDQUOT ? ERR_FULL : otherwise;
 }
@@ -123,7 +122,7 @@ enum err out_file_open(struct out_file *out, const char *path)
         const int why = errno;
         log_error("%s: cannot create: %s", path, strerror(why));
         out_file_discard(out);
-        return full_or(why, ERR_CREATE);
+        return file_full_or(why, ERR_CREATE);
     }
     return ERR_OK;
 }
@@ -137,7 +136,7 @@ enum err out_file_commit(struct out_file *out)
     enum err e = ERR_OK;
     if (broken) {
         log_error("%s: cannot write: %s", out->path, strerror(failed));
-        e = full_or(failed, ERR_IO);
+        e = file_full_or(failed, ERR_IO);
     } else {
         e = file_publish(out->temporary, out->path);
     }
@@ -189,7 +188,7 @@ enum err file_publish(const char *temporary, const char *path)
     const int why = errno;
     log_error("%s: cannot write: %s", path, strerror(why));
     unlink(temporary);
-    return full_or(why, ERR_IO);
+    return file_full_or(why, ERR_IO);
 }
 
 enum err file_make_directory(const char *path)
@@ -212,5 +211,5 @@ enum err file_make_directory(const char *path)
     if (ok)
         return ERR_OK;
     log_error("%s: cannot create directory: %s", path, strerror(why));
-    return full_or(why, ERR_CREATE);
+    return file_full_or(why, ERR_CREATE);
 }

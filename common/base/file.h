@@ -29,6 +29,10 @@ struct out_file {
 // zeroed. The caller ends with out_file_commit() or out_file_discard().
 ERR_CHECKED enum err out_file_open(struct out_file *out, const char *path);
 
+// Why a write or the like failed, by its errno: ERR_FULL where a disk or a quota has no room left,
+// which is a matter of time; otherwise what the caller says.
+enum err file_full_or(int why, enum err otherwise);
+
 // ERR_FULL or ERR_IO when anything could not be written: logs, and nothing
 // is left behind. Either way *out is zeroed.
 ERR_CHECKED enum err out_file_commit(struct out_file *out);

@@ -78,7 +78,7 @@ static enum err put(struct writer *w, const void *data, uint64_t bytes)
         return ERR_OK;
     const int why = errno;
     log_error("%s: cannot write: %s", w->path, strerror(why));
-    return why == ENOSPC || why == EDQUOT ? ERR_FULL : ERR_IO;
+    return file_full_or(why, ERR_IO);
 }
 
 static enum err put_header_text(struct writer *w, const char *text)
