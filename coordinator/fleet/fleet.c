@@ -185,10 +185,13 @@ int64_t fleet_tick(struct fleet *f, double now)
     return -1;
 }
 
-bool fleet_trouble(struct fleet *f, size_t place)
+bool fleet_trouble(struct fleet *f, size_t place, double granted_s, double now)
 {
     struct fleet_worker *w = &f->workers[place];
     w->failed++;
+    if (granted_s < w->troubled_s)
+        return false;
+    w->troubled_s = now;
     w->troubles++;
     if (w->quarantined || w->troubles < FLEET_MOST_TROUBLES)
         return false;

@@ -52,6 +52,7 @@ struct fleet_worker {
     uint32_t held;      // attempts leased to it and still live
     double backlog_s;   // seconds of music in those
     uint32_t troubles;  // device failures in a row
+    double troubled_s;  // when the last of them was
     uint64_t done, failed;
 };
 
@@ -96,8 +97,9 @@ void fleet_goodbye(struct fleet *f, size_t place);
 // LOST, or -1; call again until it does.
 int64_t fleet_tick(struct fleet *f, double now);
 
-// How an attempt ended. True when that has just put the GPU into quarantine.
-bool fleet_trouble(struct fleet *f, size_t place);
+// How an attempt ended. True when that has just put the GPU into quarantine. A GPU that is
+// lost fails all that it had at once: what was granted before its last failure is of that one.
+bool fleet_trouble(struct fleet *f, size_t place, double granted_s, double now);
 void fleet_success(struct fleet *f, size_t place);
 
 void fleet_drain(struct fleet *f, size_t place, bool drain);

@@ -85,20 +85,37 @@ static void three_failures_in_a_row_are_quarantine(void **state)
     fleet_init(&f, 1, 30);
     const size_t a = joined(&f, "a", 1, 0);
     fleet_pull(&f, a, 1, 0);
-    assert_false(fleet_trouble(&f, a));
-    assert_false(fleet_trouble(&f, a));
+    assert_false(fleet_trouble(&f, a, 0, 1));
+    assert_false(fleet_trouble(&f, a, 1, 2));
     fleet_success(&f, a); // the row ends
-    assert_false(fleet_trouble(&f, a));
-    assert_false(fleet_trouble(&f, a));
+    assert_false(fleet_trouble(&f, a, 2, 3));
+    assert_false(fleet_trouble(&f, a, 3, 4));
     assert_true(fleet_may_work(&f.workers[a]));
-    assert_true(fleet_trouble(&f, a));
-    assert_false(fleet_trouble(&f, a)); // said once
+    assert_true(fleet_trouble(&f, a, 4, 5));
+    assert_false(fleet_trouble(&f, a, 5, 6)); // said once
     assert_false(fleet_may_work(&f.workers[a]));
     joined(&f, "a", 2, 5); // starting anew does not help
     fleet_pull(&f, a, 1, 5);
     assert_false(fleet_may_work(&f.workers[a]));
     fleet_quarantine(&f, a, false);
     assert_true(fleet_may_work(&f.workers[a]));
+    fleet_finish(&f);
+}
+
+static void what_fails_together_is_one_failure(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0);
+    fleet_pull(&f, a, 8, 0);
+    for (double attempt = 0; attempt < 8; attempt++) // all had before the GPU was lost
+        assert_false(fleet_trouble(&f, a, attempt, 10));
+    assert_false(fleet_trouble(&f, a, 9, 11));
+    assert_int_equal(f.workers[a].troubles, 1);
+    assert_int_equal(f.workers[a].failed, 9);
+    assert_false(fleet_trouble(&f, a, 11, 12));
+    assert_true(fleet_trouble(&f, a, 12, 13));
     fleet_finish(&f);
 }
 
@@ -166,6 +183,7 @@ int main(void)
         cmocka_unit_test(who_is_silent_is_suspected_and_then_lost),
         cmocka_unit_test(progress_is_not_liveness),
         cmocka_unit_test(three_failures_in_a_row_are_quarantine),
+        cmocka_unit_test(what_fails_together_is_one_failure),
         cmocka_unit_test(a_restart_is_noticed),
         cmocka_unit_test(what_an_operator_says_of_a_name_stays),
     };

@@ -369,11 +369,12 @@ void foreman_call_off(struct foreman *f, int64_t job, int64_t segment, double no
     }
 }
 
-static void blame(struct foreman *f, size_t place, enum outcome why)
+static void blame(struct foreman *f, const struct work_lease *l, enum outcome why, double now)
 {
+    const size_t place = l->worker;
     if (place == SCHEDULE_NOBODY || (why != OUTCOME_OOM && why != OUTCOME_DEVICE_LOST))
         return;
-    if (!fleet_trouble(f->fleet, place))
+    if (!fleet_trouble(f->fleet, place, l->granted_s, now))
         return;
     log_event(LOG_WARN, &(struct log_subject){ .worker = f->fleet->workers[place].name },
               "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
@@ -393,7 +394,7 @@ enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, co
     if (e)
         return e;
     f->hooks->ended(f->user, why, 0, gpu_s, now);
-    blame(f, l->worker, why);
+    blame(f, l, why, now);
     schedule_end(f->schedule, f->fleet, attempt, work_state_of(ending.segment_state), now);
     return job_state_is_over(ending.job_state) ? f->hooks->changed(f->user, ending.job, now) : ERR_OK;
 }

@@ -7,9 +7,8 @@ import time
 
 import faults
 from faults import attempts, e2e, report, rounds
-from standin import StandIn, work
+from standin import DEVICE_LOST, StandIn, work
 
-DEVICE_LOST = 2 # as common/wire counts failures
 
 
 class Nodes(faults.Case):
@@ -136,6 +135,23 @@ class Fleets(faults.Case):
             self.assertEqual(e2e.samples(out), self.samples)
         report("a worker that fails everything fast", "1 film", "quarantined after 3, no job fails",
                f"quarantined after {len(failed)}, the job is done")
+
+    def test_one_that_loses_its_gpu_once(self):
+        """With many segments side by side: one failure, however many it takes with it."""
+        with self.farm("once") as farm, StandIn(farm, "once", 1, rate=10, slots=8) as worker:
+            farm.start_coordinator()
+            work([worker], lambda: worker.welcome)
+            out = self.path("once/out.mp4")
+            self.submit(farm, out)
+            work([worker], lambda: len(worker.tasks) > 3)
+            worker.lose_gpu()
+            work([worker], lambda: os.path.exists(out), 600)
+            failed = [a for a in attempts(farm) if a["outcome"] == "device_lost"]
+            self.assertGreater(len(failed), 3)
+            self.assertFalse(json.loads(farm.ask("node", "show", "once", "--json").stdout)["quarantined"])
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+        report("a worker that loses its GPU once", f"{len(failed)} segments", "no quarantine", "none, the job is done")
 
     def test_one_ten_times_slower(self):
         """The last of the work is what counts: nobody waits for the slow one at the end."""

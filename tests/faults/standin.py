@@ -11,6 +11,7 @@ import faults
 from wire import Peer
 
 CHUNK = 256 << 10
+DEVICE_LOST = 2 # as common/wire counts failures
 crc = ctypes.CDLL(os.path.join(os.path.dirname(faults.LIBRARY), "libfaults_crc32c.so"))
 
 
@@ -80,6 +81,16 @@ class StandIn:
         task["sent"] = task["crc"] = 0
         self.bulk.send("OPEN", attempt=attempt, fence=task["lease"]["fence"], bytes=len(task["result"]))
 
+    def fail(self, lease, failure):
+        self.control.send("FAILED", attempt=lease["attempt"], fence=lease["fence"], log_tail="as it was told",
+                          **{"class": failure})
+
+    def lose_gpu(self):
+        """All that it has fails, as it does for a worker that composes side by side."""
+        for task in self.tasks.values():
+            self.fail(task["lease"], DEVICE_LOST)
+        self.tasks.clear()
+
     def settled(self, attempt, how):
         self.tasks.pop(attempt, None)
 
@@ -101,8 +112,7 @@ class StandIn:
     def on_lease(self, m, now):
         self.control.send("LEASE_ACK", attempt=m["attempt"])
         if self.fails is not None:
-            self.control.send("FAILED", attempt=m["attempt"], fence=m["fence"], log_tail="it always does",
-                              **{"class": self.fails})
+            self.fail(m, self.fails)
             return
         if m["attempt"] not in self.tasks:
             self.free_at = max(now, self.free_at) + (m["columns"] - m["prompt_columns"]) / self.columns_per_s / self.rate

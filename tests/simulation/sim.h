@@ -91,6 +91,7 @@ struct sim_worker {
     uint32_t task_count;
     // What the checks know of it:
     unsigned in_a_row;    // device failures that the coordinator has heard of, since it started
+    double troubled_s;    // when the last of them was
     bool drained, quarantined;
 };
 

@@ -275,8 +275,8 @@ void sim_coordinator_start(struct sim *s)
     s->foreman = (struct foreman){ .fleet = &s->fleet, .schedule = &s->schedule, .hooks = &hooks, .user = s };
     fleet_init(&s->fleet, SIM_BEAT_S, SIM_LEASE_S);
     schedule_init(&s->schedule, SIM_LEASE_S);
-    for (size_t i = 0; i < s->worker_count; i++)
-        s->workers[i].in_a_row = 0; // a quarantine that nobody has ordered is for one life
+    for (size_t i = 0; i < s->worker_count; i++) // a quarantine that nobody has ordered is for one life
+        s->workers[i].in_a_row = 0, s->workers[i].troubled_s = 0;
     enum err e = open_ledger(s);
     if (!e)
         e = ledger_queue(s->foreman.ledger, &queue);
@@ -361,8 +361,13 @@ static void on_beat(struct sim *s, const struct sim_message *m, size_t place)
 
 static void count_trouble(struct sim *s, const struct work_lease *l, enum outcome why)
 {
-    if (l->worker != SCHEDULE_NOBODY && (why == OUTCOME_OOM || why == OUTCOME_DEVICE_LOST))
-        s->workers[s->routes[l->worker]].in_a_row++;
+    if (l->worker == SCHEDULE_NOBODY || (why != OUTCOME_OOM && why != OUTCOME_DEVICE_LOST))
+        return;
+    struct sim_worker *w = &s->workers[s->routes[l->worker]];
+    if (l->granted_s < w->troubled_s)
+        return; // it failed together with others
+    w->in_a_row++;
+    w->troubled_s = s->now;
 }
 
 static void on_failed(struct sim *s, const struct sim_message *m)
