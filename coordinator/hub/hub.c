@@ -87,6 +87,7 @@ void hub_reload(struct hub *h, const struct hub_params *p)
     h->p.watch_settle_s = p->watch_settle_s;
     h->p.start_command = p->start_command;
     h->p.elastic = p->elastic;
+    h->p.start_offers = p->start_offers;
     h->children.most = p->children < CHILDREN_MOST ? p->children : CHILDREN_MOST;
     h->children.memory = p->child_memory;
     h->children.cpu_s = p->child_cpu_s;

@@ -14,6 +14,7 @@
 #include "common/base/err.h"
 #include "common/wire/wire.h"
 #include "coordinator/elastic/elastic.h"
+#include "coordinator/schedule/require.h"
 
 struct hub_params {
     const char *control, *bulk; // where to listen, as ZeroMQ writes it
@@ -35,6 +36,7 @@ struct hub_params {
     const char *const *models;    // folders of models that are handed out to workers, ending with NULL; NULL: none
     const char *start_command;    // run when work waits for workers; NULL: never
     struct elastic_rules elastic; // and when that is
+    struct require start_offers;  // what such a worker has; nothing: it could have anything
     const atomic_bool *stop;    // ends hub_run()
     // The owner's, on the hub's thread: at every turn, and when a client asks for what would
     // change, what is in force or a reload; either may be NULL. Errors have been logged.

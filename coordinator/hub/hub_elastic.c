@@ -13,7 +13,7 @@ static struct elastic_facts look(const struct hub *h)
                      h->fleet.workers[i].state != WORKER_LOST;
     // A film that nobody can plan, because no model is known, waits for a worker as well.
     f.waits = !h->queue.stopped &&
-              (hub_lacks_model(h) || schedule_waits(&h->schedule));
+              (hub_lacks_model(h) || schedule_waits(&h->schedule, &h->p.start_offers));
     return f;
 }
 

@@ -14,7 +14,7 @@ struct coordinator_settings {
     struct option_list models;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
-    const char *start_command;
+    const char *start_command, *start_offers;
     int64_t start_most;
     int64_t start_after_ms, start_pause_ms, start_patience_ms;
     double lease_s, beat_s;

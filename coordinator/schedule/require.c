@@ -134,6 +134,45 @@ const struct require_term *require_unmet(const struct require *r, const struct f
     return NULL;
 }
 
+enum err require_parse_offer(struct require *out, const char *text, char *why, size_t room)
+{
+    const enum err e = require_parse(out, text, why, room);
+    for (uint32_t i = 0; !e && i < out->count; i++)
+        if (out->terms[i].op != REQUIRE_EQ) {
+            snprintf(why, room, "'%s%s%s': what is offered is said with =", facts[out->terms[i].fact],
+                     operators[out->terms[i].op], out->terms[i].value);
+            return ERR_INPUT;
+        }
+    return e;
+}
+
+static void take_fact(struct fleet_worker *w, const struct require_term *t)
+{
+    switch (t->fact) {
+    case REQUIRE_VRAM: w->memory = (uint64_t) t->number; break;
+    case REQUIRE_SLOTS: w->slots = (uint32_t) t->number; break;
+    case REQUIRE_VENDOR: snprintf(w->vendor, sizeof(w->vendor), "%s", t->value); break;
+    case REQUIRE_DEVICE: snprintf(w->device, sizeof(w->device), "%s", t->value); break;
+    case REQUIRE_DRIVER: snprintf(w->driver, sizeof(w->driver), "%s", t->value); break;
+    case REQUIRE_NAME: snprintf(w->name, sizeof(w->name), "%s", t->value); break;
+    case REQUIRE_FACTS: break;
+    }
+}
+
+bool require_is_offered(const struct require *asked, const struct require *offer)
+{
+    struct fleet_worker w = { 0 };
+    bool known[REQUIRE_FACTS] = { false };
+    for (uint32_t i = 0; i < offer->count; i++) {
+        take_fact(&w, &offer->terms[i]);
+        known[offer->terms[i].fact] = true;
+    }
+    for (uint32_t i = 0; i < asked->count; i++)
+        if (!known[asked->terms[i].fact] || !holds(&asked->terms[i], &w))
+            return false;
+    return true;
+}
+
 void require_say(const struct require_term *t, const struct fleet_worker *w, char *out, size_t room)
 {
     const int n = snprintf(out, room, "%s%s%s (it has ", facts[t->fact], operators[t->op], t->value);

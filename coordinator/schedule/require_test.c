@@ -64,6 +64,27 @@ static void what_makes_no_sense_is_refused(void **state)
     }
 }
 
+static void an_offer_meets_what_it_names(void **state)
+{
+    (void) state;
+    struct require asked, offer;
+    char why[256] = "";
+    const struct { const char *asked; bool met; } cases[] = {
+        { "", true }, { "vram>=8G", true }, { "vram>=24G,vendor=AMD", true }, { "vendor~md", true }, { "vram>24G", false },
+        { "vram<24G", false }, { "vendor=nvidia", false }, { "vendor!=nvidia", true },
+        { "driver!=radv", false }, { "vram>=8G,slots>=1", false }, // nothing was said of those
+    };
+    assert_int_equal(require_parse_offer(&offer, "vram=24G,vendor=amd", why, sizeof(why)), ERR_OK);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(require_parse(&asked, cases[i].asked, why, sizeof(why)), ERR_OK);
+        assert_int_equal(require_is_offered(&asked, &offer), cases[i].met);
+    }
+    assert_int_equal(require_parse_offer(&offer, "", why, sizeof(why)), ERR_OK);
+    assert_int_equal(require_parse_offer(&offer, "vram>=24G", why, sizeof(why)), ERR_INPUT);
+    assert_string_equal(why, "'vram>=24G': what is offered is said with =");
+    assert_int_equal(require_parse_offer(&offer, "colour=red", why, sizeof(why)), ERR_INPUT);
+}
+
 static void it_says_what_is_missing(void **state)
 {
     (void) state;
@@ -82,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(terms_mean_what_they_say),
         cmocka_unit_test(what_makes_no_sense_is_refused),
+        cmocka_unit_test(an_offer_meets_what_it_names),
         cmocka_unit_test(it_says_what_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,9 +208,14 @@ static const struct work_lease *lease_to_repeat(const struct schedule *s, size_t
     return best;
 }
 
-bool schedule_waits(const struct schedule *s)
+bool schedule_waits(const struct schedule *s, const struct require *offer)
 {
-    return s->lines.ready > 0;
+    bool waits = offer->count == 0 && s->lines.ready > 0;
+    for (size_t i = 0; !waits && offer->count > 0 && i < s->lines.queue_count; i++) {
+        const struct work_queue *q = &s->lines.queues[i];
+        waits = q->in_line[LINE_WORKER] + q->in_line[LINE_PICTURES] > 0 && require_is_offered(&q->require, offer);
+    }
+    return waits;
 }
 
 static bool is_asking(const struct fleet_worker *w)

@@ -92,8 +92,9 @@ struct decision {
 // False: nothing can be given out now.
 bool schedule_next(struct schedule *s, const struct fleet *f, double now, struct decision *out);
 
-// Is there anything that could be given out, were there a worker for it with room?
-bool schedule_waits(const struct schedule *s);
+// Is there anything that could be given out, were there a worker for it with room, which has
+// what is offered? An offer of nothing: one that could have anything.
+bool schedule_waits(const struct schedule *s, const struct require *offer);
 
 // What the decisions become. schedule_lease() counts the worker's `want` down.
 ERR_CHECKED enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decision *d, int64_t attempt,

@@ -337,6 +337,31 @@ static void leases_end_without_progress(void **state)
     finish(&farm);
 }
 
+static void work_waits_for_workers_that_could_take_it(void **state)
+{
+    (void) state;
+    struct farm farm;
+    struct require any, large;
+    char why[128];
+    begin(&farm);
+    assert_int_equal(require_parse_offer(&any, "", why, sizeof(why)), ERR_OK);
+    assert_int_equal(require_parse_offer(&large, "vram=24G", why, sizeof(why)), ERR_OK);
+    assert_false(schedule_waits(&farm.s, &any) || schedule_waits(&farm.s, &large));
+    farm.require = "vram>=48G";
+    add_job(&farm, 1, "ada", 1, 0, 1, 1, 10);
+    assert_true(schedule_waits(&farm.s, &any));
+    assert_false(schedule_waits(&farm.s, &large));
+    farm.require = "vram>=16G";
+    add_job(&farm, 2, "ada", 1, 0, 1, 1, 10);
+    schedule_order(&farm.s, 2, true, 0);
+    assert_false(schedule_waits(&farm.s, &large));
+    schedule_order(&farm.s, 2, false, 0);
+    assert_true(schedule_waits(&farm.s, &large));
+    schedule_frames(&farm.s, 2, 0, FRAMES_ABSENT); // pictures come by themselves
+    assert_true(schedule_waits(&farm.s, &large));
+    finish(&farm);
+}
+
 static void a_gpus_failure_is_waited_out(void **state)
 {
     (void) state;
@@ -494,6 +519,7 @@ int main(void)
         cmocka_unit_test(the_idle_worker_is_asked_first),
         cmocka_unit_test(leases_end_without_progress),
         cmocka_unit_test(a_gpus_failure_is_waited_out),
+        cmocka_unit_test(work_waits_for_workers_that_could_take_it),
         cmocka_unit_test(only_the_tail_is_done_twice),
         cmocka_unit_test(pictures_are_read_ahead_but_not_far),
         cmocka_unit_test(one_slow_worker_does_not_hold_up_the_rest),

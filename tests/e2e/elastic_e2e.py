@@ -1,6 +1,7 @@
 """Workers that come when work waits and leave when there is none."""
 import os
 import stat
+import time
 
 import e2e
 from farm import Farm
@@ -97,6 +98,28 @@ class Elastic(e2e.Case):
             done = farm.submit(self.film, self.path("slow/out.mp4"), *e2e.SHORT, "--wait")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(farm.stop(), [0, 0])
+
+    def test_only_for_what_they_could_take(self):
+        """Work that requires more than such a worker has starts none; what it does have does."""
+        with Farm(self.path("offers"), self.model) as farm:
+            try:
+                farm.start_coordinator("--start-command", self.script(farm), "--start-offers", "vram=4T", "--start-most", 2,
+                                       "--start-after", 0, "--start-pause", 1)
+                farm.start_worker("a")
+                farm.wait_until(lambda: " is here: " in farm.log("coordinator")) # a model is known
+                self.submit_and_wait(farm, 1, "vram>=8T")
+                time.sleep(2) # it looks twice a second
+                self.assertEqual(self.starts(farm), 0)
+                self.submit_and_wait(farm, 2, "vram>=3T")
+                farm.wait_until(lambda: self.starts(farm) == 1)
+            finally:
+                self.end_workers(farm)
+
+    def submit_and_wait(self, farm, job, require):
+        """Until its segments wait for a worker."""
+        done = farm.submit(self.film, self.path(f"offers/{job}.mp4"), *e2e.SHORT, "--require", require)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        farm.wait_until(lambda: require in farm.ask("explain", job).stdout)
 
     def test_nothing_without_work(self):
         with Farm(self.path("idle"), self.model) as farm:
