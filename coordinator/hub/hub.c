@@ -19,7 +19,10 @@
 // jobs that a client asks for.
 #define HIGH_WATER 6000
 #define LARGEST_MESSAGE (2 << 20)
+// A host that is gone says nothing: its connections are closed when it has not answered for so long. One on which
+// nothing is said is asked as often as that whether it is still there.
 #define TCP_GIVE_UP_MS 20000
+#define TCP_ASK_S 5
 
 // This machine alone can reach it: no keys are needed there.
 static bool is_local(const char *address)
@@ -34,6 +37,7 @@ static bool is_local(const char *address)
 static enum err listen_at(struct hub *h, void **socket, const char *address)
 {
     const int mandatory = 1, linger = 0, high_water = HIGH_WATER, give_up = TCP_GIVE_UP_MS;
+    const int ask = 1, ask_s = TCP_ASK_S;
     const int64_t largest = LARGEST_MESSAGE;
     if (h->gate.open && !is_local(address)) {
         log_error("%s: others could reach it, and there are no keys; give --key and --allow, or a loopback address",
@@ -48,6 +52,9 @@ static enum err listen_at(struct hub *h, void **socket, const char *address)
         zmq_setsockopt(*socket, ZMQ_RCVHWM, &high_water, sizeof(high_water));
         zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
         zmq_setsockopt(*socket, ZMQ_TCP_MAXRT, &give_up, sizeof(give_up));
+        zmq_setsockopt(*socket, ZMQ_TCP_KEEPALIVE, &ask, sizeof(ask));
+        zmq_setsockopt(*socket, ZMQ_TCP_KEEPALIVE_IDLE, &ask_s, sizeof(ask_s));
+        zmq_setsockopt(*socket, ZMQ_TCP_KEEPALIVE_INTVL, &ask_s, sizeof(ask_s));
         const enum err e = gate_guard(&h->gate, h->zmq, *socket, socket == &h->bulk ? "bulk" : "control");
         if (e)
             return e;

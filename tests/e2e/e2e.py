@@ -28,9 +28,9 @@ def command(*args, program=PROGRAM):
     return [str(a) for a in (program, *args)]
 
 
-def run(*args, program=PROGRAM, **options):
-    """underscore with args; never raises. stdout and stderr are text."""
-    return subprocess.run(command(*args, program=program), stdin=subprocess.DEVNULL, capture_output=True,
+def run(*args, program=PROGRAM, inside=(), **options):
+    """underscore with args, started by the command `inside`; never raises. stdout and stderr are text."""
+    return subprocess.run([*inside, *command(*args, program=program)], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, errors="replace", timeout=300, **options)
 
 

@@ -102,8 +102,12 @@ class Farm:
     def _start(self, name, program, *args, at=None):
         control, bulk = at or (self.control, self.bulk)
         with open(self.path(f"{name}.log"), "a") as log:
-            return subprocess.Popen([os.path.abspath(os.environ[program]), *map(str, args), "--control", control,
-                                     "--bulk", bulk, "-v"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen([*self.inside(name), os.path.abspath(os.environ[program]), *map(str, args), "--control",
+                                     control, "--bulk", bulk, "-v"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def inside(self, name):
+        """The command that starts others where the process of that name is to run; it becomes that process."""
+        return []
 
     def times(self):
         return [] if self.lease is None else ["--lease", self.lease, "--beat", self.beat]
@@ -140,9 +144,10 @@ class Farm:
         ends = [f"{name}: {line}\n" for name in self.workers for line in self.log(name).splitlines()[-5:]]
         return "".join(ends) + self.log("coordinator")
 
-    def ask(self, *args, key="client"):
+    def ask(self, *args, key="client", at="coordinator"):
+        """`at`: on whose machine."""
         try:
-            return e2e.run(*args, "--farm", self.control, *self.key_options(key))
+            return e2e.run(*args, "--farm", self.control, *self.key_options(key), inside=self.inside(at))
         except subprocess.TimeoutExpired as e:
             raise AssertionError(f"{e}\n{self.logs()}") from None
 

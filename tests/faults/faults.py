@@ -23,6 +23,9 @@ def rounds(few, full):
     return full if FULL else few
 
 
+BACK = rounds(120, 10) # s; a busy machine under a sanitizer is given more
+
+
 def report(test, count, bar, figures, result="ok"):
     """A line of the table that `make faults` prints."""
     line = f"{test}\t{count}\t{result}\t{figures}\t{bar}\n"
@@ -65,6 +68,14 @@ class Case(e2e.Case):
         done = farm.submit(self.film, out, *SETTINGS, *args)
         self.assertEqual(done.returncode, 0, done.stderr + farm.log("coordinator"))
 
+    def busy(self, farm, outs):
+        """One segment more is done; there is always another film."""
+        if not outs or os.path.exists(outs[-1]):
+            outs.append(self.path(f"{os.path.basename(farm.folder)}/{len(outs)}.mp4"))
+            self.submit(farm, outs[-1])
+        done = farm.done_segments(len(outs))
+        farm.wait_until(lambda: farm.done_segments(len(outs)) > done or os.path.exists(outs[-1]), 300)
+
     def wait(self, farm, *outs, seconds=900):
         """Until the films are there: they appear when they are whole."""
         farm.wait_until(lambda: all(os.path.exists(out) for out in outs), seconds, every=0.1)
@@ -102,6 +113,36 @@ class Case(e2e.Case):
         start = time.monotonic()
         farm.wait_until(lambda: farm.ask("list").returncode == 0)
         return time.monotonic() - start
+
+
+class Disturbed(Case):
+    """Workers and their coordinator, with something between them that comes and goes."""
+
+    def ready(self, farm):
+        """All workers are."""
+        done = farm.ask("node", "list", "--json")
+        states = [n["state"] for n in json.loads(done.stdout)["nodes"]] if done.returncode == 0 else []
+        return states == len(farm.workers) * ["READY"]
+
+    def back(self, farm, outs):
+        """Seconds until the workers are there again and another segment is done."""
+        start = time.monotonic()
+        farm.wait_until(lambda: self.ready(farm), 120)
+        self.busy(farm, outs)
+        self.assertEqual([w.poll() for w in farm.workers.values()], len(farm.workers) * [None], farm.logs())
+        return time.monotonic() - start
+
+    def disturb(self, farm, outs, test, length, do, undo):
+        """For each length in seconds: do(), so long, undo(); then all is as before within so many seconds."""
+        slowest = 0
+        for seconds in length:
+            self.busy(farm, outs)
+            do()
+            time.sleep(seconds)
+            undo()
+            slowest = max(slowest, self.back(farm, outs))
+        self.assertLessEqual(slowest, BACK)
+        report(test, f"{', '.join(map(str, length))} s", "no hang; back <= 10 s; equal", f"back after {slowest:.1f} s")
 
 
 def kill(process):

@@ -33,14 +33,6 @@ class Crowd(faults.Case):
 class Kills(faults.Case):
     seconds = rounds(18, 90)
 
-    def busy(self, farm, outs):
-        """Waits until some work is done since the last time; there is always more."""
-        if not outs or os.path.exists(outs[-1]):
-            outs.append(self.path(f"{os.path.basename(farm.folder)}/{len(outs)}.mp4"))
-            self.submit(farm, outs[-1])
-        done = farm.done_segments(len(outs))
-        farm.wait_until(lambda: farm.done_segments(len(outs)) > done or os.path.exists(outs[-1]), 300)
-
     def start_workers(self, farm, names):
         for name in names:
             farm.start_worker(name, "--cache-dir", self.path("cache"))

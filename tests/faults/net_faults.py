@@ -1,5 +1,4 @@
 """A worker and its coordinator with a network between them that breaks in every way."""
-import json
 import os
 import time
 import unittest
@@ -11,10 +10,8 @@ from farm import free_ports
 from proxy import Proxy
 from standin import StandIn, work
 
-BACK = rounds(120, 10) # s; a busy machine under a sanitizer is given more
 
-
-class Net(faults.Case):
+class Net(faults.Disturbed):
     seconds = rounds(18, 90)
 
     @contextmanager
@@ -26,38 +23,6 @@ class Net(faults.Case):
                 farm.start_coordinator()
                 farm.start_worker("a", at=(control.address(), bulk.address()))
                 yield farm, control, bulk
-
-    def busy(self, farm, outs):
-        """One segment more is done; there is always another film."""
-        if not outs or os.path.exists(outs[-1]):
-            outs.append(self.path(f"{os.path.basename(farm.folder)}/{len(outs)}.mp4"))
-            self.submit(farm, outs[-1])
-        done = farm.done_segments(len(outs))
-        farm.wait_until(lambda: farm.done_segments(len(outs)) > done or os.path.exists(outs[-1]), 300)
-
-    def ready(self, farm):
-        nodes = json.loads(farm.ask("node", "list", "--json").stdout)["nodes"]
-        return [n["state"] for n in nodes] == ["READY"]
-
-    def back(self, farm, outs):
-        """Seconds until the worker is there again and another segment is done."""
-        start = time.monotonic()
-        farm.wait_until(lambda: self.ready(farm), 120)
-        self.busy(farm, outs)
-        self.assertIsNone(farm.workers["a"].poll(), farm.log("a"))
-        return time.monotonic() - start
-
-    def disturb(self, farm, outs, test, length, do, undo):
-        """For each length in seconds: do(), so long, undo(); then all is as before within so many seconds."""
-        slowest = 0
-        for seconds in length:
-            self.busy(farm, outs)
-            do()
-            time.sleep(seconds)
-            undo()
-            slowest = max(slowest, self.back(farm, outs))
-        self.assertLessEqual(slowest, BACK)
-        report(test, f"{', '.join(map(str, length))} s", "no hang; back <= 10 s; equal", f"back after {slowest:.1f} s")
 
     def test_network(self):
         with self.through_proxies("net", lease=30) as (farm, control, bulk):
