@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all of it on a fresh Debian 12: packages, configure,
 # build, run. The steps are in tools/; CMakePresets.json has the builds.
-.PHONY: help demo demo-farm test faults build install-deps asan tsan clang tidy fuzz slurm format package clean
+.PHONY: help demo demo-farm test faults build install-deps asan tsan clang tidy fuzz slurm systemd format package clean
 
 help:
 	@echo "make demo      score a small film with the built-in model, and make a page of it: out/"
@@ -13,6 +13,7 @@ help:
 	@echo "               million farms on a simulated clock. Takes hours"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
 	@echo "make slurm     try the scripts of conf/slurm/ on a Slurm of their own, on this machine; as root"
+	@echo "make systemd   try the packages and the units on a systemd of their own, in a container; as root"
 	@echo "make format    clang-format over our C"
 	@echo "make clean     remove build/ and out/"
 	@echo "SKIP_DEPS=1 leaves the system's packages alone"
@@ -58,6 +59,13 @@ slurm:
 	@tools/install-deps.sh slurm
 	@tools/build.sh release -DUNDERSCORE_TESTS=ON
 	@ctest --test-dir build/release -C slurm -R '^slurm_e2e$$' --no-tests=error --output-on-failure
+
+systemd:
+	@tools/install-deps.sh systemd
+	@tools/build.sh release -DUNDERSCORE_TESTS=ON
+	@rm -f build/release/underscore*.deb
+	@cd build/release && cpack -G DEB > /dev/null
+	@ctest --test-dir build/release -C systemd -R '^systemd_e2e$$' --no-tests=error --output-on-failure
 
 format:
 	@tools/sources.sh | xargs clang-format -i

@@ -20,8 +20,8 @@ function(in_package component package)
     endforeach()
 endfunction()
 
-# in_service(COMPONENT PACKAGE UNIT CONF): and the packages of the daemons. Their settings
-# are the machine's: /etc for a prefix of /usr, PREFIX/etc otherwise.
+# in_service(COMPONENT PACKAGE UNIT CONF STATE...): and the packages of the daemons. Their settings
+# are the machine's: /etc for a prefix of /usr, PREFIX/etc otherwise. What they keep lies in STATE.
 function(in_service component package unit conf)
     install(FILES systemd/${unit} DESTINATION ${systemd} COMPONENT ${component})
     install(FILES systemd/${package}.sysusers.conf DESTINATION lib/sysusers.d RENAME ${package}.conf COMPONENT ${component})
@@ -31,9 +31,15 @@ function(in_service component package unit conf)
     string(TOUPPER ${component} upper)
     set(control ${CMAKE_BINARY_DIR}/debian/${package})
     file(WRITE ${control}/conffiles "/etc/underscore/${conf}\n")
-    configure_file(cmake/postinst.in ${control}/postinst @ONLY
-                   FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
-    set(CPACK_DEBIAN_${upper}_PACKAGE_CONTROL_EXTRA "${control}/conffiles;${control}/postinst" PARENT_SCOPE)
+    string(REPLACE "@" "@*" running ${unit}) # of a template, all instances
+    list(JOIN ARGN " " state)
+    set(extra ${control}/conffiles)
+    foreach(script postinst prerm postrm)
+        configure_file(cmake/${script}.in ${control}/${script} @ONLY
+                       FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
+        list(APPEND extra ${control}/${script})
+    endforeach()
+    set(CPACK_DEBIAN_${upper}_PACKAGE_CONTROL_EXTRA "${extra}" PARENT_SCOPE)
     set(CPACK_DEBIAN_${upper}_PACKAGE_NAME ${package} PARENT_SCOPE)
     set(CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS "systemd | systemd-standalone-sysusers" PARENT_SCOPE)
 endfunction()
@@ -45,8 +51,9 @@ if(TARGET underscore-stage)
     in_package(stage underscore-stage underscore-stage)
     set(stage stage)
 endif()
-in_service(coordinator underscored underscored.service underscored.conf)
-in_service(worker underscore-worker underscore-worker@.service worker.conf)
+in_service(coordinator underscored underscored.service underscored.conf /var/lib/underscored)
+in_service(worker underscore-worker underscore-worker@.service worker.conf
+           /var/lib/underscore-worker /var/cache/underscore-worker)
 install(FILES docs/completion.bash RENAME underscore
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT command)
 # What a site copies and changes.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-deps.sh build|demo|test|slurm|retrain: installs the packages that target needs and that
+# install-deps.sh build|demo|test|slurm|systemd|retrain: installs the packages that target needs and that
 # are missing, saying what and why. Asks for nothing (no root, no network) when
 # all of them are there. SKIP_DEPS=1 skips it.
 set -eu
@@ -12,8 +12,9 @@ build) groups="build" ;;
 demo) groups="build demo" ;;
 test) groups="build demo test" ;;
 slurm) groups="build demo test slurm" ;;
+systemd) groups="build demo test systemd" ;;
 retrain) groups="build demo retrain" ;;
-*) echo "usage: tools/install-deps.sh build|demo|test|slurm|retrain" >&2; exit 64 ;;
+*) echo "usage: tools/install-deps.sh build|demo|test|slurm|systemd|retrain" >&2; exit 64 ;;
 esac
 
 installed() { # PACKAGE

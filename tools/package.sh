@@ -63,8 +63,10 @@ for package in underscored underscore-worker; do
     # dpkg asks before it replaces a file that somebody has changed.
     conffile=$(cat "$root/control/$package/conffiles")
     has "$package" "$conffile"
-    sh -n "$root/control/$package/postinst" || wrong "$package: postinst"
-    [ -x "$root/control/$package/postinst" ] || wrong "$package: postinst cannot be run"
+    for script in postinst prerm postrm; do
+        sh -n "$root/control/$package/$script" || wrong "$package: $script"
+        [ -x "$root/control/$package/$script" ] || wrong "$package: $script cannot be run"
+    done
 done
 
 for prefix in "$root/deb/usr" "$root/tar" "$root/install"; do

@@ -32,16 +32,30 @@ static bool is_media(const struct hub *h, const char *path)
     return false;
 }
 
-// Its folder; the file itself need not be there yet.
-static bool lies_in_media(const struct hub *h, const char *path)
+// Of a file that need not be there yet; false for what cannot be one.
+static bool folder_of(char folder[WIRE_PATH_BYTES], const char *path)
 {
-    char folder[WIRE_PATH_BYTES];
-    snprintf(folder, sizeof(folder), "%s", path);
+    snprintf(folder, WIRE_PATH_BYTES, "%s", path);
     char *slash = strrchr(folder, '/');
     if (!slash || !slash[1])
         return false;
     slash[slash == folder] = 0;
-    return is_media(h, folder);
+    return true;
+}
+
+// A client is told at once what would else be found out when all is composed. Watched films become
+// jobs all the same, which wait: nobody would submit them again.
+static bool is_permitted(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
+{
+    char folder[WIRE_PATH_BYTES];
+    const bool is_client = from->bytes > 0;
+    if (is_client && access(s->film, R_OK) != 0)
+        hub_reject(h, from, "%.1500s: the coordinator cannot read it: %s", s->film, strerror(errno));
+    else if (is_client && folder_of(folder, s->output) && access(folder, W_OK) != 0)
+        hub_reject(h, from, "%.1500s: the coordinator cannot write there: %s", s->output, strerror(errno));
+    else
+        return true;
+    return false;
 }
 
 static bool same_file(const char *a, const char *b)
@@ -53,7 +67,7 @@ static bool same_file(const char *a, const char *b)
 // What is wrong with a submission, said to the client; false then.
 static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
 {
-    char path[WIRE_PATH_BYTES];
+    char path[WIRE_PATH_BYTES], folder[WIRE_PATH_BYTES];
     uint64_t bytes;
     size_t models = shelf_find(h->shelf, s->model, path, sizeof(path), &bytes);
     struct require require;
@@ -62,7 +76,7 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
         models += !strcmp(h->models[i].sha256, s->model);
     if (!is_media(h, s->film))
         hub_reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
-    else if (!lies_in_media(h, s->output))
+    else if (!folder_of(folder, s->output) || !is_media(h, folder))
         hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
     else if (same_file(s->film, s->output))
         hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
@@ -163,7 +177,7 @@ static enum err on_submit(struct hub *h, const struct hub_route *from)
     bool existed, is_free;
     if (*from->node) // nobody uses another's share: with keys the key says who it is
         snprintf(s->owner, sizeof(s->owner), "%s", from->node);
-    if (!is_acceptable(h, from, s))
+    if (!is_acceptable(h, from, s) || !is_permitted(h, from, s))
         return ERR_OK;
     enum err e = identify(identity, s);
     if (!e)

@@ -156,6 +156,28 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
 
+    def test_a_worker_told_to_leave_while_the_coordinator_is_away(self):
+        """It waits for it as long as a lease lasts, and leaves with 0; what it composed is offered by the next one."""
+        def results():
+            return [name for name in os.listdir(farm.path("a")) if name.endswith(".safetensors") and name[0] != "."]
+        with Farm(self.path("away"), self.model, lease=3) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            out = self.path("away/out.mp4")
+            self.submitted(farm, out)
+            farm.wait_until(lambda: farm.done_segments() >= 1)
+            farm.coordinator.send_signal(signal.SIGSTOP)
+            farm.wait_until(results)
+            farm.workers["a"].send_signal(signal.SIGTERM)
+            self.assertEqual(farm.workers["a"].wait(timeout=60), 0)
+            self.assertTrue(results())
+            farm.coordinator.send_signal(signal.SIGCONT)
+            farm.start_worker("a")
+            self.wait(farm, out)
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assertEqual(results(), [])
+            self.assert_whole(farm, out)
+
     def test_a_worker_told_to_leave_while_it_starts(self):
         with Farm(self.path("early"), self.model) as farm:
             farm.start_coordinator()

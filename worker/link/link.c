@@ -501,6 +501,22 @@ static bool all_is_delivered(struct talk *t)
     return none;
 }
 
+// Only results are left, and who should have them has been away for as long as a lease lasts: it may be
+// shutting down, too. They stay on disk, and the next start offers them.
+static bool nobody_takes_them(struct talk *t, double now)
+{
+    bool only_results = true;
+    if (now - t->line.control.heard_s <= t->lease_s)
+        return false;
+    desk_lock(t->desk);
+    for (const struct task *k = t->desk->tasks; k && only_results; k = k->next)
+        only_results = k->state == TASK_SPOOLED;
+    desk_unlock(t->desk);
+    if (only_results)
+        log_warn("the coordinator is away: what is composed is kept, and offered when this worker is started again");
+    return only_results;
+}
+
 // Why the composing thread has ended, if it has.
 static bool has_failed(struct talk *t, enum err *e)
 {
@@ -584,7 +600,7 @@ static enum err converse(struct talk *t)
             give_back(t, WIRE_FAIL_SHUTDOWN, "the worker was told to leave at once");
             break;
         }
-        if (t->draining && all_is_delivered(t))
+        if (t->draining && (all_is_delivered(t) || nobody_takes_them(t, clock_seconds())))
             break;
     }
     snprintf(line_say(&t->line, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : t->idle ? "it had nothing to do" : "asked to");
