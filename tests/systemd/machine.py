@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import time
 
-PROGRAMS = ("systemd-nspawn", "systemd-sysusers", "dbus-daemon", "dpkg", "nsenter", "setpriv", "unshare", "mount", "runuser")
+PROGRAMS = ("systemd-nspawn", "systemd-sysusers", "dbus-daemon", "dpkg", "nsenter", "setpriv", "unshare", "mount",
+            "runuser")
 
 # What this machine has enabled is none of the test's business. systemd-nspawn would let the container
 # neither filter the use of devices, with BPF, nor lock memory: any machine may.
@@ -23,7 +24,7 @@ rm -rf root/etc/systemd/system/*.wants root/etc/rc?.d/* root/var/log/journal roo
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 boot() {
     systemd-nspawn -D root --boot --machine=underscore --register=no --keep-unit --private-network \
-        --console=read-only --capability=CAP_BPF --system-call-filter='bpf @memlock' || [ $? = 133 ] # it is to boot again
+        --console=read-only --capability=CAP_BPF --system-call-filter='bpf @memlock' || [ $? = 133 ] # to boot again
 }
 boot; boot
 """
@@ -73,8 +74,8 @@ class Machine:
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         with open(self.log, "w") as log:
             self.booting = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--propagation", "private", "--mount-proc", "--pid", "--fork",
-                 "--kill-child", "sh", "-euc", BOOT],
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--propagation", "private", "--mount-proc", "--pid",
+                 "--fork", "--kill-child", "sh", "-euc", BOOT],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
             self.wait_for_boot()
@@ -103,7 +104,7 @@ class Machine:
 
     def wait_for_boot(self):
         self.wait_until(self.is_up, 60)
-        self.wait_until(lambda: self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"), 60)
+        self.wait_until(lambda: self.run("systemctl", "is-system-running").stdout in ("running\n", "degraded\n"), 60)
 
     def reboot(self):
         """Once at most."""
@@ -128,8 +129,9 @@ class Machine:
         become = ["runuser", "-u", user, "--"] if user else []
         home = f"/home/{user}" if user else "/root"
         settings = [f"{name}={value}" for name, value in {**self.environment, "HOME": home, **environment}.items()]
-        return subprocess.run(["nsenter", "-t", str(self.pid), "--all", "--", "env", "-i", "-C", "/", *settings, *become,
-                               *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+        enter = ["nsenter", "-t", str(self.pid), "--all", "--", "env", "-i", "-C", "/", *settings, *become]
+        return subprocess.run([*enter, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=timeout)
 
     def good(self, *args, **options):
         done = self.run(*args, **options)
