@@ -606,7 +606,7 @@ static enum err publish_ended(struct hub *h, int64_t job, enum err result, const
     enum job_state to = JOB_DONE;
     if (result)
         to = result == ERR_CREATE ? JOB_HELD : JOB_FAILED;
-    const enum err e = ledger_move_job(h->ledger, job, to, reason, clock_unix_ms());
+    const enum err e = ledger_move_job(h->ledger, job, to, result ? reason : "", clock_unix_ms());
     if (e)
         return ask_again(h, job, CHILD_PUBLISH, e, now);
     errand_done(h, job, CHILD_PUBLISH);
