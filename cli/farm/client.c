@@ -5,19 +5,26 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "common/base/array.h"
 #include "common/base/clock.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 #define LOOK_UP_MS 100
+// So long without an answer over a connection that seems to be there, and it is made anew.
+#define SILENCE_S 4.0
+// One that is lost at once each time is not made anew more often than this.
+#define AGAIN_S 0.5
 
 struct client {
     const char *address;
     void *zmq, *socket;
     struct curve_watch watch;
     double patience_s;
+    double last_s; // when something was asked or heard
     struct wire_message question, answer;
-    zmq_msg_t message; // of the answer, which points into it
+    zmq_msg_t *parts; // of an answer: it is here whole, or not at all; c->answer points into one
+    size_t part_count, part_room, next;
 };
 
 static const char *from_environment(const char *name)
@@ -51,7 +58,6 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     struct client *c = calloc(1, sizeof(*c));
     if (!c)
         return ERR_NOMEM;
-    zmq_msg_init(&c->message);
     c->address = f->address;
     c->patience_s = CLIENT_PATIENCE_S;
     c->zmq = zmq_ctx_new();
@@ -75,13 +81,21 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     return ERR_OK;
 }
 
+static void drop_parts(struct client *c)
+{
+    while (c->part_count)
+        zmq_msg_close(&c->parts[--c->part_count]);
+    c->next = 0;
+}
+
 void client_close(struct client **cp)
 {
     struct client *c = *cp;
     if (!c)
         return;
+    drop_parts(c);
+    free(c->parts);
     curve_watch_close(&c->watch);
-    zmq_msg_close(&c->message);
     if (c->socket)
         zmq_close(c->socket);
     if (c->zmq)
@@ -101,45 +115,65 @@ struct wire_message *client_question(struct client *c, enum wire_type type)
     return &c->question;
 }
 
-static enum err take(struct client *c, const struct wire_message **answer)
+// Said twice, these come to what they come to once: questions, settings, and a film, which is
+// one job however often it is submitted.
+static bool may_repeat(const struct wire_message *q)
 {
-    const char *why;
-    const int n = zmq_msg_recv(&c->message, c->socket, ZMQ_DONTWAIT); // the one before is gone then
-    enum err e = n < 0 ? ERR_UNAVAILABLE
-                       : wire_decode(&c->answer, zmq_msg_data(&c->message), (size_t) n, &why);
-    if (e) {
-        log_error("%s: its answer cannot be understood: %s", c->address, n < 0 ? zmq_strerror(zmq_errno()) : why);
-        return ERR_UNAVAILABLE;
+    switch ((int) q->type) {
+    case WIRE_SUBMIT: return !q->submit.force;
+    case WIRE_CONFIG: return q->config.what != WIRE_CONFIG_RELOAD; // it says what it changed
+    case WIRE_LIST:
+    case WIRE_SHOW:
+    case WIRE_EXPLAIN:
+    case WIRE_LOGS:
+    case WIRE_NODES:
+    case WIRE_NODE_ORDER:
+    case WIRE_QUEUE: return true;
+    default: return false;
     }
-    *answer = &c->answer;
-    if (c->answer.type != WIRE_REJECT)
-        return ERR_OK;
-    log_error("%s", c->answer.reject.reason);
-    return ERR_INPUT;
 }
 
-enum err client_next(struct client *c, const struct wire_message **answer)
+static enum err decode(struct client *c, zmq_msg_t *part)
 {
-    const double until = clock_seconds() + c->patience_s;
-    zmq_pollitem_t items[] = { { .socket = c->socket, .events = ZMQ_POLLIN },
-                               { .socket = c->watch.events, .events = ZMQ_POLLIN } };
-    while (clock_seconds() < until) {
-        if (interrupt_asked())
-            return ERR_STOP;
-        zmq_poll(items, 2, LOOK_UP_MS);
-        if (items[0].revents)
-            return take(c, answer);
-        const char *refused = curve_watch_refused(&c->watch);
-        if (refused) {
-            log_error("%s: refused: %s", c->address, refused);
-            return ERR_CONFIG;
-        }
-    }
-    log_error("%s: no coordinator answers; is underscored running there?", c->address);
+    const char *why;
+    if (!wire_decode(&c->answer, zmq_msg_data(part), zmq_msg_size(part), &why))
+        return ERR_OK;
+    log_error("%s: its answer cannot be understood: %s", c->address, why);
     return ERR_UNAVAILABLE;
 }
 
-enum err client_ask(struct client *c, const struct wire_message **answer)
+static bool is_last(const struct wire_message *answer)
+{
+    switch ((int) answer->type) {
+    case WIRE_JOBS:
+    case WIRE_NODE:
+    case WIRE_WORK:
+    case WIRE_EVENT:
+    case WIRE_LINE: return false;
+    default: return true;
+    }
+}
+
+// Another part of the answer, if one is here: *got. It is in c->answer as well.
+static enum err receive(struct client *c, bool *got)
+{
+    enum err e = array_grow((void **) &c->parts, c->part_count, &c->part_room, sizeof(*c->parts));
+    *got = false;
+    if (e)
+        return e;
+    zmq_msg_t *part = &c->parts[c->part_count];
+    zmq_msg_init(part);
+    if (zmq_msg_recv(part, c->socket, ZMQ_DONTWAIT) < 0) {
+        zmq_msg_close(part);
+        return ERR_OK;
+    }
+    c->part_count++;
+    c->last_s = clock_seconds();
+    *got = true;
+    return decode(c, part);
+}
+
+static enum err send_question(struct client *c)
 {
     uint8_t *bytes;
     size_t n;
@@ -148,9 +182,79 @@ enum err client_ask(struct client *c, const struct wire_message **answer)
         return e;
     const int sent = zmq_send(c->socket, bytes, n, ZMQ_DONTWAIT);
     free(bytes);
-    if (sent < 0) {
-        log_error("%s: cannot send: %s", c->address, zmq_strerror(zmq_errno()));
-        return ERR_UNAVAILABLE;
+    c->last_s = clock_seconds();
+    if (sent >= 0)
+        return ERR_OK;
+    log_error("%s: cannot send: %s", c->address, zmq_strerror(zmq_errno()));
+    return ERR_UNAVAILABLE;
+}
+
+static enum err ask_again(struct client *c)
+{
+    drop_parts(c);
+    curve_connect_anew(&c->watch);
+    return send_question(c);
+}
+
+// Before it is let in nothing has been said, and ZeroMQ goes on trying.
+static enum err mend(struct client *c)
+{
+    const double quiet_s = clock_seconds() - c->last_s;
+    if (!c->watch.was_let_in || quiet_s < AGAIN_S || (!c->watch.lost && quiet_s < SILENCE_S))
+        return ERR_OK;
+    if (may_repeat(&c->question))
+        return ask_again(c);
+    if (!c->watch.lost)
+        return ERR_OK; // it takes its time
+    log_error("%s: the connection broke off; it is not known whether this was done", c->address);
+    return ERR_UNAVAILABLE;
+}
+
+// What has come before the connection broke off is taken.
+static enum err turn(struct client *c, bool *got)
+{
+    zmq_pollitem_t items[] = { { .socket = c->socket, .events = ZMQ_POLLIN },
+                               { .socket = c->watch.events, .events = ZMQ_POLLIN } };
+    if (interrupt_asked())
+        return ERR_STOP;
+    zmq_poll(items, 2, LOOK_UP_MS);
+    const char *refused = curve_watch_refused(&c->watch);
+    const enum err e = receive(c, got);
+    if (e || *got)
+        return e;
+    if (!refused)
+        return mend(c);
+    log_error("%s: refused: %s", c->address, refused);
+    return ERR_CONFIG;
+}
+
+enum err client_ask(struct client *c, const struct wire_message **answer)
+{
+    bool got = false;
+    drop_parts(c);
+    enum err e = send_question(c);
+    double until = clock_seconds() + c->patience_s;
+    while (!e && !(got && is_last(&c->answer)) && clock_seconds() < until) {
+        e = turn(c, &got);
+        if (got)
+            until = clock_seconds() + c->patience_s;
     }
-    return client_next(c, answer);
+    if (e)
+        return e;
+    if (got)
+        return client_next(c, answer);
+    log_error("%s: no coordinator answers; is underscored running there?", c->address);
+    return ERR_UNAVAILABLE;
+}
+
+enum err client_next(struct client *c, const struct wire_message **answer)
+{
+    enum err e = c->next < c->part_count ? decode(c, &c->parts[c->next++]) : ERR_BUG;
+    if (e)
+        return e;
+    *answer = &c->answer;
+    if (c->answer.type != WIRE_REJECT)
+        return ERR_OK;
+    log_error("%s", c->answer.reject.reason);
+    return ERR_INPUT;
 }

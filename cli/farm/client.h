@@ -1,5 +1,8 @@
 // client: a farm verb's connection to the coordinator: questions and their answers.
-// One thread; blocks until an answer is here or CLIENT_PATIENCE_S are over.
+//
+// A connection that breaks off is made anew, and what was asked is asked again, as long as the
+// patience lasts. What must not be done twice is not: an order to a job, a film with --force.
+// One thread; blocks until an answer is here or CLIENT_PATIENCE_S have passed without a word.
 #pragma once
 
 #include "common/config/options.h"
@@ -30,10 +33,10 @@ struct wire_message *client_question(struct client *c, enum wire_type type);
 // How long to wait for an answer, if not CLIENT_PATIENCE_S: some questions take their time.
 void client_patience(struct client *c, double seconds);
 
-// Send it and wait for an answer, which is the client's until the next call. ERR_UNAVAILABLE:
-// there is no coordinator, or not any more. ERR_INPUT: it says no, and why. ERR_CONFIG: it
-// does not open to this key. ERR_STOP on Ctrl-C. All but the last logged.
+// Send it and wait for an answer, all of it. ERR_UNAVAILABLE: there is no coordinator, or not
+// any more. ERR_INPUT: it says no, and why. ERR_CONFIG: it does not open to this key. ERR_STOP
+// on Ctrl-C. All but the last logged. What comes out is the client's until the next call.
 ERR_CHECKED enum err client_ask(struct client *c, const struct wire_message **answer);
 
-// The next message of an answer that has several.
+// The next message of an answer that has several. Does not wait.
 ERR_CHECKED enum err client_next(struct client *c, const struct wire_message **answer);

@@ -10,6 +10,7 @@
 
 // One failure may be a coordinator that is just being stopped.
 #define MOST_FAILURES 3
+#define MOST_ENDING_MS 1000
 
 static enum err set(void *socket, int option, const void *value, size_t bytes)
 {
@@ -132,7 +133,10 @@ static const char *look_why(struct curve_watch *w)
 static const char *judge(struct curve_watch *w, const struct curve_event *event)
 {
     switch (event->kind) {
-    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: w->was_let_in = true; return NULL;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        w->lost = w->lost && w->was_let_in; // those before were never open
+        w->was_let_in = true;
+        return NULL;
     case ZMQ_EVENT_DISCONNECTED: w->lost = true; return NULL;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         return "the coordinator does not allow this key; `underscore key add` there would";
@@ -153,4 +157,26 @@ const char *curve_watch_refused(struct curve_watch *w)
     while (!why && curve_event_next(w->events, &event))
         why = judge(w, &event);
     return why;
+}
+
+// Until the connection is gone: what is sent while it ends would be lost with it.
+static void disconnect(const struct curve_watch *w)
+{
+    int events = 0;
+    size_t n = sizeof(events);
+    zmq_disconnect(w->socket, w->address);
+    for (int ms = 0; ms < MOST_ENDING_MS; ms++) {
+        if (zmq_getsockopt(w->socket, ZMQ_EVENTS, &events, &n) != 0 || !(events & ZMQ_POLLOUT))
+            return;
+        zmq_poll(NULL, 0, 1);
+    }
+}
+
+void curve_connect_anew(struct curve_watch *w)
+{
+    log_debug("%s: connecting anew", w->address);
+    w->lost = false;
+    disconnect(w);
+    if (zmq_connect(w->socket, w->address) != 0)
+        log_warn("%s: cannot connect: %s", w->address, zmq_strerror(zmq_errno()));
 }

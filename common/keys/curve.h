@@ -38,6 +38,11 @@ void curve_watch_close(struct curve_watch *w); // before zmq_close() of its sock
 // it hangs up on this one without a word, looks why, which may block for a second.
 const char *curve_watch_refused(struct curve_watch *w);
 
+// ZeroMQ connects again where a connection breaks off, but not where something came that does
+// not decrypt. Messages that were under way, either way, are lost. Blocks until the old
+// connection has ended: milliseconds, a second at most.
+void curve_connect_anew(struct curve_watch *w);
+
 // One event of a socket that is watched (zmq_socket_monitor); false: there is none now.
 struct curve_event {
     unsigned kind; // ZMQ_EVENT_...

@@ -1,5 +1,6 @@
 """A worker and its coordinator with a network between them that breaks in every way."""
 import os
+import subprocess
 import time
 import unittest
 from contextlib import contextmanager
@@ -46,6 +47,44 @@ class Net(faults.Disturbed):
             self.wait(farm, *outs)
             self.stop(farm)
             self.check(farm, *outs)
+
+
+class Client(faults.Case):
+    def wait_through(self, farm, network, job, seconds):
+        """`submit --wait` while each piece has a bit turned for so long; seconds from when all was well until it ended."""
+        log_has = lambda what: what in farm.log("coordinator")
+        waiting = subprocess.Popen(
+            e2e.command("submit", self.film, "-o", farm.path(f"{job}.mp4"), *faults.SETTINGS, "--wait", "--farm",
+                        network.address(), *farm.key_options("client")),
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            farm.wait_until(lambda: log_has(f"job {job}: "))
+            network.up.spoil = network.down.spoil = 1
+            time.sleep(seconds)
+            network.up.spoil = network.down.spoil = 0
+            clean = time.monotonic()
+            self.assertIsNone(waiting.poll())
+            farm.wait_until(lambda: log_has(f"job {job} is done"), 300)
+            well = time.monotonic() if waiting.poll() is None else clean
+            _, said = waiting.communicate(timeout=120)
+            self.assertEqual(waiting.returncode, 0, said)
+            return time.monotonic() - well
+        finally:
+            waiting.kill()
+            waiting.wait()
+            waiting.stderr.close()
+
+    def test_who_waits_for_a_film(self):
+        with self.farm("client", lease=30, keys=True) as farm, Proxy(int(farm.control.rsplit(":", 1)[1])) as network:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            length = rounds([3], [1, 2, 3, 4, 5])
+            slowest = max(self.wait_through(farm, network, job, seconds) for job, seconds in enumerate(length, 1))
+            self.assertLessEqual(slowest, BACK)
+            report("`submit --wait`, a bit turned in all pieces", f"{', '.join(map(str, length))} s",
+                   "ends well <= 10 s; one job each", f"after {slowest:.1f} s")
+            self.stop(farm)
+            self.check(farm, *(farm.path(f"{job}.mp4") for job in range(1, len(length) + 1)))
 
 
 LARGE = {"sample_rate": 48000, "hop": 480, "max_duration_ms": 180000} # of 20 MB, a result is 104 s

@@ -19,7 +19,6 @@
 #define PROMPT_BEATS 2
 // What is not open after so long does not open any more. ZeroMQ alone waits for 30 s.
 #define HANDSHAKE_MS 3000
-#define MOST_ENDING_MS 1000
 // A connection that is lost at once each time is not made anew more often than this.
 #define AGAIN_S 0.5
 
@@ -59,27 +58,10 @@ static void end_close(struct line_end *end)
     zmq_close(end->socket);
 }
 
-// Until the connection is gone: what is sent while it ends would be lost with it.
-static void disconnect(const struct line_end *end)
-{
-    int events = 0;
-    size_t n = sizeof(events);
-    zmq_disconnect(end->socket, end->address);
-    for (int ms = 0; ms < MOST_ENDING_MS; ms++) {
-        if (zmq_getsockopt(end->socket, ZMQ_EVENTS, &events, &n) != 0 || !(events & ZMQ_POLLOUT))
-            return;
-        zmq_poll(NULL, 0, 1);
-    }
-}
-
 static void connect_anew(struct line_end *end, double now)
 {
-    log_debug("%s: connecting anew", end->address);
-    end->watch.lost = false;
     end->made_s = now;
-    disconnect(end);
-    if (zmq_connect(end->socket, end->address) != 0)
-        log_warn("%s: cannot connect: %s", end->address, zmq_strerror(zmq_errno()));
+    curve_connect_anew(&end->watch);
 }
 
 enum err line_open(struct line *l, const char *control, const char *bulk, const struct curve_files *keys)
