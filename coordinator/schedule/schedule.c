@@ -211,9 +211,9 @@ static const struct work_lease *lease_to_repeat(const struct schedule *s, size_t
 bool schedule_waits(const struct schedule *s, const struct require *offer)
 {
     bool waits = offer->count == 0 && s->lines.ready > 0;
-    for (size_t i = 0; !waits && offer->count > 0 && i < s->lines.queue_count; i++) {
-        const struct work_queue *q = &s->lines.queues[i];
-        waits = q->in_line[LINE_WORKER] + q->in_line[LINE_PICTURES] > 0 && require_is_offered(&q->require, offer);
+    for (size_t i = 0; !waits && offer->count > 0 && i < s->job_count; i++) {
+        const struct work_job *j = s->jobs[i];
+        waits = !j->paused && j->ready > 0 && require_is_offered(&j->require, offer);
     }
     return waits;
 }

@@ -357,8 +357,10 @@ static void work_waits_for_workers_that_could_take_it(void **state)
     assert_false(schedule_waits(&farm.s, &large));
     schedule_order(&farm.s, 2, false, 0);
     assert_true(schedule_waits(&farm.s, &large));
-    schedule_frames(&farm.s, 2, 0, FRAMES_ABSENT); // pictures come by themselves
-    assert_true(schedule_waits(&farm.s, &large));
+    for (enum work_frames f = FRAMES_ABSENT; f <= FRAMES_LATER; f++) { // those come by themselves
+        schedule_frames(&farm.s, 2, 0, f);
+        assert_true(schedule_waits(&farm.s, &large));
+    }
     finish(&farm);
 }
 
