@@ -40,6 +40,13 @@ static char *followed(const char *path)
     return out;
 }
 
+// The name that others hear: as it was given, where there is no other way to spell that.
+static char *told(const char *path, const char *real)
+{
+    const bool has_detours = strstr(path, "//") || strstr(path, "/./") || strstr(path, "/../");
+    return real ? strdup(has_detours ? real : path) : NULL;
+}
+
 // Collecting
 
 static void free_item(struct film_output *i)
@@ -73,7 +80,8 @@ static enum err add(struct films *f, const char *path, bool found)
         f->room = room;
     }
     struct film_output *i = &f->items[f->count++];
-    *i = (struct film_output){ .film = strdup(whole), .film_is = followed(whole), .found = found };
+    *i = (struct film_output){ .film_is = followed(whole), .found = found };
+    i->film = told(whole, i->film_is);
     return i->film && i->film_is ? ERR_OK : ERR_NOMEM;
 }
 
@@ -274,8 +282,8 @@ static enum err name_output(struct film_output *i, const char *pattern)
         e = absolute(whole, expanded);
     if (e)
         return e;
-    i->output = strdup(whole);
     i->output_is = followed(whole);
+    i->output = told(whole, i->output_is);
     return i->output && i->output_is ? ERR_OK : ERR_NOMEM;
 }
 

@@ -53,7 +53,7 @@ class Submit(e2e.Case):
             self.assertEqual([(j["film"], j["output"], j["owner"], j["priority"]) for j in self.jobs(farm)],
                              [(f"{films}/{n}.mp4", f"{films}/{n}.scored.mp4", "ada", 7) for n in "ab"])
             # The outputs lie among the films: they are none. What was submitted is known, however it is named.
-            done = submit(os.path.relpath(films), films + "/sub/../a.mp4", "-r", "-o", template, "--wait", "--json")
+            done = submit(os.path.relpath(films) + "/sub/..", films + "/sub/../a.mp4", "-r", "-o", template, "--wait", "--json")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("2 files are outputs of others", done.stderr)
             self.assertEqual([j["film"] for j in self.jobs(farm)][2:], [f"{films}/sub/a.mp4", f"{films}/sub/deep/c é.mkv"])
