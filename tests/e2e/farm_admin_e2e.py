@@ -5,7 +5,6 @@ import pty
 import re
 import select
 import shutil
-import signal
 import sqlite3
 import subprocess
 import time

@@ -6,7 +6,7 @@ import unittest
 from contextlib import contextmanager
 
 import faults
-from faults import e2e, report, rounds
+from faults import BACK, e2e, report, rounds
 from farm import free_ports
 from proxy import Proxy
 from standin import StandIn, work

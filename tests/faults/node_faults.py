@@ -127,7 +127,8 @@ class Fleets(faults.Case):
             self.submit(farm, out)
             work(both, lambda: os.path.exists(out), 600)
             failed = [a for a in attempts(farm) if a["outcome"] not in ("accepted", "superseded")]
-            self.assertEqual([(a["worker"], a["outcome"]) for a in failed], 3 * [("broken", "device_lost")])
+            self.assertEqual({(a["worker"], a["outcome"]) for a in failed}, {("broken", "device_lost")})
+            self.assertIn(len(failed), range(3, 7)) # it may ask twice at once: what is lost together counts once
             self.assertTrue(json.loads(farm.ask("node", "show", "broken", "--json").stdout)["quarantined"])
             self.assertEqual(self.states(farm)["state"], "DONE")
             self.stop(farm)
