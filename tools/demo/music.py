@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.signal
 
-from scenes import FRAMES_PER_SECOND, TONES, rules_of
+from scenes import FRAMES_PER_SECOND, rules_of
 
 SAMPLE_RATE = 32000
 HOP = SAMPLE_RATE // FRAMES_PER_SECOND
