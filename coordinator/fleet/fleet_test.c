@@ -109,8 +109,8 @@ static void what_fails_together_is_one_failure(void **state)
     fleet_init(&f, 1, 30);
     const size_t a = joined(&f, "a", 1, 0);
     fleet_pull(&f, a, 8, 0);
-    for (double attempt = 0; attempt < 8; attempt++) // all had before the GPU was lost
-        assert_false(fleet_trouble(&f, a, attempt, 10));
+    for (int granted_s = 0; granted_s < 8; granted_s++) // all had before the GPU was lost
+        assert_false(fleet_trouble(&f, a, granted_s, 10));
     assert_false(fleet_trouble(&f, a, 9, 11));
     assert_int_equal(f.workers[a].troubles, 1);
     assert_int_equal(f.workers[a].failed, 9);
