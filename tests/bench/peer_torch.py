@@ -5,11 +5,14 @@ The same sizes (the published `small`, random weights), f32, KV cache, OpenBLAS 
 all cores. Prints one line a measure: ours, PyTorch's, their ratio and the bar.
 Needs python3-torch and python3-numpy, and an OpenMP OpenBLAS (libopenblas0-openmp).
 
-usage: peer_torch.py path/to/underscore-bench [--quick]
+usage: peer_torch.py path/to/underscore-bench [--rounds N] [options of underscore-bench]
+
+Measures both in turns, three rounds, and takes the median of their ratios.
 """
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -161,46 +164,67 @@ class CodecDecoder:
         return self.last(F.elu(x))
 
 
-def main():
-    bench = sys.argv[1]
-    ours = json.loads(subprocess.run([bench, '--json'] + sys.argv[2:], check=True, stdout=subprocess.PIPE).stdout)
+def measure_ours(bench, arguments):
+    out = subprocess.run([bench, '--json'] + arguments, check=True, stdout=subprocess.PIPE).stdout
+    return json.loads(out)
+
+
+def measure_theirs():
     a, b = np.random.rand(577, 1024).astype(np.float32), np.random.rand(1024, 4096).astype(np.float32)
-    gemm = best(lambda: a @ b, 10)
-    gemm_rate = 2 * 577 * 1024 * 4096 / gemm
-    decoder = Decoder()
-    step = best(lambda: decoder.step(POSITION, True), 5)
-    published = [best(lambda: decoder.step(p, False), 2) for p in (1, POSITION, 1502)]
-    del decoder
-    vit = Vit()
-    frame = best(vit.frame, 2)
-    del vit
+    theirs = {'gemm': best(lambda: a @ b, 10)}
     codec = CodecDecoder()
-    codec_s = best(lambda: codec.decode(5), 2) / 5
+    theirs['codec'] = best(lambda: codec.decode(5), 2) / 5
+    del codec
+    decoder = Decoder()
+    theirs['step'] = best(lambda: decoder.step(POSITION, True), 5)
+    for p in (1, POSITION, 1502):
+        theirs['published', p] = best(lambda: decoder.step(p, False), 2)
+    del decoder
+    theirs['frame'] = best(Vit().frame, 2)
+    return theirs
+
+
+def measures(ours, theirs):
+    """name, ours, PyTorch's, ratio, bar and whether it is the most or the least, of one round"""
+    s, m = ours['stages'], ours['operations']
+    one, eight, frame, codec = (s['decoder']['2']['step_s'], s['decoder']['16']['step_s'], s['visual']['frame_s'],
+                                s['codec']['second_s'])
     # Simpson's rule over the positions of 1,503 steps; the published pipeline
     # looks at the null condition's 30 frames too.
-    steps = 1503 * (published[0] + 4 * published[1] + published[2]) / 6
-    whole = 60 * frame + steps + 30 * codec_s
+    steps = 1503 * (theirs['published', 1] + 4 * theirs['published', POSITION] + theirs['published', 1502]) / 6
+    whole = 60 * theirs['frame'] + steps + 30 * theirs['codec']
+    gemm, gemm_theirs = m['gemm_f32']['flops_per_s'], 2 * 577 * 1024 * 4096 / theirs['gemm']
+    read = ours['floor']['read_bytes_per_s']
+    rows = [('decoder step, one guided segment, 750 [s]', one, theirs['step'], 0.75, '<='),
+            ('  eight segments / one', eight, one, 3, '<=')]
+    rows += [('mat-vec 4096x1024, batch 2, %s [B/s, read]' % kind, m['matvec_' + kind]['bytes_per_s'], read, bar, '>=')
+             for kind, bar in (('f32', 0.5), ('f16', 0.3))]
+    rows += [('GEMM 577x1024x4096 [FLOP/s]', gemm, gemm_theirs, 0.18, '>='),
+             ('ViT-L/14@336 + Q-Former, one frame [s]', frame, theirs['frame'], 5, '<='),
+             ('EnCodec decode, one second [s]', codec, theirs['codec'], 0.75, '<='),
+             ('30 s segment, whole [s]', ours['segment_s'], whole, 1, '<=')]
+    return rows
 
-    def row(name, mine, theirs, ratio, bar, better):
-        ok = ratio <= bar if better == 'less' else ratio >= bar
-        print('%-46s %12.5g %12.5g   %6.3f  %s %-5g %s' % (name, mine, theirs, ratio,
-              '<=' if better == 'less' else '>=', bar, 'met' if ok else 'NOT MET'))
 
-    s, m = ours['stages'], ours['operations']
-    print('%s, %d threads; PyTorch %s f32' % (ours['device'], THREADS, torch.__version__))
-    print('%-46s %12s %12s   %6s' % ('', 'ours', 'PyTorch', 'ratio'))
-    one = s['decoder']['2']['step_s']
-    row('decoder step, one guided segment, 750 [s]', one, step, one / step, 0.75, 'less')
-    row('  eight segments / one', s['decoder']['16']['step_s'], one, s['decoder']['16']['step_s'] / one, 3, 'less')
-    for kind, bar in (('f32', 0.5), ('f16', 0.3)):
-        rate = m['matvec_' + kind]['bytes_per_s']
-        row('mat-vec 4096x1024, batch 2, %s [B/s, read]' % kind, rate, ours['floor']['read_bytes_per_s'],
-            rate / ours['floor']['read_bytes_per_s'], bar, 'more')
-    rate = m['gemm_f32']['flops_per_s']
-    row('GEMM 577x1024x4096 [FLOP/s]', rate, gemm_rate, rate / gemm_rate, 0.18, 'more')
-    row('ViT-L/14@336 + Q-Former, one frame [s]', s['visual']['frame_s'], frame, s['visual']['frame_s'] / frame, 5, 'less')
-    row('EnCodec decode, one second [s]', s['codec']['second_s'], codec_s, s['codec']['second_s'] / codec_s, 0.75, 'less')
-    row('30 s segment, whole [s]', ours['segment_s'], whole, ours['segment_s'] / whole, 1, 'less')
+def main():
+    arguments = sys.argv[2:]
+    count = int(arguments.pop(arguments.index('--rounds') + 1)) if '--rounds' in arguments else 3
+    arguments = [a for a in arguments if a != '--rounds']
+    rounds = []
+    for _ in range(count): # in turns: what else the machine does falls on both
+        ours = measure_ours(sys.argv[1], arguments)
+        rounds.append(measures(ours, measure_theirs()))
+    print('%s, %d threads; PyTorch %s f32; medians of %d rounds, and the ratio of each' %
+          (ours['device'], THREADS, torch.__version__, count))
+    print('%-44s %11s %11s %8s' % ('', 'ours', 'PyTorch', 'ratio'))
+    for same in zip(*rounds):
+        name, bar, way = same[0][0], same[0][3], same[0][4]
+        ratios = sorted(mine / other for _, mine, other, _, _ in same)
+        ratio = statistics.median(ratios)
+        met = ratio <= bar if way == '<=' else ratio >= bar
+        print('%-44s %11.4g %11.4g %8.3f  %s %-5g %-7s  %s' %
+              (name, statistics.median(row[1] for row in same), statistics.median(row[2] for row in same), ratio, way, bar,
+               'met' if met else 'NOT MET', ' '.join('%.2f' % r for r in ratios)))
 
 
 if __name__ == '__main__':
