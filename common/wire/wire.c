@@ -1,11 +1,18 @@
 #include "common/wire/wire.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/log.h"
+
+void wire_keep_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 4 * WIRE_BULK_BYTES);
+    mallopt(M_TRIM_THRESHOLD, 16 * WIRE_BULK_BYTES);
+}
 
 enum kind { KIND_BOOL, KIND_U32, KIND_U64, KIND_I64, KIND_F64, KIND_TEXT, KIND_BYTES, KIND_IDS };
 

@@ -272,6 +272,10 @@ const char *wire_failure_name(enum wire_failure f);
 bool wire_is_bulk(enum wire_type t);
 size_t wire_most_bytes(enum wire_type t);
 
+// Before the first message of a process that moves many chunks: lets glibc keep the memory of
+// those on their way. Otherwise it hands each back to the kernel, and faults the next one in.
+void wire_keep_memory(void);
+
 // A message to bytes the caller frees. ERR_BUG: something of ours is out of range,
 // logged. ERR_NOMEM.
 ERR_CHECKED enum err wire_encode(uint8_t **out, size_t *bytes, const struct wire_message *m);

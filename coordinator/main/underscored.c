@@ -141,6 +141,7 @@ static enum err run(int argc, char **argv)
         .daemon = { .argc = argc, .argv = argv, .read = read_settings, .finish = finish_settings, .apply = apply },
     };
     c.daemon.user = &c;
+    wire_keep_memory();
     enum err e = daemon_begin(&c.daemon);
     if (!e && !settings_of(&c)->command.done) {
         log_init("underscored", settings_of(&c)->verbose ? LOG_DEBUG : LOG_INFO);

@@ -266,6 +266,7 @@ static enum err run(int argc, char **argv)
     w->daemon = (struct daemon_reload){
         .argc = argc, .argv = argv, .read = read_settings, .finish = finish_settings, .apply = apply, .user = w,
     };
+    wire_keep_memory();
     enum err e = daemon_begin(&w->daemon);
     if (!e && !settings_of(w)->command.done) {
         log_init("underscore-worker", settings_of(w)->verbose ? LOG_DEBUG : LOG_INFO);
