@@ -23,6 +23,12 @@ struct all {
     struct option_list list;
 };
 
+static bool is_calm(const char *text, char *why, size_t room)
+{
+    snprintf(why, room, "too loud");
+    return !strchr(text, '!');
+}
+
 static void make(struct all *a)
 {
     static const char *const choices[] = { "left", "right", NULL };
@@ -31,7 +37,7 @@ static void make(struct all *a)
         { .name = "Things", .kind = OPTION_HEADING },
         { .name = "flag", .kind = OPTION_FLAG, .target = &a->flag, .reload = true, .help = "a flag" },
         { .name = "text", .kind = OPTION_STRING, .target = &a->text, .fallback = "a \"word\" \\", .help = "a text" },
-        { .name = "optional", .kind = OPTION_STRING, .target = &a->optional, .help = "another" },
+        { .name = "optional", .kind = OPTION_STRING, .target = &a->optional, .check = is_calm, .help = "another" },
         { .name = "whole", .kind = OPTION_INT, .target = &a->whole, .min = -5, .max = 5, .fallback = "3", .reload = true,
           .help = "a whole number" },
         { .name = "time", .kind = OPTION_SECONDS, .target = &a->time_ms, .min = 1, .max = 100000, .fallback = "1.5",
@@ -99,6 +105,7 @@ static void test_what_is_wrong_is_said(void **state)
         { "flag = 1;", "x.conf:1: flag: true or false is wanted" },
         { "text = true;", "x.conf:1: text: text in quotes is wanted" },
         { "text = \"\";", "x.conf:1: text = : empty" },
+        { "\noptional = \"there!\";", "x.conf:2: optional = there!: too loud" },
         { "choice = \"up\";", "x.conf:1: choice = up: not one of left, right" },
         { "list = ( \"a\", 3 );", "x.conf:1: list: a list of texts" },
         { "list = [ \"a\", \"\" ];", "x.conf:1: list = : empty" },

@@ -223,14 +223,21 @@ static enum err add_item(const struct option_spec *s, const char *where, const v
     return ERR_OK;
 }
 
+static enum err set_string(const struct option_spec *s, const char *where, const char *text)
+{
+    char why[256];
+    if (!*text)
+        return bad_value(where, "empty");
+    if (s->check && !s->check(text, why, sizeof(why)))
+        return bad_value(where, why);
+    *(const char **) s->target = text;
+    return ERR_OK;
+}
+
 enum err option_set(const struct option_spec *s, const char *where, const void *source, const char *text)
 {
     switch (s->kind) {
-    case OPTION_STRING:
-        if (!*text)
-            return bad_value(where, "empty");
-        *(const char **) s->target = text;
-        return ERR_OK;
+    case OPTION_STRING: return set_string(s, where, text);
     case OPTION_LIST: return *text ? add_item(s, where, source, text) : bad_value(where, "empty");
     case OPTION_INT: return set_int(s, where, text);
     case OPTION_SEED: return set_seed(s, where, text);

@@ -375,6 +375,12 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
                  "no segment of any job is given out: the queue is stopped, until `underscore queue start`");
         hub_send(h, from);
     }
+    char text[WIRE_TEXT_BYTES];
+    hub_elastic_explain(h, j->id, now, text, sizeof(text));
+    if (*text) {
+        snprintf(hub_answer(h, WIRE_LINE)->line.text, WIRE_TEXT_BYTES, "%s", text);
+        hub_send(h, from);
+    }
     explain_workers(h, from, j->id);
     send_listed(h, from, false);
     free(j);

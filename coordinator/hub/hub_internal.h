@@ -52,6 +52,8 @@ struct hub_errand {
     bool running;
     bool lacks_model;              // it waits until a worker has the model
     char model[WIRE_SHA256_BYTES]; // that it names then; "": any
+    struct require require;        // of that worker, likewise
+    size_t models_then;            // how many were known when it was looked at
 };
 
 enum hub_child { CHILD_PLAN, CHILD_FRAMES, CHILD_PUBLISH };
@@ -164,12 +166,16 @@ ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason
 ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
 // hub_elastic.c
 void hub_elastic_tick(struct hub *h, double now);
+// What becomes of workers being started for a job that waits for one; "": nothing to say.
+void hub_elastic_explain(const struct hub *h, int64_t job, double now, char *out, size_t room);
 
 // hub_models.c
 ERR_CHECKED enum err hub_models_open(struct hub *h);
 // Tells a worker that has no model which one it is to have, if one is wanted.
 void hub_offer_model(struct hub *h, size_t place, const struct hub_route *to);
-bool hub_lacks_model(const struct hub *h); // does a film wait for somebody to say what its model is like?
+// Does a film wait for a worker to say what its model is like, and could one with what is
+// offered do so?
+bool hub_lacks_model(const struct hub *h, const struct require *offer);
 void hub_on_fetch_model(struct hub *h, const struct hub_route *from);
 
 // hub_nodes.c

@@ -26,10 +26,10 @@ static bool can_have(struct hub *h, const struct fleet_worker *w, const char *sh
     return shelf_find(h->shelf, sha256, path, sizeof(path), bytes) || has(w, sha256);
 }
 
-bool hub_lacks_model(const struct hub *h)
+bool hub_lacks_model(const struct hub *h, const struct require *offer)
 {
     for (size_t i = 0; i < h->errand_count; i++)
-        if (h->errands[i].lacks_model)
+        if (h->errands[i].lacks_model && !require_unoffered(&h->errands[i].require, offer))
             return true;
     return false;
 }
@@ -47,7 +47,7 @@ static bool model_wanted(struct hub *h, const struct fleet_worker *w, char sha25
     }
     for (size_t i = 0; i < h->errand_count; i++) {
         const struct hub_errand *errand = &h->errands[i];
-        if (!errand->lacks_model)
+        if (!errand->lacks_model || require_unmet(&errand->require, w))
             continue;
         snprintf(sha256, WIRE_SHA256_BYTES, "%s", errand->model);
         if ((*sha256 || shelf_only(h->shelf, sha256)) && can_have(h, w, sha256, bytes))

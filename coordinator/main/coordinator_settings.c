@@ -7,6 +7,12 @@
 #include "coordinator/children/children.h"
 #include "coordinator/page/status_server.h"
 
+static bool is_offer(const char *text, char *why, size_t room)
+{
+    struct require offer;
+    return !require_parse_offer(&offer, text, why, room);
+}
+
 static void make_table(struct coordinator_settings *s)
 {
     const struct option_spec table[] = {
@@ -51,6 +57,7 @@ static void make_table(struct coordinator_settings *s)
         { .name = "start-command", .kind = OPTION_STRING, .target = &s->start_command, .value = "COMMAND", .reload = true,
           .help = "the shell runs it to have one more worker, when work waits" },
         { .name = "start-offers", .kind = OPTION_STRING, .target = &s->start_offers, .value = "FACTS", .reload = true,
+          .check = is_offer,
           .help = "what such a worker has, as --require asks for it, such as\nvram=24G,vendor=amd: not for work that needs something else" },
         { .name = "start-most", .kind = OPTION_INT, .target = &s->start_most, .value = "N", .max = 100000, .fallback = "8",
           .reload = true, .help = "not when so many workers are here or on their way" },
@@ -78,16 +85,6 @@ static bool watches_its_output(const struct coordinator_settings *s)
     return same;
 }
 
-static bool offers_are_in_order(const struct coordinator_settings *s)
-{
-    struct require offers;
-    char why[128];
-    if (!s->start_offers || !require_parse_offer(&offers, s->start_offers, why, sizeof(why)))
-        return true;
-    log_error("start-offers %s", why);
-    return false;
-}
-
 // What no single option can tell.
 static enum err check(const void *settings)
 {
@@ -102,8 +99,6 @@ static enum err check(const void *settings)
         log_error("watch-output %s: is watched itself; scored films would be scored again", s->watch_output);
     else if (strlen(s->watch_owner) >= WIRE_NAME_BYTES)
         log_error("watch-owner %.40s...: too long", s->watch_owner);
-    else if (!offers_are_in_order(s))
-        ;
     else if (s->beat_s * 3 > s->lease_s)
         log_error("a lease of %g s is too short for a beat of %g s: at least three are needed", s->lease_s, s->beat_s);
     else

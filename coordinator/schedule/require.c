@@ -134,15 +134,25 @@ const struct require_term *require_unmet(const struct require *r, const struct f
     return NULL;
 }
 
+void require_term_text(const struct require_term *t, char *out, size_t room)
+{
+    snprintf(out, room, "%s%s%s", facts[t->fact], operators[t->op], t->value);
+}
+
 enum err require_parse_offer(struct require *out, const char *text, char *why, size_t room)
 {
+    bool said[REQUIRE_FACTS] = { false };
     const enum err e = require_parse(out, text, why, room);
-    for (uint32_t i = 0; !e && i < out->count; i++)
-        if (out->terms[i].op != REQUIRE_EQ) {
-            snprintf(why, room, "'%s%s%s': what is offered is said with =", facts[out->terms[i].fact],
-                     operators[out->terms[i].op], out->terms[i].value);
+    for (uint32_t i = 0; !e && i < out->count; i++) {
+        const struct require_term *t = &out->terms[i];
+        char term[REQUIRE_TEXT_BYTES * 2];
+        require_term_text(t, term, sizeof(term));
+        if (t->op != REQUIRE_EQ || said[t->fact]) {
+            snprintf(why, room, "'%s': what is offered is said with =, once for each fact", term);
             return ERR_INPUT;
         }
+        said[t->fact] = true;
+    }
     return e;
 }
 
@@ -159,7 +169,7 @@ static void take_fact(struct fleet_worker *w, const struct require_term *t)
     }
 }
 
-bool require_is_offered(const struct require *asked, const struct require *offer)
+const struct require_term *require_unoffered(const struct require *asked, const struct require *offer)
 {
     struct fleet_worker w = { 0 };
     bool known[REQUIRE_FACTS] = { false };
@@ -167,15 +177,17 @@ bool require_is_offered(const struct require *asked, const struct require *offer
         take_fact(&w, &offer->terms[i]);
         known[offer->terms[i].fact] = true;
     }
-    for (uint32_t i = 0; i < asked->count; i++)
+    for (uint32_t i = 0; offer->count > 0 && i < asked->count; i++)
         if (!known[asked->terms[i].fact] || !holds(&asked->terms[i], &w))
-            return false;
-    return true;
+            return &asked->terms[i];
+    return NULL;
 }
 
 void require_say(const struct require_term *t, const struct fleet_worker *w, char *out, size_t room)
 {
-    const int n = snprintf(out, room, "%s%s%s (it has ", facts[t->fact], operators[t->op], t->value);
+    char term[REQUIRE_TEXT_BYTES * 2];
+    require_term_text(t, term, sizeof(term));
+    const int n = snprintf(out, room, "%s (it has ", term);
     const size_t used = n < 0 ? 0 : (size_t) n < room ? (size_t) n : room - 1;
     if (t->fact == REQUIRE_VRAM)
         snprintf(out + used, room - used, "%.1f GiB)", (double) w->memory / 0x1p30);

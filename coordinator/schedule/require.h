@@ -38,12 +38,17 @@ struct require {
 // "" asks for nothing. ERR_INPUT, without logging: `why` says what is wrong, in words.
 ERR_CHECKED enum err require_parse(struct require *out, const char *text, char *why, size_t room);
 
-// What a worker that is not there yet will have: terms with `=` only. As require_parse().
+// What a worker that is not there yet will have: terms with `=` only, one for a fact. As
+// require_parse().
 ERR_CHECKED enum err require_parse_offer(struct require *out, const char *text, char *why, size_t room);
 
-// Would a worker of which no more is known than what is offered meet it all? What nothing is
-// said of is not met.
-bool require_is_offered(const struct require *asked, const struct require *offer);
+// The first term that a worker does not meet of which no more is known than what is offered:
+// what nothing is said of is not met. NULL: it meets all, or nothing is offered at all and it
+// could have anything.
+const struct require_term *require_unoffered(const struct require *asked, const struct require *offer);
+
+// "vram>=8G", as it was written.
+void require_term_text(const struct require_term *t, char *out, size_t room);
 
 // The first term that the worker does not meet; NULL: it meets all.
 const struct require_term *require_unmet(const struct require *r, const struct fleet_worker *w);

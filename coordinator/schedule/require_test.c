@@ -77,11 +77,18 @@ static void an_offer_meets_what_it_names(void **state)
     assert_int_equal(require_parse_offer(&offer, "vram=24G,vendor=amd", why, sizeof(why)), ERR_OK);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_int_equal(require_parse(&asked, cases[i].asked, why, sizeof(why)), ERR_OK);
-        assert_int_equal(require_is_offered(&asked, &offer), cases[i].met);
+        assert_int_equal(!require_unoffered(&asked, &offer), cases[i].met);
     }
+    const struct require_term *unmet = require_unoffered(&asked, &offer);
+    assert_ptr_equal(unmet, &asked.terms[1]);
+    require_term_text(unmet, why, sizeof(why));
+    assert_string_equal(why, "slots>=1");
     assert_int_equal(require_parse_offer(&offer, "", why, sizeof(why)), ERR_OK);
+    assert_null(require_unoffered(&asked, &offer)); // it could have anything
     assert_int_equal(require_parse_offer(&offer, "vram>=24G", why, sizeof(why)), ERR_INPUT);
-    assert_string_equal(why, "'vram>=24G': what is offered is said with =");
+    assert_string_equal(why, "'vram>=24G': what is offered is said with =, once for each fact");
+    assert_int_equal(require_parse_offer(&offer, "vram=24G,vendor=amd,vram=8G", why, sizeof(why)), ERR_INPUT);
+    assert_string_equal(why, "'vram=8G': what is offered is said with =, once for each fact");
     assert_int_equal(require_parse_offer(&offer, "colour=red", why, sizeof(why)), ERR_INPUT);
 }
 

@@ -213,7 +213,7 @@ bool schedule_waits(const struct schedule *s, const struct require *offer)
     bool waits = offer->count == 0 && s->lines.ready > 0;
     for (size_t i = 0; !waits && offer->count > 0 && i < s->job_count; i++) {
         const struct work_job *j = s->jobs[i];
-        waits = !j->paused && j->ready > 0 && require_is_offered(&j->require, offer);
+        waits = !j->paused && j->ready > 0 && !require_unoffered(&j->require, offer);
     }
     return waits;
 }

@@ -110,8 +110,28 @@ class Elastic(e2e.Case):
                 self.submit_and_wait(farm, 1, "vram>=8T")
                 time.sleep(2) # it looks twice a second
                 self.assertEqual(self.starts(farm), 0)
+                self.assertIn("no worker is started for it: vram>=8T is not what start-offers promises",
+                              farm.ask("explain", 1).stdout)
                 self.submit_and_wait(farm, 2, "vram>=3T")
                 farm.wait_until(lambda: self.starts(farm) == 1)
+            finally:
+                self.end_workers(farm)
+
+    def test_none_for_a_film_that_no_such_worker_could_take(self):
+        """Nobody has been here, so no film can be planned: only what it requires tells."""
+        with Farm(self.path("unknown"), self.model) as farm:
+            try:
+                farm.start_coordinator("--start-command", self.script(farm), "--start-offers", "vram=4T", "--start-most", 1,
+                                       "--start-after", 0, "--start-pause", 1)
+                for require in "vram>=8T", "vram>=3T":
+                    self.assertEqual(self.starts(farm), 0)
+                    out = self.path(f"unknown/{require[-2]}.mp4")
+                    done = farm.submit(self.film, out, *e2e.SHORT, "--require", require)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    time.sleep(2)
+                farm.wait_until(lambda: self.starts(farm) == 1)
+                farm.wait_until(lambda: "no more workers are started: " in farm.ask("explain", 2).stdout or
+                                " is here: " in farm.log("coordinator"))
             finally:
                 self.end_workers(farm)
 
