@@ -210,6 +210,8 @@ static enum err run(const struct submit_verb *v, const struct verb_arguments *ar
         e = films_name_outputs(&films, v->delivery.output);
     if (!e)
         e = client_open(&c, &v->farm);
+    if (!e && v->wait)
+        client_persist(c);
     if (!e)
         e = submit_all(c, v, common, &films, list);
     if (v->talk.json && (!e || e == ERR_INPUT))

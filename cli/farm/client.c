@@ -21,6 +21,7 @@ struct client {
     void *zmq, *socket;
     struct curve_watch watch;
     double patience_s;
+    bool persists, was_answered;
     double last_s; // when something was asked or heard
     struct wire_message question, answer;
     zmq_msg_t *parts; // of an answer: it is here whole, or not at all; c->answer points into one
@@ -107,6 +108,11 @@ void client_close(struct client **cp)
 void client_patience(struct client *c, double seconds)
 {
     c->patience_s = seconds;
+}
+
+void client_persist(struct client *c)
+{
+    c->persists = true;
 }
 
 struct wire_message *client_question(struct client *c, enum wire_type type)
@@ -230,21 +236,32 @@ static enum err turn(struct client *c, bool *got)
 
 enum err client_ask(struct client *c, const struct wire_message **answer)
 {
-    bool got = false;
+    bool got = false, waits = false;
     drop_parts(c);
     enum err e = send_question(c);
     double until = clock_seconds() + c->patience_s;
-    while (!e && !(got && is_last(&c->answer)) && clock_seconds() < until) {
+    while (!e && !(got && is_last(&c->answer))) {
+        if (clock_seconds() >= until) {
+            if (!c->persists || !c->was_answered || !may_repeat(&c->question))
+                break;
+            if (!waits)
+                log_warn("%s: no coordinator answers any more; this goes on when one does", c->address);
+            waits = true;
+        }
         e = turn(c, &got);
         if (got)
             until = clock_seconds() + c->patience_s;
     }
     if (e)
         return e;
-    if (got)
-        return client_next(c, answer);
-    log_error("%s: no coordinator answers; is underscored running there?", c->address);
-    return ERR_UNAVAILABLE;
+    if (!got) {
+        log_error("%s: no coordinator answers; is underscored running there?", c->address);
+        return ERR_UNAVAILABLE;
+    }
+    if (waits)
+        log_info("%s: answers again", c->address);
+    c->was_answered = true;
+    return client_next(c, answer);
 }
 
 enum err client_next(struct client *c, const struct wire_message **answer)

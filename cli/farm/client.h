@@ -2,7 +2,8 @@
 //
 // A connection that breaks off is made anew, and what was asked is asked again, as long as the
 // patience lasts. What must not be done twice is not: an order to a job, a film with --force.
-// One thread; blocks until an answer is here or CLIENT_PATIENCE_S have passed without a word.
+// One thread; blocks until an answer is here or CLIENT_PATIENCE_S have passed without a word,
+// unless told to persist.
 #pragma once
 
 #include "common/config/options.h"
@@ -32,6 +33,10 @@ struct wire_message *client_question(struct client *c, enum wire_type type);
 
 // How long to wait for an answer, if not CLIENT_PATIENCE_S: some questions take their time.
 void client_patience(struct client *c, double seconds);
+
+// From now on: where a coordinator has answered before and none does any more, what may be
+// asked twice waits for the next one, however long it takes. That it waits is logged, and its end.
+void client_persist(struct client *c);
 
 // Send it and wait for an answer, all of it. ERR_UNAVAILABLE: there is no coordinator, or not
 // any more. ERR_INPUT: it says no, and why. ERR_CONFIG: it does not open to this key. ERR_STOP

@@ -15,14 +15,15 @@
 #include "cli/farm/client.h"
 
 #define TURN_MS 10
+#define AWAY_MS 1200
 #define PATIENCE_S 60 // of a busy machine
 
 // Answers with a line and LISTED; the first question with another line alone before it hangs
-// up, or not at all.
+// up, or not at all; the second one after it was away for a while.
 struct far {
     void *zmq, *socket;
     char at[64];
-    bool hangs_up, is_silent;
+    bool hangs_up, is_silent, goes_away;
     atomic_uint asked;
     atomic_bool stop;
     pthread_t thread;
@@ -59,9 +60,16 @@ static void say_line(struct far *f, zmq_msg_t *to, const char *text)
 
 static void answer(struct far *f, zmq_msg_t *to)
 {
-    const bool first = atomic_fetch_add(&f->asked, 1) == 0;
+    const unsigned before = atomic_fetch_add(&f->asked, 1);
+    const bool first = before == 0;
     if (first && f->is_silent)
         return;
+    if (before == 1 && f->goes_away) {
+        zmq_close(f->socket);
+        zmq_poll(NULL, 0, AWAY_MS);
+        listen_at(f, f->at);
+        return;
+    }
     say_line(f, to, first && f->hangs_up ? "half" : "whole");
     if (!first || !f->hangs_up) {
         say(f, to, &(struct wire_message){ .type = WIRE_LISTED });
@@ -90,9 +98,9 @@ static void *run(void *user)
     return NULL;
 }
 
-static void begin(struct far *f, bool hangs_up, bool is_silent)
+static void begin(struct far *f, bool hangs_up, bool is_silent, bool goes_away)
 {
-    *f = (struct far){ .zmq = zmq_ctx_new(), .hangs_up = hangs_up, .is_silent = is_silent };
+    *f = (struct far){ .zmq = zmq_ctx_new(), .hangs_up = hangs_up, .is_silent = is_silent, .goes_away = goes_away };
     size_t n = sizeof(f->at);
     listen_at(f, "tcp://127.0.0.1:*");
     assert_int_equal(zmq_getsockopt(f->socket, ZMQ_LAST_ENDPOINT, f->at, &n), 0);
@@ -123,7 +131,7 @@ static void test_half_an_answer_is_asked_for_again(void **state)
 {
     (void) state;
     struct far f;
-    begin(&f, true, false);
+    begin(&f, true, false, false);
     client_question(f.c, WIRE_EXPLAIN)->explain.job = 1;
     expect_whole(&f);
     end(&f);
@@ -133,7 +141,7 @@ static void test_silence_is_not_waited_out(void **state)
 {
     (void) state;
     struct far f;
-    begin(&f, false, true);
+    begin(&f, false, true, false);
     client_question(f.c, WIRE_EXPLAIN)->explain.job = 1;
     expect_whole(&f);
     end(&f);
@@ -143,7 +151,7 @@ static void test_a_film_is_submitted_again(void **state)
 {
     (void) state;
     struct far f;
-    begin(&f, true, false);
+    begin(&f, true, false, false);
     client_question(f.c, WIRE_SUBMIT);
     expect_whole(&f);
     end(&f);
@@ -154,7 +162,7 @@ static void expect_once(enum wire_type type)
 {
     struct far f;
     const struct wire_message *m;
-    begin(&f, true, false);
+    begin(&f, true, false, false);
     struct wire_message *q = client_question(f.c, type);
     if (type == WIRE_SUBMIT)
         q->submit.force = true;
@@ -173,6 +181,45 @@ static void test_what_would_be_done_twice_is_not(void **state)
     expect_once(WIRE_SUBMIT);
 }
 
+// Longer than it has patience for.
+static void is_away_in_between(bool persists)
+{
+    struct far f;
+    const struct wire_message *m;
+    begin(&f, false, false, true);
+    if (persists)
+        client_persist(f.c);
+    client_question(f.c, WIRE_SHOW)->show.job = 1;
+    expect_whole(&f);
+    client_patience(f.c, AWAY_MS / 4 / 1e3);
+    client_question(f.c, WIRE_SHOW)->show.job = 1;
+    if (persists)
+        expect_whole(&f);
+    else
+        assert_int_equal(client_ask(f.c, &m), ERR_UNAVAILABLE);
+    end(&f);
+}
+
+static void test_one_that_persists_waits_on(void **state)
+{
+    (void) state;
+    is_away_in_between(true);
+    is_away_in_between(false);
+}
+
+static void test_nobody_there_from_the_start(void **state)
+{
+    (void) state;
+    struct client *c;
+    const struct wire_message *m;
+    assert_int_equal(client_open(&c, &(struct farm_settings){ .address = "tcp://127.0.0.1:1" }), ERR_OK);
+    client_patience(c, 0.3);
+    client_persist(c);
+    client_question(c, WIRE_SHOW)->show.job = 1;
+    assert_int_equal(client_ask(c, &m), ERR_UNAVAILABLE);
+    client_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +227,8 @@ int main(void)
         cmocka_unit_test(test_silence_is_not_waited_out),
         cmocka_unit_test(test_a_film_is_submitted_again),
         cmocka_unit_test(test_what_would_be_done_twice_is_not),
+        cmocka_unit_test(test_one_that_persists_waits_on),
+        cmocka_unit_test(test_nobody_there_from_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,6 +132,8 @@ enum err verb_top(int argc, char **argv)
         return e;
     screen_init(&s);
     e = client_open(&c, &v.farm);
+    if (!e)
+        client_persist(c);
     do {
         if (!e)
             e = look(c, &v, &s);

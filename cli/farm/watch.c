@@ -182,6 +182,8 @@ static enum err watch(struct watching *w)
     }
     if (!e)
         e = client_open(&w->c, &w->v->farm);
+    if (!e)
+        client_persist(w->c);
     while (!e) {
         e = look(w);
         if (!e && w->screen.terminal && !w->v->talk.json)
