@@ -11,12 +11,16 @@ REFUSED = rounds(60, 1) # s; a busy machine is given more
 
 class Keys(faults.Case):
     def refusal(self, farm, options, code, logged, worker):
-        """Seconds until it has ended, and until the coordinator's log has it as well, from when it was started."""
+        """Seconds until it has ended, and until the coordinator's log has it as well, from when it was started; of a
+        worker, which opens its device and loads its model first, from when it has done so and asks to be let in."""
         time.sleep(1.1) # the log has so many of these lines in a second and no more
         before = len(farm.log("coordinator"))
         start = time.monotonic()
         if worker:
             process = farm.start_worker(f"w{before}", *options)
+            farm.wait_until(lambda: re.search(r"^underscore-worker: (?!debug).* segments side by side$",
+                                              farm.log(f"w{before}"), re.MULTILINE), every=0.005)
+            start = time.monotonic()
         else:
             process = subprocess.Popen(e2e.command("list", "--farm", farm.control, *options), stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
