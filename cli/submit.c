@@ -14,6 +14,7 @@
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/sha256.h"
+#include "common/media/track_writer.h"
 
 #define ASK_EVERY_S 0.5
 
@@ -97,6 +98,18 @@ static enum err common_part(struct wire_submit *s, const struct submit_verb *v)
         e = copy(s->require, sizeof(s->require), v->require);
     if (!e && v->model.model)
         e = sha256_file(s->model, v->model.model);
+    return e;
+}
+
+// What no coordinator could deliver is refused before any film is submitted.
+static enum err check_outputs(const struct films *films, const struct delivery_options *options)
+{
+    struct delivery d;
+    enum err e = delivery_from(&d, options);
+    for (size_t i = 0; !e && i < films->count; i++) {
+        d.film = films->items[i].output;
+        e = track_writer_check_settings(NULL, &d);
+    }
     return e;
 }
 
@@ -209,6 +222,8 @@ static enum err run(const struct submit_verb *v, const struct verb_arguments *ar
     if (!e)
         e = films_name_outputs(&films, v->delivery.output);
     if (!e)
+        e = check_outputs(&films, &v->delivery);
+    if (!e)
         e = client_open(&c, &v->farm);
     if (!e && v->wait)
         client_persist(c);
@@ -263,7 +278,10 @@ enum err verb_submit(int argc, char **argv)
     delivery_table(&v.delivery, delivery);
     farm_table(&v.farm, farm);
     leave_out(model, (const char *const[]){ "device", "memory", "batch", "cache-dir", "validate", NULL });
-    leave_out(delivery, (const char *const[]){ "wav", "report", NULL });
+    leave_out(delivery, (const char *const[]){ "wav", "report", "report-html", NULL });
+    for (struct option_spec *s = model; s->name; s++)
+        if (!strcmp(s->name, "model"))
+            s->help = "the model that is to compose; needed where workers have several";
     const struct option_spec *const tables[] = { delivery, own, farm, plan, model, talk };
     const struct verb_page page = {
         .usage = "underscore submit FILM|FOLDER|PATTERN... -o OUT [--wait] [OPTIONS]",

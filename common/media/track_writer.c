@@ -122,7 +122,7 @@ static enum err check_output(const struct film *film, const char *path)
     return check_directory(path);
 }
 
-static enum err check_names(const struct film *film, const struct delivery *d)
+static enum err check_names(const struct delivery *d)
 {
     if (!d->film && !d->wav) {
         log_error("nothing to write: name a film or a WAV file");
@@ -136,10 +136,7 @@ static enum err check_names(const struct film *film, const struct delivery *d)
         log_error("%s: end its name in .wav", d->wav);
         return ERR_USAGE;
     }
-    enum err e = check_output(film, d->film);
-    if (!e)
-        e = check_output(film, d->wav);
-    return e;
+    return ERR_OK;
 }
 
 static struct music_codec codec_of(const struct delivery *d)
@@ -188,17 +185,27 @@ static enum err check_fit(const struct film *film, const struct delivery *d)
     return e;
 }
 
-enum err track_writer_check(const struct film *film, const struct delivery *d)
+enum err track_writer_check_settings(const struct film *film, const struct delivery *d)
 {
-    enum err e = check_names(film, d);
+    enum err e = check_names(d);
     if (!e)
         e = check_language(d->language);
     if (!e)
         e = check_levels(d);
     if (!e && d->film)
         e = check_codec(find_container(d->film), d->codec);
-    if (!e && d->film)
+    if (!e && d->film && film)
         e = check_fit(film, d);
+    return e;
+}
+
+enum err track_writer_check(const struct film *film, const struct delivery *d)
+{
+    enum err e = track_writer_check_settings(film, d);
+    if (!e)
+        e = check_output(film, d->film);
+    if (!e)
+        e = check_output(film, d->wav);
     return e;
 }
 

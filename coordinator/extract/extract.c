@@ -71,6 +71,26 @@ static enum err write_text(const char *folder, const char *name, const char *tex
     return e;
 }
 
+static const char *or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
+
+struct delivery extract_delivery(const struct wire_submit *r)
+{
+    return (struct delivery){
+        .film = r->output,
+        .audio = r->replace_audio ? FILM_AUDIO_REPLACE : FILM_AUDIO_ADD,
+        .target_lufs = r->target_lufs,
+        .keep_loudness = r->keep_loudness,
+        .ceiling_dbtp = r->ceiling_dbtp,
+        .codec = or_null(r->codec),
+        .bitrate = r->bitrate,
+        .title = or_null(r->title),
+        .language = or_null(r->language),
+    };
+}
+
 enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, uint32_t max_duration_ms)
 {
     struct film film = { 0 };
@@ -81,6 +101,10 @@ enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, ui
     enum err e = r && plan_path ? extract_request(r, folder) : ERR_NOMEM;
     if (!e)
         e = film_probe(&film, r->film);
+    if (!e) { // what cannot be delivered is not composed
+        const struct delivery delivery = extract_delivery(r);
+        e = track_writer_check_settings(&film, &delivery);
+    }
     if (!e) {
         const struct plan_model model = { sample_rate, hop, max_duration_ms };
         const struct plan_settings settings = settings_of(r, &model);

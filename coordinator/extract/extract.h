@@ -6,12 +6,17 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/media/track_writer.h"
 #include "common/wire/wire.h"
 
 // The request that the folder holds. ERR_MISSING, ERR_INPUT; logs.
 ERR_CHECKED enum err extract_request(struct wire_submit *out, const char *folder);
 
-// Probe, find the cuts, plan: plan.json and identity.
+// What it says of the delivery; the texts stay the request's.
+struct delivery extract_delivery(const struct wire_submit *request);
+
+// Probe, find the cuts, plan: plan.json and identity. ERR_USAGE, too, for a film or settings that
+// cannot be delivered.
 ERR_CHECKED enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, uint32_t max_duration_ms);
 
 // The pictures of `count` segments: frames/N for each.

@@ -112,25 +112,11 @@ static enum err examine_parts(const struct publication *p, const struct plan *pl
     return all;
 }
 
-static const char *or_null(const char *text)
-{
-    return *text ? text : NULL;
-}
-
 static enum err write_film(const struct publication *p)
 {
     const struct wire_submit *r = &p->request;
-    const struct delivery delivery = {
-        .film = p->beside,
-        .audio = r->replace_audio ? FILM_AUDIO_REPLACE : FILM_AUDIO_ADD,
-        .target_lufs = r->target_lufs,
-        .keep_loudness = r->keep_loudness,
-        .ceiling_dbtp = r->ceiling_dbtp,
-        .codec = or_null(r->codec),
-        .bitrate = r->bitrate,
-        .title = or_null(r->title),
-        .language = or_null(r->language),
-    };
+    struct delivery delivery = extract_delivery(r);
+    delivery.film = p->beside;
     struct film film = { 0 };
     struct plan *plan = NULL;
     struct delivery_report report;

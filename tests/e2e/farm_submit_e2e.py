@@ -42,6 +42,10 @@ class Submit(e2e.Case):
                     (64, "in braces", (films, "-o", "{dir}/{basename}.mp4")),
                     (64, "is to be the output of", (films + "/a.mp4", films + "/a.x.mp4", "-o", "{dir}/{name}.x.{ext}")),
                     (64, "-o OUT", (films,)),
+                    (64, "what kind of file", (films, "-o", "{dir}/{name}.x.avi")),
+                    (64, "can be aac, alac, flac", (films, "-o", template, "--audio-codec", "mp3")),
+                    (64, "ISO 639-2", (films, "-o", template, "--language", "english")),
+                    (64, "no option --report-html", (films, "-o", template, "--report-html", "x.html")),
                     (66, "nothing matches", (films + "/*.avi", "-o", template)),
                     (66, "no films in it; --recursive", (self.tree("below", "x/y.mp4"), "-o", template))):
                 done = submit(*args)
@@ -68,6 +72,17 @@ class Submit(e2e.Case):
             self.assertEqual((len(lines), lines[1].split()[0], lines[2].startswith("3 more")), (3, "4", True), lines)
             self.assertEqual(len(farm.ask("list", "-n", 9).stdout.splitlines()), 1) # the heading: none is open
             self.assertEqual(e2e.streams(f"{films}/sub/deep/c é.scored.mkv", "audio")[0]["codec_type"], "audio")
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assertEqual(farm.check_ledger(), [])
+
+    def test_what_cannot_be_delivered_is_not_composed(self):
+        film = e2e.make_film(self.path("ffv1.mkv"), seconds=3, sound=0, video=["-c:v", "ffv1"])
+        with Farm(self.path("undeliverable"), self.model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            done = farm.submit(film, self.path("ffv1.mp4"), "--wait", *SHORT)
+            self.assertEqual((done.returncode, "cannot be in" in done.stderr), (65, True), done.stderr)
+            self.assertEqual((self.jobs(farm)[0]["state"], self.jobs(farm)[0]["segments"]), ("FAILED", 0))
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
 
