@@ -9,10 +9,25 @@
 
 // list
 
-static enum err list_job(void *list, const struct wire_job *j)
+struct listed {
+    json_t *list; // or NULL: printed
+    bool begun;
+};
+
+// Where there is an answer: nothing is above an error.
+static void begin_list(struct listed *l)
 {
-    if (list)
-        json_array_append_new(list, job_json(j));
+    if (!l->list && !l->begun)
+        job_print_heading();
+    l->begun = true;
+}
+
+static enum err list_job(void *user, const struct wire_job *j)
+{
+    struct listed *l = user;
+    begin_list(l);
+    if (l->list)
+        json_array_append_new(l->list, job_json(j));
     else
         job_print_line(j);
     return ERR_OK;
@@ -40,18 +55,18 @@ enum err verb_list(int argc, char **argv)
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
-    json_t *list = v.talk.json ? json_array() : NULL;
+    struct listed listed = { .list = v.talk.json ? json_array() : NULL };
     which.last = (uint32_t) limit;
     e = client_open(&c, &v.farm);
-    if (!e && !v.talk.json)
-        job_print_heading();
     if (!e)
-        e = farm_jobs(c, &which, list_job, list);
+        e = farm_jobs(c, &which, list_job, &listed);
+    if (!e)
+        begin_list(&listed);
     if (!e && v.talk.json)
-        json_print(json_pack("{s:O, s:I}", "jobs", list, "more", (json_int_t) not_listed(&which)));
+        json_print(json_pack("{s:O, s:I}", "jobs", listed.list, "more", (json_int_t) not_listed(&which)));
     else if (!e && not_listed(&which))
         printf("%llu more\n", (unsigned long long) not_listed(&which));
-    json_decref(list);
+    json_decref(listed.list);
     client_close(&c);
     return e;
 }
@@ -121,62 +136,86 @@ enum err verb_explain(int argc, char **argv)
 
 // Orders
 
-static enum err order(const struct farm_page *about, enum wire_job_order what, int argc, char **argv)
+static enum err order_one(struct client *c, const struct farm_verb *v, enum wire_job_order what, uint64_t job,
+                          int64_t value)
 {
-    struct farm_verb v = { 0 };
     const struct wire_message *answer;
-    struct client *c = NULL;
-    uint64_t job;
-    enum err e = farm_parse(&v, about, argc, argv);
-    if (e || v.arguments.help_shown)
-        return e;
-    e = farm_job_number(v.arguments.values[0], &job);
-    if (!e)
-        e = client_open(&c, &v.farm);
-    if (!e) {
-        struct wire_message *q = client_question(c, WIRE_ORDER);
-        q->order.job = job;
-        q->order.what = (uint32_t) what;
-        q->order.value = v.arguments.count > 1 ? strtoll(v.arguments.values[1], NULL, 10) : 0;
-        e = client_ask(c, &answer);
-    }
+    struct wire_message *q = client_question(c, WIRE_ORDER);
+    q->order.job = job;
+    q->order.what = (uint32_t) what;
+    q->order.value = value;
+    enum err e = client_ask(c, &answer);
     if (!e && answer->type != WIRE_OBEYED)
         e = ERR_UNAVAILABLE;
-    if (!e && v.talk.json)
+    if (!e && v->talk.json)
         json_print(json_pack("{s:I}", "job", (json_int_t) job));
-    client_close(&c);
     return e;
+}
+
+// Each job is told, whatever becomes of the others: what is wrong with one has been said, and
+// counts in the end.
+static enum err order_all(const struct farm_verb *v, enum wire_job_order what, uint32_t count, int64_t value)
+{
+    struct client *c = NULL;
+    uint64_t job;
+    enum err e = ERR_OK, worst = ERR_OK;
+    for (uint32_t i = 0; !e && i < count; i++)
+        e = farm_job_number(v->arguments.values[i], &job);
+    if (!e)
+        e = client_open(&c, &v->farm);
+    for (uint32_t i = 0; !e && i < count; i++) {
+        e = farm_job_number(v->arguments.values[i], &job);
+        if (!e)
+            e = order_one(c, v, what, job, value);
+        if (e == ERR_INPUT)
+            worst = e, e = ERR_OK;
+    }
+    client_close(&c);
+    return e ? e : worst;
+}
+
+static enum err order(const char *usage, const char *summary, enum wire_job_order what, int argc, char **argv)
+{
+    struct farm_verb v = { 0 };
+    const struct farm_page about = { usage, summary, 1, UINT32_MAX, NULL };
+    const enum err e = farm_parse(&v, &about, argc, argv);
+    return e || v.arguments.help_shown ? e : order_all(&v, what, v.arguments.count, 0);
 }
 
 enum err verb_cancel(int argc, char **argv)
 {
-    const struct farm_page about = { "underscore cancel JOB", "Stop a job. `retry` takes it up where it was.", 1, 1, NULL };
-    return order(&about, WIRE_JOB_CANCEL, argc, argv);
+    return order("underscore cancel JOB...", "Stop jobs. `retry` takes one up where it was.", WIRE_JOB_CANCEL, argc,
+                 argv);
 }
 
 enum err verb_pause(int argc, char **argv)
 {
-    const struct farm_page about = { "underscore pause JOB", "Begin no more segments of a job.", 1, 1, NULL };
-    return order(&about, WIRE_JOB_PAUSE, argc, argv);
+    return order("underscore pause JOB...", "Begin no more segments of these jobs.", WIRE_JOB_PAUSE, argc, argv);
 }
 
 enum err verb_resume(int argc, char **argv)
 {
-    const struct farm_page about = { "underscore resume JOB", "Let a paused job go on.", 1, 1, NULL };
-    return order(&about, WIRE_JOB_RESUME, argc, argv);
+    return order("underscore resume JOB...", "Let paused jobs go on.", WIRE_JOB_RESUME, argc, argv);
 }
 
 enum err verb_retry(int argc, char **argv)
 {
-    const struct farm_page about = { "underscore retry JOB",
-                                     "Try a job again that failed, was cancelled or is held; what is done stays.", 1, 1,
-                                     NULL };
-    return order(&about, WIRE_JOB_RETRY, argc, argv);
+    return order("underscore retry JOB...",
+                 "Try jobs again that failed, were cancelled or are held; what is done stays.", WIRE_JOB_RETRY, argc,
+                 argv);
 }
 
 enum err verb_prio(int argc, char **argv)
 {
-    const struct farm_page about = { "underscore prio JOB N",
-                                     "Give a job another priority among its owner's; higher goes first.", 2, 2, NULL };
-    return order(&about, WIRE_JOB_PRIORITY, argc, argv);
+    struct farm_verb v = { 0 };
+    int64_t value;
+    const struct option_spec priority = { .kind = OPTION_INT, .target = &value, .min = -1000, .max = 1000 };
+    const struct farm_page about = {
+        "underscore prio JOB N", "Give a job another priority among its owner's, -1000 to 1000; higher goes first.",
+        2, 2, NULL };
+    enum err e = farm_parse(&v, &about, argc, argv);
+    if (e || v.arguments.help_shown)
+        return e;
+    e = option_set(&priority, v.arguments.values[1], NULL, v.arguments.values[1]);
+    return e ? e : order_all(&v, WIRE_JOB_PRIORITY, 1, value);
 }

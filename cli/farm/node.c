@@ -31,14 +31,17 @@ static enum err take(void *user, const struct wire_message *m)
     struct listing *l = user;
     if (m->type == WIRE_NODE) {
         json_t *n = node_json(&m->node);
+        const bool is_first = l->count++ == 0;
         l->work = json_array();
-        l->count++;
         json_object_set_new(n, "work", l->work);
         json_array_append_new(l->nodes, n);
         if (!l->v->talk.json && l->whole)
             node_print(&m->node);
-        else if (!l->v->talk.json)
+        else if (!l->v->talk.json) {
+            if (is_first)
+                node_print_heading();
             node_print_line(&m->node);
+        }
     } else if (m->type == WIRE_WORK && l->work) {
         json_array_append_new(l->work, work_json(&m->work));
         char film[2 * WIRE_PATH_BYTES];
@@ -57,8 +60,6 @@ static enum err ask(struct client *c, const struct farm_verb *v, const char *nam
 {
     struct listing l = { .v = v, .whole = name != NULL, .more = true, .nodes = json_array() };
     enum err e = ERR_OK;
-    if (!name && !v->talk.json)
-        node_print_heading();
     while (!e && l.more) {
         struct wire_message *q = client_question(c, WIRE_NODES);
         q->nodes.work = true;
@@ -70,6 +71,8 @@ static enum err ask(struct client *c, const struct farm_verb *v, const char *nam
         log_error("no worker %s has been here", name);
         e = ERR_INPUT;
     }
+    if (!e && !name && l.count == 0 && !v->talk.json)
+        node_print_heading();
     if (!e && v->talk.json)
         json_print(name ? json_incref(json_array_get(l.nodes, 0)) : json_pack("{s:O}", "nodes", l.nodes));
     json_decref(l.nodes);

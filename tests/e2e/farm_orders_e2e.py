@@ -1,6 +1,7 @@
 """What a farm is told to do, it does at once, and remembers what it must."""
 import json
 import os
+import re
 import signal
 import time
 
@@ -99,6 +100,23 @@ class Orders(e2e.Case):
             farm.wait_until(lambda: self.job(farm, job)["state"] == "DONE")
             self.assertEqual(os.listdir(folder), ["out.mp4"])
             self.assertEqual(farm.stop(), [0, 0])
+
+    def test_several_jobs_and_a_priority(self):
+        with Farm(self.path("several"), self.model) as farm:
+            farm.start_coordinator()
+            for n in (1, 2, 3):
+                self.submit(farm, self.film, self.path(f"several/{n}.mp4"), *SHORT)
+            done = farm.ask("cancel", 1, 9, 3, "--json")
+            self.assertEqual((done.returncode, "no job 9" in done.stderr), (65, True), done.stderr)
+            self.assertEqual(re.findall(r'"job": (\d)', done.stdout), ["1", "3"])
+            self.assertEqual([self.job(farm, n)["state"] for n in (1, 2, 3)], ["CANCELLED", "SUBMITTED", "CANCELLED"])
+            self.assertEqual(farm.ask("retry", 3, "x").returncode, 64) # nothing is done when one makes no sense
+            self.assertEqual(self.job(farm, 3)["state"], "CANCELLED")
+            self.assertEqual(farm.ask("retry", 3, 1).returncode, 0)
+            for value, status, now in ((-7, 0, -7), ("high", 64, -7), (5000, 64, -7), (1000, 0, 1000)):
+                self.assertEqual(farm.ask("prio", 2, value).returncode, status, value)
+                self.assertEqual(self.job(farm, 2)["priority"], now)
+            self.assertEqual(farm.stop(), [0])
 
     def test_a_drained_node_gets_nothing_new(self):
         with Farm(self.path("drained"), self.model) as farm:
