@@ -71,7 +71,7 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     if (!e)
         e = curve_watch_open(&c->watch, c->zmq, c->socket, &f->keys, f->address);
     if (!e && zmq_connect(c->socket, f->address) != 0) {
-        log_error("--farm %s: %s", f->address, zmq_strerror(zmq_errno()));
+        log_error("--farm %s: %s; such an address is tcp://HOST:7480", f->address, zmq_strerror(zmq_errno()));
         e = ERR_USAGE;
     }
     if (e) {
@@ -234,14 +234,20 @@ static enum err turn(struct client *c, bool *got)
     return ERR_CONFIG;
 }
 
+// How long to wait from the last word on. A question that takes its time is for somebody who is there.
+static double patience_of(const struct client *c)
+{
+    return c->watch.was_let_in || c->patience_s < CLIENT_PATIENCE_S ? c->patience_s : CLIENT_PATIENCE_S;
+}
+
 enum err client_ask(struct client *c, const struct wire_message **answer)
 {
     bool got = false, waits = false;
     drop_parts(c);
     enum err e = send_question(c);
-    double until = clock_seconds() + c->patience_s;
+    double since_s = clock_seconds();
     while (!e && !(got && is_last(&c->answer))) {
-        if (clock_seconds() >= until) {
+        if (clock_seconds() >= since_s + patience_of(c)) {
             if (!c->persists || !c->was_answered || !may_repeat(&c->question))
                 break;
             if (!waits)
@@ -250,7 +256,7 @@ enum err client_ask(struct client *c, const struct wire_message **answer)
         }
         e = turn(c, &got);
         if (got)
-            until = clock_seconds() + c->patience_s;
+            since_s = clock_seconds();
     }
     if (e)
         return e;

@@ -31,7 +31,8 @@ void client_close(struct client **c); // NULL inside is fine
 // A message to fill in, zeroed, and then to be sent with client_ask().
 struct wire_message *client_question(struct client *c, enum wire_type type);
 
-// How long to wait for an answer, if not CLIENT_PATIENCE_S: some questions take their time.
+// How long to wait for an answer, if not CLIENT_PATIENCE_S: some questions take their time. Who is
+// not there at all is not waited for longer than that.
 void client_patience(struct client *c, double seconds);
 
 // From now on: where a coordinator has answered before and none does any more, what may be

@@ -13,6 +13,7 @@
 #include <zmq.h>
 
 #include "cli/farm/client.h"
+#include "common/base/clock.h"
 
 #define TURN_MS 10
 #define AWAY_MS 1200
@@ -217,6 +218,11 @@ static void test_nobody_there_from_the_start(void **state)
     client_persist(c);
     client_question(c, WIRE_SHOW)->show.job = 1;
     assert_int_equal(client_ask(c, &m), ERR_UNAVAILABLE);
+    // Nor does a question that takes its time wait longer for nobody.
+    const double from_s = clock_seconds();
+    client_patience(c, 10 * CLIENT_PATIENCE_S);
+    assert_int_equal(client_ask(c, &m), ERR_UNAVAILABLE);
+    assert_true(clock_seconds() - from_s < 5 * CLIENT_PATIENCE_S);
     client_close(&c);
 }
 
