@@ -34,10 +34,12 @@ static enum err model_facts(const char *named, struct plan_model *out)
 
 static enum err print_plan(const struct plan *p, const struct plan_verb *v)
 {
-    if (v->output)
-        return film_plan_write(p, v->output);
-    if (v->talk.json)
+    const bool is_kept = v->output && strcmp(v->output, "-") != 0;
+    const enum err e = is_kept ? film_plan_write(p, v->output) : ERR_OK;
+    if (!e && (v->talk.json || (v->output && !is_kept)))
         return film_plan_write(p, "-");
+    if (e || is_kept)
+        return e;
     char *table = plan_to_table(p);
     if (!table)
         return ERR_NOMEM;

@@ -183,6 +183,10 @@ enum err verb_score(int argc, char **argv)
     if (e || arguments.help_shown)
         return e;
     talk_apply(&v.talk);
+    if (v.resume && v.restart) {
+        log_error("--resume goes on with what is there, --restart throws it away: say one of them");
+        return ERR_USAGE;
+    }
     interrupt_watch();
     return run(&v, arguments.values[0]);
 }

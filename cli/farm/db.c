@@ -18,15 +18,16 @@
 
 // A file that no coordinator has open is looked at by underscored, which knows ledgers: the
 // one beside this program, else the one on the PATH.
-static enum err check_file(const char *file)
+static enum err check_file(const char *file, bool json)
 {
+    const char *const how = json ? "--json" : NULL;
     char self[4096] = "", beside[4096 + 16];
     if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
         const char *slash = strrchr(self, '/');
         snprintf(beside, sizeof(beside), "%.*s/underscored", slash ? (int) (slash - self) : 0, self);
-        execl(beside, "underscored", "--check-ledger", file, (char *) NULL);
+        execl(beside, "underscored", "--check-ledger", file, how, (char *) NULL);
     }
-    execlp("underscored", "underscored", "--check-ledger", file, (char *) NULL);
+    execlp("underscored", "underscored", "--check-ledger", file, how, (char *) NULL);
     log_error("underscored, which looks at ledgers: %s", strerror(errno));
     return ERR_UNAVAILABLE;
 }
@@ -113,5 +114,5 @@ enum err verb_db(int argc, char **argv)
         log_error("%s: not understood so; usage: %s", v.arguments.values[0], about.usage);
         return ERR_USAGE;
     }
-    return file ? check_file(file) : run(&v, (enum wire_ledger_order) what, days);
+    return file ? check_file(file, v.talk.json) : run(&v, (enum wire_ledger_order) what, days);
 }

@@ -20,7 +20,11 @@ struct key_verb {
 static enum err gen(const struct key_verb *v)
 {
     const enum err e = key_generate(v->directory, v->subject);
-    if (!e && !v->talk.quiet)
+    if (!e && v->talk.json)
+        json_print(json_pack("{s:s, s:o, s:o}", "name", v->subject, "key",
+                             json_sprintf("%s/%s.key", v->directory, v->subject), "public",
+                             json_sprintf("%s/%s.pub", v->directory, v->subject)));
+    else if (!e && !v->talk.quiet)
         printf("%s/%s.key stays on its node; %s/%s.pub is for others to know\n", v->directory, v->subject, v->directory,
                v->subject);
     return e;
@@ -32,7 +36,9 @@ static enum err add(const struct key_verb *v)
     enum err e = key_public_read(&key, v->subject);
     if (!e)
         e = key_list_add(v->list, &key);
-    if (!e && !v->talk.quiet)
+    if (!e && v->talk.json)
+        json_print(json_pack("{s:s, s:s}", "name", key.name, "state", "allowed"));
+    else if (!e && !v->talk.quiet)
         printf("%s is let in\n", key.name);
     return e;
 }
@@ -40,7 +46,9 @@ static enum err add(const struct key_verb *v)
 static enum err revoke(const struct key_verb *v)
 {
     const enum err e = key_list_revoke(v->list, v->subject);
-    if (!e && !v->talk.quiet)
+    if (!e && v->talk.json)
+        json_print(json_pack("{s:s, s:s}", "name", v->subject, "state", "revoked"));
+    else if (!e && !v->talk.quiet)
         printf("%s is let in no more\n", v->subject);
     return e;
 }

@@ -174,10 +174,12 @@ static enum err run_child(int argc, char **argv)
 }
 
 // Of a coordinator that does not run, or a copy.
-static enum err check_ledger(const char *path)
+static enum err check_ledger(const char *path, bool json)
 {
     const enum err e = ledger_check_file(path);
-    if (!e)
+    if (!e && json)
+        puts("{\n  \"sound\": true\n}"); // as `underscore db check --json` says it of a ledger in use
+    else if (!e)
         printf("%s: in order\n", path);
     return e;
 }
@@ -185,8 +187,8 @@ static enum err check_ledger(const char *path)
 int main(int argc, char **argv)
 {
     log_init("underscored", LOG_INFO);
-    if (argc == 3 && !strcmp(argv[1], "--check-ledger"))
-        return err_exit_code(check_ledger(argv[2]));
+    if (argc >= 3 && !strcmp(argv[1], "--check-ledger"))
+        return err_exit_code(check_ledger(argv[2], argc > 3));
     if (argc > 2 && !strcmp(argv[1], "--child"))
         return child_status(run_child(argc - 2, argv + 2));
     return err_exit_code(run(argc, argv));

@@ -182,6 +182,7 @@ class Admin(e2e.Case):
             self.assertEqual(os.listdir(os.path.dirname(copy)), [os.path.basename(copy)])
             before = e2e.sha256(copy)
             self.ask(farm, "db", "check", copy)
+            self.assertEqual(self.json(farm, "db", "check", copy), {"sound": True})
             self.assertEqual(e2e.sha256(copy), before) # looked at, not changed
             self.assertEqual(os.listdir(os.path.dirname(copy)), [os.path.basename(copy)])
             self.assertIn("open", self.ask(farm, "db", "check", farm.path("coordinator/ledger.db"), status=69).stderr)

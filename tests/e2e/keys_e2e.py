@@ -237,6 +237,12 @@ class Start(e2e.Case):
         keys = json.loads(self.good("key", "list", "--json", *allow).stdout)["keys"]
         self.assertEqual([(k["name"], k["state"]) for k in keys], [("n1", "revoked")])
         self.assertEqual(e2e.run("key", "add", self.path("n1.pub"), *allow).returncode, 64)
+        def said(*args):
+            return json.loads(self.good("key", *args, "--json").stdout)
+        self.assertEqual(said("gen", "n2", *folder),
+                         {"name": "n2", "key": self.path("n2.key"), "public": self.path("n2.pub")})
+        self.assertEqual(said("add", self.path("n2.pub"), *allow), {"name": "n2", "state": "allowed"})
+        self.assertEqual(said("revoke", "n2", *allow), {"name": "n2", "state": "revoked"})
         for args in (["key"], ["key", "gen"], ["key", "list", "x"], ["key", "lose", "x"]):
             self.assertEqual(e2e.run(*args).returncode, 64, args)
 

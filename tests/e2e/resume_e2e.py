@@ -99,6 +99,8 @@ class Same(e2e.Case):
         self.interrupted("kept.mp4", signal.SIGINT)
         self.bad(73, "score", self.film, "-o", self.path("kept.mp4"), "--model", self.model, *SHORT,
                  says="--resume")
+        self.bad(64, "score", self.film, "-o", self.path("kept.mp4"), "--model", self.model, "--resume", "--restart",
+                 says="one of them")
         self.score(self.film, "kept.mp4", "--seed", 5, *SHORT, *ONE, "--restart")
         self.assert_same("kept.mp4")
         self.nothing_left("kept.mp4")
