@@ -91,7 +91,8 @@ void delivery_table(struct delivery_options *d, struct option_spec *specs)
         { .name = "ceiling", .kind = OPTION_NUMBER, .target = &d->ceiling, .value = "DBTP", .min = -20, .max = -0.1,
           .help = "true peak at most (-1)" },
         { .name = "audio-codec", .kind = OPTION_STRING, .target = &d->codec, .value = "NAME",
-          .help = "aac, alac, flac or pcm_s24le (MP4 aac, MOV pcm_s24le, MKV flac)" },
+          .help = "MP4: aac, alac, flac; MOV: pcm_s24le, aac, alac;\n"
+                  "MKV: flac, pcm_s24le, alac, opus (the first of them)" },
         { .name = "bitrate", .kind = OPTION_INT, .target = &d->bitrate, .value = "KBIT", .min = 32, .max = 512,
           .help = "of aac (256)" },
         { .name = "title", .kind = OPTION_STRING, .target = &d->title, .value = "TEXT",
