@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/base/log.h"
+#include "common/media/track_writer.h"
 
 #define PATH_BYTES 4096 // as the wire carries them
 
@@ -248,10 +249,11 @@ enum err films_collect(struct films *out, char *const *arguments, size_t count, 
 static enum err expand(char to[PATH_BYTES], const char *pattern, const char *film)
 {
     const char *slash = strrchr(film, '/'), *base = slash + 1, *dot = strrchr(base, '.');
+    const char *ending = track_writer_ending(base);
     const struct { const char *word; const char *text; int bytes; } words[] = {
         { "{dir}", slash == film ? "/" : film, slash == film ? 1 : (int) (slash - film) },
         { "{name}", base, dot ? (int) (dot - base) : (int) strlen(base) },
-        { "{ext}", dot ? dot + 1 : "", dot ? (int) strlen(dot + 1) : 0 },
+        { "{ext}", ending, (int) strlen(ending) },
     };
     size_t n = 0;
     for (const char *p = pattern; *p && n < PATH_BYTES;) {

@@ -26,7 +26,8 @@ struct films {
 ERR_CHECKED enum err films_collect(struct films *out, char *const *arguments, size_t count, bool recursive);
 void films_free(struct films *f); // a zeroed one is fine
 
-// Names each output by `pattern`, in which {dir}, {name} and {ext} are those of the film. A
+// Names each output by `pattern`, in which {dir}, {name} and {ext} are those of the film; {ext} is
+// "mkv" where no film that ends so can be written. A
 // film that was found and is the output of another is no film of this command, and leaves.
 // ERR_USAGE logs: an unknown {word}, two films with one output, a film named that is
 // another's output.

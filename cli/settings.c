@@ -94,7 +94,7 @@ void delivery_table(struct delivery_options *d, struct option_spec *specs)
           .help = "MP4: aac, alac, flac; MOV: pcm_s24le, aac, alac;\n"
                   "MKV: flac, pcm_s24le, alac, opus (the first of them)" },
         { .name = "bitrate", .kind = OPTION_INT, .target = &d->bitrate, .value = "KBIT", .min = 32, .max = 512,
-          .help = "of aac (256)" },
+          .help = "of aac and opus (256)" },
         { .name = "title", .kind = OPTION_STRING, .target = &d->title, .value = "TEXT",
           .help = "of the music track (Underscore)" },
         { .name = "language", .kind = OPTION_STRING, .target = &d->language, .value = "CODE",

@@ -286,8 +286,8 @@ enum err verb_submit(int argc, char **argv)
     const struct verb_page page = {
         .usage = "underscore submit FILM|FOLDER|PATTERN... -o OUT [--wait] [OPTIONS]",
         .summary = "Hand films to a farm. The coordinator must be able to read them and to write OUT, in which\n"
-                   "{dir}, {name} and {ext} stand for those of each film. The same film, settings and output\n"
-                   "are one job, however often they are submitted.",
+                   "{dir}, {name} and {ext} stand for those of each film; {ext} is mkv where nothing else can be\n"
+                   "written. The same film, settings and output are one job, however often they are submitted.",
         .examples = "  underscore submit film.mkv -o film-scored.mkv --wait\n"
                     "  underscore submit archive/ --recursive -o '{dir}/{name}.scored.{ext}' --require 'vram>=8G'",
         .tables = tables, .table_count = 6, .min_arguments = 1, .max_arguments = UINT32_MAX,

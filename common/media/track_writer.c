@@ -49,6 +49,11 @@ static const struct container *find_container(const char *path)
     return NULL;
 }
 
+const char *track_writer_ending(const char *film)
+{
+    return find_container(film) ? strrchr(film, '.') + 1 : "mkv";
+}
+
 static enum err check_codec(const struct container *to, const char *codec)
 {
     for (int i = 0; to->codecs[i]; i++)

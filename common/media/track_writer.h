@@ -66,6 +66,10 @@ struct delivery_report {
     double lead_s;                       // of silence before the music, in the film
 };
 
+// How the output of a film of this name can end: as it does, where such a file can be written, else
+// "mkv". Points into `film` or is static.
+const char *track_writer_ending(const char *film);
+
 // Everything that can be refused before there is any music: the names, the
 // directory, the container, its codecs. ERR_USAGE for a name or option,
 // ERR_INPUT for a film whose streams do not fit, ERR_CREATE for a directory that

@@ -16,12 +16,7 @@
 // The film's own name in the folder of outputs; MKV where its format cannot be written.
 static bool name_output(char out[WIRE_PATH_BYTES], const char *folder, const char *film)
 {
-    static const char *const kept[] = { "mp4", "mov", "mkv" };
-    const char *name = strrchr(film, '/') + 1, *dot = strrchr(name, '.');
-    const char *ending = "mkv";
-    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-        if (!strcasecmp(dot + 1, kept[i]))
-            ending = kept[i];
+    const char *name = strrchr(film, '/') + 1, *dot = strrchr(name, '.'), *ending = track_writer_ending(name);
     return snprintf(out, WIRE_PATH_BYTES, "%s/%.*s.%s", folder, (int) (dot - name), name, ending) < WIRE_PATH_BYTES;
 }
 

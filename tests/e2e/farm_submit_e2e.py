@@ -72,6 +72,10 @@ class Submit(e2e.Case):
             self.assertEqual((len(lines), lines[1].split()[0], lines[2].startswith("3 more")), (3, "4", True), lines)
             self.assertEqual(len(farm.ask("list", "-n", 9).stdout.splitlines()), 1) # the heading: none is open
             self.assertEqual(e2e.streams(f"{films}/sub/deep/c é.scored.mkv", "audio")[0]["codec_type"], "audio")
+            # A film of a kind that cannot be written comes out as MKV.
+            e2e.ffmpeg("-i", self.film, "-c", "copy", films + "/c.avi")
+            done = submit(films + "/c.avi", "-o", template, "--wait")
+            self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (0, films + "/c.scored.mkv"), done.stderr)
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
 
