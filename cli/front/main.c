@@ -77,6 +77,11 @@ int main(int argc, char **argv)
     log_init("underscore", LOG_INFO);
     signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write, not a death
 
+    static char page[] = "--help";
+    if (argc == 3 && !strcmp(argv[1], "help")) { // `help VERB` is `VERB --help`
+        argv[1] = argv[2];
+        argv[2] = page;
+    }
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
         !strcmp(argv[1], "help")) {
         print_help();

@@ -36,6 +36,8 @@ class Help(e2e.Case):
             self.assertTrue(page.startswith(f"usage: underscore {verb}"), page)
             self.assertLessEqual(max(map(len, page.splitlines())), 100, verb)
             self.assertEqual(self.good(verb, "-h").stdout, page)
+            self.assertEqual(self.good("help", verb).stdout, page)
+        self.assertEqual(e2e.run("help", "nothing").returncode, 64)
 
     def test_the_manual_names_every_option(self):
         with open("docs/man/underscore.1") as f:
