@@ -192,7 +192,7 @@ static void is_away_in_between(bool persists)
         client_persist(f.c);
     client_question(f.c, WIRE_SHOW)->show.job = 1;
     expect_whole(&f);
-    client_patience(f.c, AWAY_MS / 4 / 1e3);
+    client_patience(f.c, AWAY_MS / 4e3);
     client_question(f.c, WIRE_SHOW)->show.job = 1;
     if (persists)
         expect_whole(&f);
