@@ -54,16 +54,19 @@ static enum err make_plan(struct plan **out)
     return e;
 }
 
-static struct wire_message *make_request(void)
+static enum err make_request(uint8_t **out, size_t *bytes)
 {
     struct wire_message *m = calloc(1, sizeof(*m));
+    *out = NULL;
     if (!m)
-        return NULL;
+        return ERR_NOMEM;
     m->type = WIRE_SUBMIT;
     m->submit = (struct wire_submit){ .film = "/dev/null", .output = "/dev/null", .owner = "bench", .segment_ms = -1,
                                       .overlap_ms = -1, .crossfade_ms = -1, .min_cue_ms = -1, .max_cue_ms = -1,
                                       .guidance = 1, .temperature = 1, .top_k = 250, .bitrate = 256000 };
-    return m;
+    const enum err e = wire_encode(out, bytes, m);
+    free(m);
+    return e;
 }
 
 // The ledger
@@ -73,10 +76,16 @@ static enum err add_film(struct ledger *l, uint32_t number, const struct plan *p
     char name[32];
     int64_t job;
     bool existed;
+    uint8_t *request;
+    size_t bytes;
+    enum err e = make_request(&request, &bytes);
     snprintf(name, sizeof(name), "/films/%05u.mkv", number);
-    enum err e = ledger_submit(l, &(struct ledger_submission){
-        .film = name, .output = name, .owner = "bench", .model = model.sha256, .identity = name, .request = "",
-    }, clock_unix_ms(), &job, &existed);
+    if (!e)
+        e = ledger_submit(l, &(struct ledger_submission){
+            .film = name, .output = name, .owner = "bench", .model = model.sha256, .identity = name, .request = request,
+            .request_bytes = bytes,
+        }, clock_unix_ms(), &job, &existed);
+    free(request);
     if (!e)
         e = ledger_move_job(l, job, JOB_PROBING, NULL, 0);
     if (!e)
@@ -180,13 +189,12 @@ static enum err add_folder(const struct bench_site *s, uint32_t film, bool pictu
 static enum err make_spool(const struct bench_site *s, const struct plan *plan, uint32_t pictured)
 {
     char path[300];
-    uint8_t *bytes = NULL;
-    size_t n = 0;
-    struct wire_message *request = make_request();
-    enum err e = request ? wire_encode(&bytes, &n, request) : ERR_NOMEM;
+    uint8_t *request;
+    size_t n;
+    enum err e = make_request(&request, &n);
     snprintf(path, sizeof(path), "%s/request", s->directory);
     if (!e)
-        e = write_file(path, bytes, n);
+        e = write_file(path, request, n);
     snprintf(path, sizeof(path), "%s/identity", s->directory);
     if (!e)
         e = write_file(path, "0-0", 3);
@@ -198,7 +206,7 @@ static enum err make_spool(const struct bench_site *s, const struct plan *plan, 
         e = ERR_CREATE;
     for (uint32_t i = 0; !e && i < s->films; i++)
         e = add_folder(s, i, i < pictured);
-    free(bytes), free(request);
+    free(request);
     return e;
 }
 

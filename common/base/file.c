@@ -196,17 +196,19 @@ enum err file_make_directory(const char *path)
     char *copy = strdup(path);
     if (!copy)
         return ERR_NOMEM;
+    int above = 0; // what kept a folder above it from being made
     for (char *p = copy + 1; *p; p++) {
         if (*p != '/')
             continue;
         *p = 0;
-        mkdir(copy, 0777); // the last one tells whether this worked
+        if (mkdir(copy, 0777) < 0 && errno != EEXIST)
+            above = errno;
         *p = '/';
     }
     struct stat st;
     const bool ok = mkdir(copy, 0777) == 0 ||
                     (errno == EEXIST && stat(copy, &st) == 0 && S_ISDIR(st.st_mode));
-    const int why = errno;
+    const int why = errno == ENOENT && above ? above : errno;
     free(copy);
     if (ok)
         return ERR_OK;

@@ -178,13 +178,17 @@ static enum err owner_of(struct hub *h, const char *name, size_t *out)
 // What it asks of workers, as it was when it was submitted.
 static enum err read_require(const struct hub *h, int64_t job, struct require *out)
 {
-    char *folder = spool_path(&h->spool, job, NULL);
-    struct wire_submit *r = malloc(sizeof(*r));
-    char why[WIRE_TEXT_BYTES];
-    enum err e = folder && r ? extract_request(r, folder) : ERR_NOMEM;
+    void *request;
+    size_t bytes;
+    char text[WIRE_TEXT_BYTES];
+    const char *why = text;
+    struct wire_message *m = malloc(sizeof(*m));
+    enum err e = ledger_request(h->ledger, job, &request, &bytes);
     if (!e)
-        e = require_parse(out, r->require, why, sizeof(why));
-    free(folder), free(r);
+        e = m ? wire_decode(m, request, bytes, &why) : ERR_NOMEM;
+    if (!e)
+        e = m->type == WIRE_SUBMIT ? require_parse(out, m->submit.require, text, sizeof(text)) : ERR_INPUT;
+    free(request), free(m);
     return e;
 }
 
@@ -287,13 +291,7 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
 
 enum err hub_job_submitted(struct hub *h, int64_t job)
 {
-    void *request;
-    size_t bytes;
-    enum err e = ledger_request(h->ledger, job, &request, &bytes);
-    if (!e)
-        e = spool_begin(&h->spool, job, request, bytes);
-    free(request);
-    return e ? e : add_errand(h, job, CHILD_PLAN);
+    return add_errand(h, job, CHILD_PLAN);
 }
 
 // Starting children
@@ -309,6 +307,19 @@ static const struct ledger_model *model_for(struct hub *h, const struct ledger_j
     if (*row->model)
         return find_model(h, row->model);
     return h->model_count == 1 ? &h->models[0] : NULL;
+}
+
+// Its folder, with nothing in it but the request: with another ledger its number may have been another job's.
+static enum err begin_spool(const struct hub *h, int64_t job)
+{
+    void *request;
+    size_t bytes;
+    spool_remove(&h->spool, job);
+    enum err e = ledger_request(h->ledger, job, &request, &bytes);
+    if (!e)
+        e = spool_begin(&h->spool, job, request, bytes);
+    free(request);
+    return e;
 }
 
 static enum err start_plan(struct hub *h, struct hub_errand *errand)
@@ -337,6 +348,8 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand)
     }
     if (!e && !probing)
         e = ledger_move_job(h->ledger, errand->job, JOB_PROBING, NULL, 0);
+    if (!e)
+        e = begin_spool(h, errand->job);
     if (!e)
         e = start(h, errand->job, CHILD_PLAN, (const char *const[]){ "plan", folder, rate, hop, most, NULL });
     errand->running = !e;

@@ -118,6 +118,29 @@ class Disks(faults.Case):
             os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_SYNC", None)
         report("a worker whose disk fails", "1 worker", "it leaves, others go on", f"exit 74; the film {took:.0f} s after that")
 
+    def test_no_room_for_a_new_film(self):
+        """The ledger has it, its folder cannot be made: it waits, submitted by somebody or watched."""
+        with self.farm("inodes") as farm:
+            folder = self.small_disk(farm, "coordinator", 64)
+            watched, scored = farm.path("in"), farm.path("out")
+            os.makedirs(watched), os.makedirs(scored)
+            farm.start_coordinator("--watch", watched, "--watch-output", scored, "--watch-settle", 1)
+            farm.start_worker("a")
+            farm.wait_until(lambda: "is here" in farm.log("coordinator"))
+            used = os.statvfs(folder)
+            subprocess.run(["mount", "-o", f"remount,nr_inodes={used.f_files - used.f_ffree}", folder], check=True)
+            out = self.path("inodes/out.mp4")
+            farm.submit(self.film, out, *faults.SETTINGS)
+            shutil.copy(e2e.make_film(self.path("small.mkv"), seconds=2), os.path.join(watched, "small.mkv"))
+            farm.wait_until(lambda: "small.mkv for watch" in farm.log("coordinator") and self.complaints(farm))
+            self.assertIsNone(farm.coordinator.poll())
+            subprocess.run(["mount", "-o", "remount,nr_inodes=100000", folder], check=True)
+            self.wait(farm, out, os.path.join(scored, "small.mkv"), seconds=300)
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+            self.assertEqual(e2e.sha256(out), self.alone)
+        report("no room for a new film", "2 films", "both wait, on by itself", "both done")
+
     def complaints(self, farm):
         return [line for name in ("coordinator", "a") for line in farm.log(name).splitlines()
                 if "No space left" in line or "disk is full" in line]
