@@ -605,8 +605,11 @@ static enum err compose_again(struct hub *h, int64_t job, bool *again, double no
         log_event(LOG_WARN, &(struct log_subject){ .job = job },
                   "job %lld: the finished parts of %u segments are damaged or gone; they are composed again",
                   (long long) job, count);
-        errand_done(h, job, CHILD_PUBLISH);
         e = foreman_reopen(&h->foreman, job, lacking, count, now);
+        if (e)
+            e = ask_again(h, job, CHILD_PUBLISH, e, now);
+        else
+            errand_done(h, job, CHILD_PUBLISH);
     }
     free(row), free(lacking);
     return *again ? e : ERR_OK; // without a plan there is nothing to be found out
