@@ -60,12 +60,14 @@ static enum err submit(struct hub *h, const struct watched_file *f, double now)
 
 enum err hub_watch_tick(struct hub *h, double now)
 {
-    const struct watched_file *f;
-    if (!h->p.watch || !h->p.watch[0] || now < h->watch_next_s)
+    struct watched_file *f;
+    if (!h->p.watch || !h->p.watch[0] || now < h->watch_next_s || h->queue.disabled)
         return ERR_OK;
     h->watch_next_s = now + SCAN_EVERY_S;
     enum err e = watch_scan(&h->watch, h->p.watch, now);
-    for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++)
+    for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++) {
         e = submit(h, f, now);
+        f->taken = !e; // the ledger did not take it: once more
+    }
     return e;
 }

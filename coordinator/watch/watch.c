@@ -119,7 +119,7 @@ void watch_finish(struct watch *w)
     *w = (struct watch){ 0 };
 }
 
-const struct watched_file *watch_take(struct watch *w, double settle_s, double now)
+struct watched_file *watch_take(struct watch *w, double settle_s, double now)
 {
     for (size_t i = 0; i < w->count; i++) {
         struct watched_file *f = &w->files[i];

@@ -29,6 +29,6 @@ struct watch {
 ERR_CHECKED enum err watch_scan(struct watch *w, const char *const *folders, double now);
 void watch_finish(struct watch *w); // a zeroed one is fine
 
-// A film that has been as it is for `settle_s`, once; NULL: none (any more). Valid until
-// the next scan. One that changes afterwards is another.
-const struct watched_file *watch_take(struct watch *w, double settle_s, double now);
+// A film that has been as it is for `settle_s`, once, unless the caller takes its `taken` back; NULL:
+// none (any more). Valid until the next scan. One that changes afterwards is another.
+struct watched_file *watch_take(struct watch *w, double settle_s, double now);

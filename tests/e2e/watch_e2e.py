@@ -51,6 +51,13 @@ class Watched(e2e.Case):
                 f.write("precious")
             farm.wait_until(lambda: "film.avi: not submitted" in farm.log("coordinator"))
             self.assertEqual(len(self.jobs(farm)), 2)
+            # While no jobs are taken, films wait.
+            self.assertEqual(farm.ask("queue", "disable").returncode, 0)
+            shutil.copy(film, farm.path("in", "waits.mkv"))
+            e2e.subprocess.run(["sleep", "8"])
+            self.assertEqual(len(self.jobs(farm)), 2)
+            self.assertEqual(farm.ask("queue", "enable").returncode, 0)
+            farm.wait_until(lambda: os.path.exists(farm.path("out", "waits.mkv")))
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
 
