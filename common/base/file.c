@@ -180,6 +180,15 @@ static int sync_directory_of(const char *path)
     return r;
 }
 
+enum err file_sync_directory_of(const char *path)
+{
+    if (sync_directory_of(path) == 0)
+        return ERR_OK;
+    const int why = errno;
+    log_error("%s: cannot write: %s", path, strerror(why));
+    return file_full_or(why, ERR_IO);
+}
+
 enum err file_publish(const char *temporary, const char *path)
 {
     if (sync_path(temporary, O_RDONLY) == 0 && rename(temporary, path) == 0 &&

@@ -51,5 +51,8 @@ void file_remove_strays(const char *directory, const char *name);
 // the temporary file is removed.
 ERR_CHECKED enum err file_publish(const char *temporary, const char *path);
 
+// So that a name in it that is new or another is there after a power failure. ERR_FULL, ERR_IO. Logs.
+ERR_CHECKED enum err file_sync_directory_of(const char *path);
+
 // mkdir -p. ERR_CREATE when that cannot be. Logs.
 ERR_CHECKED enum err file_make_directory(const char *path);

@@ -183,6 +183,8 @@ enum err publish(const char *folder, int64_t job)
         if (!e)
             e = put_in_place(p);
     }
+    if (!e) // delivered by one that was interrupted, too
+        e = file_sync_directory_of(p->request.output);
     if (p) {
         free(p->parts), free(p->plan), free(p->delivered), free(p->beside);
         free(p);
