@@ -53,7 +53,7 @@ static void limit(int what, uint64_t most)
 }
 
 // Between fork and exec: only what is safe there.
-static void become_child(const struct children *c, int said, char *const *arguments)
+static void become_child(const struct children *c, pid_t parent, int said, char *const *arguments)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -64,6 +64,8 @@ static void become_child(const struct children *c, int said, char *const *argume
     dup2(null, STDOUT_FILENO);
     syscall(SYS_close_range, 3, ~0u, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) // it died before that
+        _exit(127);
     limit(RLIMIT_CPU, c->cpu_s);
     limit(RLIMIT_CORE, 0);
     if (!UNLIMITED_MEMORY)
@@ -94,9 +96,9 @@ enum err children_start(struct children *c, int64_t job, int what, const char *c
         log_error("cannot start a child process: %s", strerror(errno));
         return ERR_IO;
     }
-    const pid_t pid = fork();
+    const pid_t parent = getpid(), pid = fork();
     if (pid == 0)
-        become_child(c, ends[1], list);
+        become_child(c, parent, ends[1], list);
     close(ends[1]);
     if (pid < 0) {
         log_error("cannot start a child process: %s", strerror(errno));
