@@ -706,18 +706,31 @@ enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *g
     return ERR_OK;
 }
 
-// A kill may have come between the last word on a job and the clearing away.
+static bool was_delivering(const struct ledger_job *row)
+{
+    return (row->state == JOB_FAILED || row->state == JOB_CANCELLED || row->state == JOB_HELD) && row->segments > 0 &&
+           row->done == row->segments;
+}
+
+// A kill may have come between the last word on a job and the clearing away. Of jobs beyond the
+// last of this ledger another may know more.
 static enum err clear_away(struct hub *h)
 {
-    int64_t *jobs;
+    int64_t *jobs = NULL, last = 0;
     size_t count;
     struct ledger_job *row = malloc(sizeof(*row));
     enum err e = row ? spool_jobs(&h->spool, &jobs, &count) : ERR_NOMEM;
-    for (size_t i = 0; !e && i < count; i++)
-        if (!ledger_job(h->ledger, jobs[i], row) && row->state == JOB_DONE)
+    if (!e)
+        e = ledger_last_job(h->ledger, &last);
+    for (size_t i = 0; !e && i < count; i++) {
+        const enum err found = ledger_job(h->ledger, jobs[i], row);
+        const bool pruned = found == ERR_MISSING && jobs[i] <= last;
+        if (pruned || (!found && row->state == JOB_DONE))
             spool_remove(&h->spool, jobs[i]);
-    if (row)
-        free(jobs);
+        else if (!found && was_delivering(row))
+            publish_forget(row->output, jobs[i]);
+    }
+    free(jobs);
     free(row);
     return e;
 }

@@ -149,6 +149,9 @@ ERR_CHECKED enum err ledger_each_last(struct ledger *l, uint32_t most, bool open
 ERR_CHECKED enum err ledger_each_over(struct ledger *l, uint32_t most,
                                       enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
+// The highest number that a job has had, forgotten ones included; 0: none.
+ERR_CHECKED enum err ledger_last_job(struct ledger *l, int64_t *job);
+
 // The SUBMIT message of a job; the caller frees *out.
 ERR_CHECKED enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes);
 

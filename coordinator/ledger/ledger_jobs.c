@@ -201,6 +201,11 @@ enum err ledger_each_over(struct ledger *l, uint32_t most, enum err (*visit)(voi
 }
 _Static_assert(JOB_HELD < JOB_DONE && JOB_DONE < JOB_FAILED && JOB_FAILED < JOB_CANCELLED, "what is over comes last");
 
+enum err ledger_last_job(struct ledger *l, int64_t *job)
+{
+    return sql_number(&l->sql, sql_statement(&l->sql, "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'"), 0, job);
+}
+
 enum err ledger_request(struct ledger *l, int64_t job, void **out, size_t *bytes)
 {
     bool row;

@@ -1,6 +1,7 @@
 """A farm gives the track that one machine gives, whoever dies on the way."""
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -82,6 +83,62 @@ class OneFilm(e2e.Case):
             self.assertIn("3 segments are damaged or gone", farm.log("coordinator"))
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
+
+    def test_a_new_ledger_over_what_an_old_one_left(self):
+        """Numbers begin anew with it: nothing of the old job 1 may become part of the new one."""
+        other = self.path("other.mp4")
+        e2e.ffmpeg("-i", self.film, "-map", "0:v", "-vf", "negate", other)
+        with Farm(self.path("anew"), self.model) as farm:
+            out, folder = self.path("anew/out.mp4"), farm.path("coordinator")
+            farm.start_coordinator()
+            farm.start_worker("a")
+            farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
+            farm.workers["a"].terminate()
+            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
+            self.assertEqual(farm.submit(other, out, *SEED, *SHORT).returncode, 0)
+            frames = os.path.join(folder, "jobs/1/frames")
+            farm.wait_until(lambda: os.path.isdir(frames) and any(name.isdigit() for name in os.listdir(frames)))
+            self.assertEqual(farm.stop(), [0])
+            for name in [name for name in os.listdir(folder) if name.startswith("ledger.db")]:
+                os.remove(os.path.join(folder, name))
+            shutil.copy(other, out) # as if it had delivered that
+            st = os.stat(out)
+            with open(os.path.join(folder, "jobs/1/delivered"), "w") as f:
+                f.write(f"{st.st_dev} {st.st_ino} {st.st_size}\n")
+            farm.start_coordinator()
+            farm.start_worker("a")
+            self.submitted(farm, out, "--overwrite")
+            farm.wait_until(lambda: json.loads(farm.ask("show", 1, "--json").stdout)["state"] == "DONE")
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
+
+    def test_what_a_kill_left_of_jobs_that_are_over(self):
+        """Between the ledger's word and the clearing away: the next start does it."""
+        with Farm(self.path("left"), self.model) as farm:
+            def job(number):
+                return json.loads(farm.ask("show", number, "--json").stdout)
+            outs = [self.path(f"left/{name}.mp4") for name in ("pruned", "held")]
+            farm.start_coordinator()
+            farm.start_worker("a")
+            for number, out in enumerate(outs, 1):
+                self.submitted(farm, out)
+                farm.wait_until(lambda: job(number)["segments"])
+                with open(out, "w") as f:
+                    f.write("in the way")
+                farm.wait_until(lambda: job(number)["state"] == "HELD")
+            kept = farm.path("kept")
+            shutil.copytree(farm.path("coordinator/jobs/1"), kept)
+            self.assertEqual(farm.ask("cancel", 1).returncode, 0)
+            self.assertEqual(farm.ask("db", "prune", "--older-than", "0").returncode, 0)
+            self.assertEqual(farm.stop(), [0, 0])
+            shutil.copytree(kept, farm.path("coordinator/jobs/1"))
+            beside = self.path("left/.underscore-2-held.mp4")
+            open(beside, "w").close()
+            farm.start_coordinator()
+            farm.wait_until(lambda: farm.ask("list").returncode == 0)
+            self.assertEqual(os.listdir(farm.path("coordinator/jobs")), ["2"])
+            self.assertFalse(os.path.exists(beside))
+            self.assertEqual(farm.stop(), [0])
 
     def test_workers_killed(self):
         """With kill -9, at any moment, again and again; each begins anew."""
