@@ -6,6 +6,9 @@
 #include <string.h>
 
 #define SUSPECT_BEATS 3
+// Who has been gone for so long is forgotten when somebody new comes: where workers come and
+// go, each may have a name of its own.
+#define FORGET_S 86400.0
 
 const char *worker_state_name(enum worker_state s)
 {
@@ -46,9 +49,16 @@ int64_t fleet_find_name(const struct fleet *f, const char *name)
     return -1;
 }
 
-static enum err make_place(struct fleet *f, const char *name, size_t *place)
+static bool is_forgotten(const struct fleet_worker *w, double now)
 {
-    if (f->count == f->room) {
+    return is_gone(w) && !w->drained && !w->quarantined && w->held == 0 && now - w->heard_s > FORGET_S;
+}
+
+static enum err make_place(struct fleet *f, const char *name, double now, size_t *place)
+{
+    for (*place = 0; *place < f->count && !is_forgotten(&f->workers[*place], now);)
+        ++*place;
+    if (*place == f->room) {
         const size_t room = f->room ? 2 * f->room : 16;
         struct fleet_worker *more = realloc(f->workers, room * sizeof(*more));
         if (!more)
@@ -56,7 +66,7 @@ static enum err make_place(struct fleet *f, const char *name, size_t *place)
         f->workers = more;
         f->room = room;
     }
-    *place = f->count++;
+    f->count += *place == f->count;
     f->workers[*place] = (struct fleet_worker){ .state = WORKER_OFFLINE };
     snprintf(f->workers[*place].name, FLEET_NAME_BYTES, "%s", name);
     return ERR_OK;
@@ -66,7 +76,7 @@ enum err fleet_know(struct fleet *f, const char *name, bool drained, bool quaran
 {
     size_t place;
     const int64_t known = fleet_find_name(f, name);
-    const enum err e = known < 0 ? make_place(f, name, &place) : ERR_OK;
+    const enum err e = known < 0 ? make_place(f, name, 0, &place) : ERR_OK;
     if (e)
         return e;
     if (known >= 0)
@@ -97,7 +107,7 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     if (known >= 0) {
         *place = (size_t) known;
     } else {
-        const enum err e = make_place(f, h->name, place);
+        const enum err e = make_place(f, h->name, now, place);
         if (e)
             return e;
     }

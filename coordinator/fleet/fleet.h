@@ -57,7 +57,7 @@ struct fleet_worker {
 };
 
 struct fleet {
-    struct fleet_worker *workers; // their places never change
+    struct fleet_worker *workers; // their places do not change while they are known
     size_t count, room;
     struct id_map incarnations; // of those that are here, to their places
     double beat_s, lease_s;

@@ -38,6 +38,27 @@ static void a_worker_comes_and_goes(void **state)
     fleet_finish(&f);
 }
 
+static void who_has_been_gone_for_a_day_makes_room(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0), b = joined(&f, "b", 2, 0), c = joined(&f, "c", 3, 0);
+    fleet_drain(&f, a, true); // an operator's word is kept
+    f.workers[b].held = 1;    // it has something that has not ended
+    fleet_goodbye(&f, a), fleet_goodbye(&f, b), fleet_goodbye(&f, c);
+    assert_int_equal(joined(&f, "d", 4, 86400), 3);
+    fleet_trouble(&f, c, 0, 0);
+    assert_int_equal(joined(&f, "e", 5, 86401), c);
+    assert_string_equal(f.workers[c].name, "e");
+    assert_int_equal(f.workers[c].troubles, 0);
+    assert_int_equal(fleet_find(&f, 5), c);
+    assert_int_equal(fleet_find_name(&f, "c"), -1);
+    assert_int_equal(joined(&f, "g", 6, 90000), 4); // nobody else is forgotten
+    assert_int_equal(f.count, 5);
+    fleet_finish(&f);
+}
+
 static void who_is_silent_is_suspected_and_then_lost(void **state)
 {
     (void) state;
@@ -180,6 +201,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_comes_and_goes),
+        cmocka_unit_test(who_has_been_gone_for_a_day_makes_room),
         cmocka_unit_test(who_is_silent_is_suspected_and_then_lost),
         cmocka_unit_test(progress_is_not_liveness),
         cmocka_unit_test(three_failures_in_a_row_are_quarantine),
