@@ -402,14 +402,32 @@ static enum err obey(struct hub *h, const struct ledger_job *j, enum wire_job_or
     return ERR_BUG;
 }
 
+// One that is over may have left its output to another.
+static enum err may_write_again(struct hub *h, const struct hub_route *from, const struct ledger_job *j, bool *may)
+{
+    int64_t other = 0;
+    const enum err e = ledger_writes(h->ledger, j->output, &other);
+    *may = !e && (!other || other == j->id);
+    if (!e && !*may)
+        hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first", j->output, (long long) other);
+    return e;
+}
+
 static enum err on_order(struct hub *h, const struct hub_route *from, double now)
 {
     static const char *const verbs[WIRE_JOB_ORDERS] = { "cancelled", "paused", "resumed", "tried again", "given a priority" };
     enum err e;
+    bool may = true;
     const enum wire_job_order what = (enum wire_job_order) h->in.order.what;
     struct ledger_job *j = asked_job(h, from, h->in.order.job, &e);
     if (!j)
         return e;
+    if (what == WIRE_JOB_RETRY && job_state_is_over(j->state))
+        e = may_write_again(h, from, j, &may);
+    if (e || !may) {
+        free(j);
+        return e;
+    }
     e = obey(h, j, what, h->in.order.value);
     if (e == ERR_INPUT) {
         hub_reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);

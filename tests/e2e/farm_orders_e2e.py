@@ -233,6 +233,15 @@ class Orders(e2e.Case):
                 done = farm.ask("node", *args)
                 self.assertEqual(done.returncode, 65, args)
                 self.assertIn("no worker nobody", done.stderr)
+            out = self.path("refused/out.mp4")
+            self.submit(farm, self.film, out)
+            self.assertEqual(farm.ask("cancel", 1).returncode, 0)
+            self.submit(farm, self.film, out, "--seed", "7")
+            done = farm.ask("retry", 1) # two would write the same file
+            self.assertEqual(done.returncode, 65)
+            self.assertIn("job 2 is to write this", done.stderr)
+            self.assertEqual(farm.ask("cancel", 2).returncode, 0)
+            self.assertEqual(farm.ask("retry", 1).returncode, 0)
 
 
 if __name__ == "__main__":
