@@ -8,6 +8,29 @@
 #include "common/media/frames.h"
 #include "coordinator/hub/hub_internal.h"
 
+static bool a_worker_has(const struct hub *h, const char *sha256)
+{
+    for (size_t i = 0; i < h->fleet.count; i++)
+        if (h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST &&
+            !strcmp(h->fleet.workers[i].model, sha256))
+            return true;
+    return false;
+}
+
+// Those that no job names and no worker here has: they come and go over the years.
+static enum err drop_models(struct hub *h)
+{
+    enum err e = ERR_OK;
+    for (size_t i = h->model_count; !e && i-- > 0;) {
+        bool gone = false;
+        if (!a_worker_has(h, h->models[i].sha256))
+            e = ledger_drop_model(h->ledger, h->models[i].sha256, &gone);
+        if (gone)
+            h->models[i] = h->models[--h->model_count];
+    }
+    return e;
+}
+
 static enum err learn_model(struct hub *h, const struct wire_model *w)
 {
     struct ledger_model m = {
@@ -18,9 +41,13 @@ static enum err learn_model(struct hub *h, const struct wire_model *w)
     for (size_t i = 0; i < h->model_count; i++)
         if (!strcmp(h->models[i].sha256, m.sha256))
             return ERR_OK;
-    if (h->model_count == HUB_MODELS)
+    enum err e = h->model_count == HUB_MODELS ? drop_models(h) : ERR_OK;
+    if (!e && h->model_count == HUB_MODELS) {
+        log_warn("jobs and workers have %d models, and no more can be known: prune old jobs", HUB_MODELS);
         return ERR_UNAVAILABLE;
-    const enum err e = ledger_put_model(h->ledger, &m);
+    }
+    if (!e)
+        e = ledger_put_model(h->ledger, &m);
     if (!e)
         h->models[h->model_count++] = m;
     return e;

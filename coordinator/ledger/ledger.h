@@ -86,6 +86,8 @@ struct ledger_model {
     double frames_per_s, guidance;
 };
 ERR_CHECKED enum err ledger_put_model(struct ledger *l, const struct ledger_model *m);
+// If no job names it: *gone.
+ERR_CHECKED enum err ledger_drop_model(struct ledger *l, const char *sha256, bool *gone);
 // All models known, at most `room` of them; *count says how many there are.
 ERR_CHECKED enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count);
 

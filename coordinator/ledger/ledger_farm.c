@@ -11,6 +11,14 @@ enum err ledger_put_model(struct ledger *l, const struct ledger_model *m)
         (int64_t) m->image, (int64_t) m->codebooks, m->guidance));
 }
 
+enum err ledger_drop_model(struct ledger *l, const char *sha256, bool *gone)
+{
+    const enum err e = sql_run(&l->sql, sql_bind(&l->sql,
+        "DELETE FROM models WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE model = ?1)", "s", sha256));
+    *gone = !e && sqlite3_changes(l->sql.db) > 0;
+    return e;
+}
+
 enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count)
 {
     sqlite3_stmt *s = sql_statement(&l->sql, "SELECT sha256, sample_rate, hop, max_duration_ms, frames_per_s, "

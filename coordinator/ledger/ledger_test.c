@@ -498,6 +498,15 @@ static void models_and_owners_are_kept(void **state)
     assert_string_equal(back.sha256, "aa");
     assert_int_equal(back.hop, 640);
     assert_true(back.guidance == 3.0 && back.frames_per_s == 1.0);
+    bool gone;
+    assert_int_equal(ledger_choose_model(l, submitted(l, "a"), "aa"), ERR_OK);
+    assert_int_equal(ledger_drop_model(l, "aa", &gone), ERR_OK);
+    assert_false(gone); // a job names it
+    assert_int_equal(ledger_choose_model(l, 1, "bb"), ERR_OK);
+    assert_int_equal(ledger_drop_model(l, "aa", &gone), ERR_OK);
+    assert_true(gone);
+    assert_int_equal(ledger_models(l, &back, 1, &count), ERR_OK);
+    assert_int_equal(count, 0);
     ledger_close(&l);
 }
 
@@ -784,6 +793,13 @@ static void what_is_long_over_is_forgotten(void **state)
     assert_segments(l, open, "rbbrb");
     assert_int_equal(ledger_prune(l, INT64_MAX, ids, 8, &count), ERR_OK); // never what is not over
     assert_true(count == 1 && ids[0] == recent);
+    int64_t last;
+    assert_int_equal(ledger_last_job(l, &last), ERR_OK);
+    assert_int_equal(last, open);
+    assert_int_equal(ledger_move_job(l, open, JOB_CANCELLED, NULL, 7000), ERR_OK);
+    assert_int_equal(ledger_prune(l, INT64_MAX, ids, 8, &count), ERR_OK);
+    assert_int_equal(ledger_last_job(l, &last), ERR_OK);
+    assert_int_equal(last, open); // forgotten, and not anew
     assert_true(planned(l, "new") > open);
     ledger_close(&l);
 }

@@ -224,6 +224,18 @@ class Orders(e2e.Case):
                 self.assertEqual(self.node(farm, "n1699/0")["name"], "n1699/0")
             self.assertEqual(farm.stop(), [0])
 
+    def test_models_that_nobody_has_make_room(self):
+        with Farm(self.path("models"), self.model) as farm:
+            farm.start_coordinator()
+            with Peer(farm.control) as worker:
+                for n in range(32):
+                    self.assertEqual(worker.hello(f"n{n}", model=f"{n:064x}")["type"], "WELCOME")
+                self.assertEqual(worker.hello("late", model="ab" * 32)["type"], "REJECT")
+                self.assertIn("32 models", farm.log("coordinator"))
+                worker.send("GOODBYE", reason="") # of the last
+                self.assertEqual(worker.hello("late", model="ab" * 32)["type"], "WELCOME")
+            self.assertEqual(farm.stop(), [0])
+
     def test_what_is_refused(self):
         with Farm(self.path("refused"), self.model) as farm:
             farm.start_coordinator()
