@@ -61,11 +61,18 @@ static void send_piece(struct hub *h, const struct hub_route *to, const struct w
     hub_send(h, to);
 }
 
+// What is damaged or gone is made anew, for whoever gets the segment next.
 static enum err read_frames(struct hub *h, const struct work_lease *l, uint64_t off, uint8_t *out, size_t *got)
 {
     char *path = spool_frames_path(&h->spool, l->job, l->segment);
-    const enum err e = path ? spool_read(path, off, out, WIRE_CHUNK_BYTES, got) : ERR_NOMEM;
+    enum err e = path ? spool_read(path, off, out, WIRE_CHUNK_BYTES, got) : ERR_NOMEM;
     free(path);
+    if (!e && *got == 0) // shorter than it was
+        e = ERR_IO;
+    if (e && e != ERR_NOMEM) {
+        spool_drop_frames(&h->spool, l->job, l->segment);
+        schedule_frames(&h->schedule, l->job, l->segment, FRAMES_ABSENT);
+    }
     return e;
 }
 

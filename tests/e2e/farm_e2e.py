@@ -84,6 +84,28 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
 
+    def test_pictures_that_are_damaged_are_made_anew(self):
+        with Farm(self.path("pictures"), self.model) as farm:
+            out, frames = self.path("pictures/out.mp4"), farm.path("coordinator/jobs/1/frames")
+            farm.start_coordinator()
+            farm.start_worker("a")
+            farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
+            farm.workers["a"].terminate()
+            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
+            self.submitted(farm, out)
+            def there():
+                return sorted(name for name in os.listdir(frames) if name.isdigit()) if os.path.isdir(frames) else []
+            def has_children():
+                with open(f"/proc/{farm.coordinator.pid}/task/{farm.coordinator.pid}/children") as f:
+                    return f.read() != ""
+            farm.wait_until(lambda: len(there()) >= 2 and not has_children())
+            os.truncate(os.path.join(frames, there()[0]), 1000)
+            os.remove(os.path.join(frames, there()[1]))
+            farm.start_worker("b")
+            farm.wait_until(lambda: json.loads(farm.ask("show", 1, "--json").stdout)["state"] in ("DONE", "FAILED"))
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
+
     def test_a_new_ledger_over_what_an_old_one_left(self):
         """Numbers begin anew with it: nothing of the old job 1 may become part of the new one."""
         other = self.path("other.mp4")
