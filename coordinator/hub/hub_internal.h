@@ -53,7 +53,7 @@ struct hub_errand {
     bool lacks_model;              // it waits until a worker has the model
     char model[WIRE_SHA256_BYTES]; // that it names then; "": any
     struct require require;        // of that worker, likewise
-    size_t models_then;            // how many were known when it was looked at
+    uint64_t models_then;          // how many had been learnt when it was looked at
 };
 
 enum hub_child { CHILD_PLAN, CHILD_FRAMES, CHILD_PUBLISH };
@@ -103,6 +103,7 @@ struct hub {
     struct hub_arrival arrivals[FOREMAN_ARRIVALS]; // of the results taken
     struct ledger_model models[HUB_MODELS];
     size_t model_count;
+    uint64_t models_learnt; // in this process
     struct ledger_queue queue;
     struct status_server *status; // or NULL
     struct hub_figures figures;

@@ -330,7 +330,7 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand)
     const bool probing = !e && row->state == JOB_PROBING; // the ledger failed when it ended
     char *folder = spool_path(&h->spool, errand->job, NULL);
     errand->lacks_model = !e && !m;
-    errand->models_then = h->model_count;
+    errand->models_then = h->models_learnt;
     snprintf(errand->model, sizeof(errand->model), "%s", e ? "" : row->model);
     free(row);
     if (errand->lacks_model) { // until a worker says what its model is like
@@ -449,7 +449,7 @@ static enum err start_children(struct hub *h, double now)
         e = start_frames(h, now, &started);
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
         if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running && now >= h->errands[i].patience.not_before_s &&
-            (!h->errands[i].lacks_model || h->errands[i].models_then != h->model_count))
+            (!h->errands[i].lacks_model || h->errands[i].models_then != h->models_learnt))
             e = start_plan(h, &h->errands[i]);
     return e;
 }

@@ -48,8 +48,10 @@ static enum err learn_model(struct hub *h, const struct wire_model *w)
     }
     if (!e)
         e = ledger_put_model(h->ledger, &m);
-    if (!e)
+    if (!e) {
         h->models[h->model_count++] = m;
+        h->models_learnt++;
+    }
     return e;
 }
 
