@@ -82,7 +82,7 @@ static void print_device(const struct device_facts *f, bool chosen)
     printf("%c %u  %s\n", chosen ? '*' : ' ', f->index, f->name);
     printf("    %-9s%s, %s%s\n", "kind", device_kind_text(f->kind),
            device_vendor_text(f->vendor_id),
-           f->usable ? "" : "; not usable: needs Vulkan 1.1 and a compute queue");
+           f->usable ? "" : "; not usable: needs " DEVICE_NEEDS);
     printf("    %-9s%s, Vulkan %u.%u\n", "driver", f->driver, f->api_major, f->api_minor);
     printf("    %-9s%s\n", "uuid", f->uuid);
     printf("    %-9s%.1f GiB, of which %.1f may be taken now\n", "memory",

@@ -243,7 +243,10 @@ static void fill_limits(struct device_facts *f, const VkPhysicalDeviceLimits *l)
     f->storage_alignment = l->minStorageBufferOffsetAlignment;
     f->texel_alignment = l->minTexelBufferOffsetAlignment;
     memcpy(f->max_groups, l->maxComputeWorkGroupCount, sizeof(f->max_groups));
-    f->max_group_invocations = l->maxComputeWorkGroupInvocations;
+    // The larger groups all lie along x.
+    f->max_group_invocations = l->maxComputeWorkGroupInvocations < l->maxComputeWorkGroupSize[0]
+                                   ? l->maxComputeWorkGroupInvocations : l->maxComputeWorkGroupSize[0];
+    f->max_stage_buffers = l->maxPerStageDescriptorStorageBuffers;
     f->max_shared = l->maxComputeSharedMemorySize;
 }
 
@@ -324,6 +327,14 @@ static void fill_details(struct device_facts *f, VkPhysicalDevice p)
     free(ext.all);
 }
 
+void facts_settle(struct device_facts *f, bool compute_queue)
+{
+    if (f->subgroup > MOST_LANES && f->subgroup_min <= MOST_LANES)
+        f->subgroup = MOST_LANES; // kernels that count lanes require it
+    f->usable = compute_queue && (f->api_major > 1 || f->api_minor >= 1) && f->subgroup <= MOST_LANES &&
+                f->subgroup_arithmetic && f->subgroup_shuffle && f->max_stage_buffers >= MOST_STAGE_BUFFERS;
+}
+
 static void fill_facts(struct device_facts *f, VkPhysicalDevice p, uint32_t index)
 {
     VkPhysicalDeviceProperties properties;
@@ -338,10 +349,10 @@ static void fill_facts(struct device_facts *f, VkPhysicalDevice p, uint32_t inde
     };
     snprintf(f->name, sizeof(f->name), "%s", properties.deviceName);
     fill_limits(f, &properties.limits);
-    uint32_t family;
-    f->usable = properties.apiVersion >= VK_API_VERSION_1_1 && compute_family(p, &family);
     if (properties.apiVersion >= VK_API_VERSION_1_1)
         fill_details(f, p);
+    uint32_t family;
+    facts_settle(f, compute_family(p, &family));
 }
 
 static enum err physical_devices(VkInstance instance, VkPhysicalDevice **out, uint32_t *count)
@@ -435,7 +446,7 @@ const struct device_facts *device_choose(const struct device_facts *all, uint32_
         log_error("no usable Vulkan device matches '%s'; `underscore devices` lists what there is",
                   select);
     else
-        log_error("no Vulkan device here has Vulkan 1.1 and a compute queue; a newer driver may help");
+        log_error("no Vulkan device here can be used: none has " DEVICE_NEEDS "; a newer driver may help");
     return NULL;
 }
 

@@ -15,6 +15,10 @@ struct device;
 
 enum device_kind { DEVICE_DISCRETE, DEVICE_INTEGRATED, DEVICE_VIRTUAL, DEVICE_CPU, DEVICE_OTHER };
 
+// What the engine cannot do without.
+#define DEVICE_NEEDS \
+    "Vulkan 1.1, a compute queue, subgroup arithmetic and shuffles, and 6 storage buffers a shader"
+
 // What a device is and can do. Sizes in bytes.
 struct device_facts {
     char name[256];
@@ -24,7 +28,7 @@ struct device_facts {
     uint32_t vendor_id, device_id;
     uint32_t api_major, api_minor;
     enum device_kind kind;
-    bool usable;      // has Vulkan 1.1 and a compute queue
+    bool usable;      // has DEVICE_NEEDS
     uint64_t memory;  // of the heap that weights go to
     uint64_t budget;  // of it, what this process may take, by VK_EXT_memory_budget or the heap
     bool has_budget;  // VK_EXT_memory_budget was asked
@@ -33,9 +37,10 @@ struct device_facts {
     uint64_t max_texel_elements; // of 16 bytes each, in one view
     uint64_t storage_alignment, texel_alignment;
     uint32_t max_groups[3];
-    uint32_t max_group_invocations;
+    uint32_t max_group_invocations; // all along x
+    uint32_t max_stage_buffers;     // storage buffers that a shader can bind
     uint32_t max_shared;
-    uint32_t subgroup;                   // the driver's usual size
+    uint32_t subgroup;                   // what kernels run with: the driver's usual size, 64 for 128
     uint32_t subgroup_min, subgroup_max; // equal to it without VK_EXT_subgroup_size_control
     bool subgroup_arithmetic, subgroup_shuffle;
     bool subgroup_control;   // VK_EXT_subgroup_size_control, full subgroups

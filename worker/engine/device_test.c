@@ -201,6 +201,44 @@ static void the_facts_make_sense(void **state)
     free(all);
 }
 
+// Devices that are not here, by the limits they report.
+static void a_device_that_lacks_something_is_not_usable(void **state)
+{
+    (void) state;
+    const struct device_facts able = {
+        .api_major = 1, .api_minor = 1, .subgroup = 32, .subgroup_min = 32, .subgroup_max = 32,
+        .subgroup_arithmetic = true, .subgroup_shuffle = true, .max_stage_buffers = 6,
+    };
+    struct device_facts f = able;
+    facts_settle(&f, true);
+    assert_true(f.usable && f.subgroup == 32);
+    f = able, facts_settle(&f, false);
+    assert_false(f.usable);
+    f = able, f.api_minor = 0, facts_settle(&f, true);
+    assert_false(f.usable);
+    f = able, f.subgroup_arithmetic = false, facts_settle(&f, true); // Vulkan 1.1 asks for BASIC only
+    assert_false(f.usable);
+    f = able, f.subgroup_shuffle = false, facts_settle(&f, true);
+    assert_false(f.usable);
+    f = able, f.max_stage_buffers = 4, facts_settle(&f, true); // the specification's least
+    assert_false(f.usable);
+}
+
+static void subgroups_of_128_are_made_64_where_that_can_be_asked_for(void **state)
+{
+    (void) state;
+    struct device_facts f = {
+        .api_major = 1, .api_minor = 3, .subgroup = 128, .subgroup_min = 64, .subgroup_max = 128,
+        .subgroup_arithmetic = true, .subgroup_shuffle = true, .max_stage_buffers = 16,
+    };
+    facts_settle(&f, true);
+    assert_true(f.usable);
+    assert_int_equal(f.subgroup, 64);
+    f.subgroup = f.subgroup_min = 128;
+    facts_settle(&f, true);
+    assert_false(f.usable);
+}
+
 static void a_device_opens_by_its_own_uuid(void **state)
 {
     (void) state;
@@ -240,6 +278,8 @@ int main(void)
         cmocka_unit_test(a_machine_without_driver_is_one_line),
         cmocka_unit_test(a_driver_s_failure_names_device_and_work),
         cmocka_unit_test(the_facts_make_sense),
+        cmocka_unit_test(a_device_that_lacks_something_is_not_usable),
+        cmocka_unit_test(subgroups_of_128_are_made_64_where_that_can_be_asked_for),
         cmocka_unit_test(a_device_opens_by_its_own_uuid),
         cmocka_unit_test(the_memory_limit_is_what_the_caller_says),
     };

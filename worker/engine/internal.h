@@ -67,6 +67,14 @@ ERR_CHECKED enum err instance_create(VkInstance *out, bool validation, struct de
 // Carry out the uploads that wait in the staging buffer.
 ERR_CHECKED enum err staging_flush(struct device *d);
 
+// What kernels ask of any device: subgroups no wider than the cache's blocks of
+// keys (DECODE_BLOCK), and no more storage buffers than these.
+#define MOST_LANES 64
+#define MOST_STAGE_BUFFERS 6 // as DEVICE_NEEDS says
+
+// From what the driver says to what is made of it: `subgroup`, `usable`.
+void facts_settle(struct device_facts *f, bool compute_queue);
+
 // How binding i of a kernel is bound.
 VkDescriptorType kernel_binding_type(const struct kernel *k, uint32_t i);
 

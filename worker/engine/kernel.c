@@ -119,6 +119,14 @@ VkDescriptorType kernel_binding_type(const struct kernel *k, uint32_t i)
                               : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
 }
 
+static uint32_t storage_buffers(const struct kernel *k)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < k->bindings; i++)
+        n += kernel_binding_type(k, i) == VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+    return n;
+}
+
 static VkResult make_layouts(struct device *d, struct pipeline *p)
 {
     VkDescriptorSetLayoutBinding bindings[KERNEL_MAX_BINDINGS];
@@ -219,7 +227,8 @@ enum err pipeline_get(struct device *d, const struct kernel *k, const uint32_t *
             *out = &d->pipelines[i];
             return ERR_OK;
         }
-    if (k->bindings > KERNEL_MAX_BINDINGS || constant_count > KERNEL_MAX_CONSTANTS)
+    if (k->bindings > KERNEL_MAX_BINDINGS || constant_count > KERNEL_MAX_CONSTANTS ||
+        storage_buffers(k) > MOST_STAGE_BUFFERS)
         return ERR_BUG;
     const enum err e = make_room(d);
     if (e)

@@ -43,7 +43,7 @@ ERR_CHECKED enum err arena_alloc_texels(struct arena *a, uint64_t bytes, struct 
 uint64_t arena_bytes(const struct arena *a);
 
 // Part of a span, for binding as a storage buffer. `offset` a multiple of the
-// device's storage_alignment (64 always works); no view.
+// device's storage_alignment (256 always works); no view.
 struct span span_slice(struct span s, uint64_t offset, uint64_t bytes);
 
 // Copy host memory into a span, or back. Go through a mapped pointer where there
