@@ -9,6 +9,7 @@
 #include "worker/engine/internal.h"
 
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
+#define PORTABILITY_SUBSET "VK_KHR_portability_subset" // its header is among the beta extensions
 #define HEAP_SHARE 0.9 // of a heap without VK_EXT_memory_budget: others live there too
 
 static const char *result_text(VkResult r)
@@ -95,10 +96,23 @@ static bool layer_present(const char *name)
     return found;
 }
 
+static bool instance_extension_present(const char *name)
+{
+    uint32_t n = 0;
+    if (vkEnumerateInstanceExtensionProperties(NULL, &n, NULL) || n == 0)
+        return false;
+    VkExtensionProperties *all = calloc(n, sizeof(*all));
+    bool found = false;
+    if (all && vkEnumerateInstanceExtensionProperties(NULL, &n, all) >= 0)
+        for (uint32_t i = 0; i < n; i++)
+            found |= strcmp(all[i].extensionName, name) == 0;
+    free(all);
+    return found;
+}
+
 enum err instance_create(VkInstance *out, bool validation, struct device *for_messages)
 {
     static const char *const layer = "VK_LAYER_KHRONOS_validation";
-    static const char *const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     static const VkValidationFeatureEnableEXT enables[] = {
         VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT,
     };
@@ -127,14 +141,23 @@ enum err instance_create(VkInstance *out, bool validation, struct device *for_me
         .enabledValidationFeatureCount = ARRAY_LENGTH(enables),
         .pEnabledValidationFeatures = enables,
     };
+    const char *extensions[2];
+    uint32_t extension_count = 0;
+    if (validation)
+        extensions[extension_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+    // Without it loaders hide drivers that lie over another API, as Apple's do.
+    const bool portable = instance_extension_present(VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
+    if (portable)
+        extensions[extension_count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
     const VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
         .pNext = validation ? &features : NULL,
+        .flags = portable ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
         .pApplicationInfo = &app,
         .enabledLayerCount = validation ? 1 : 0,
         .ppEnabledLayerNames = &layer,
-        .enabledExtensionCount = validation ? 1 : 0,
-        .ppEnabledExtensionNames = &extension,
+        .enabledExtensionCount = extension_count,
+        .ppEnabledExtensionNames = extensions,
     };
     const VkResult r = vkCreateInstance(&info, NULL, out);
     if (r == VK_ERROR_INCOMPATIBLE_DRIVER || r == VK_ERROR_INITIALIZATION_FAILED) {
@@ -323,6 +346,7 @@ static void fill_details(struct device_facts *f, VkPhysicalDevice p)
     f->cooperative_matrix = extensions_have(&ext, "VK_KHR_cooperative_matrix");
     f->integer_dot = extensions_have(&ext, "VK_KHR_shader_integer_dot_product");
     f->timeline = extensions_have(&ext, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME);
+    f->portability = extensions_have(&ext, PORTABILITY_SUBSET);
     fill_memory(f, p, extensions_have(&ext, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME));
     free(ext.all);
 }
@@ -470,6 +494,8 @@ static enum err open_logical(struct device *d)
     }
     if (f->has_budget)
         names[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    if (f->portability) // who has it must enable it
+        names[count++] = PORTABILITY_SUBSET;
 
     if (!compute_family(d->physical, &d->queue_family))
         return ERR_BUG; // device_choose() saw one

@@ -44,6 +44,7 @@ struct device_facts {
     uint32_t subgroup_min, subgroup_max; // equal to it without VK_EXT_subgroup_size_control
     bool subgroup_arithmetic, subgroup_shuffle;
     bool subgroup_control;   // VK_EXT_subgroup_size_control, full subgroups
+    bool portability;        // VK_KHR_portability_subset: over another API, such as Metal
     bool f16_storage, f16_arithmetic, int8_storage;
     bool cooperative_matrix, integer_dot, timeline; // detected, for `underscore devices`
 };
