@@ -33,6 +33,9 @@ STATIC_SIZE(matmul_push, 56)
 // the same bits.
 #define MATMUL_SLICES 16
 
+// A workgroup of matmul_tile has this many invocations, squared.
+#define MATMUL_SIDE 16
+
 #ifdef VULKAN
 // Chunks of MATMUL_DEPTH in a slice. The last slices may be short or empty.
 uint matmul_slice_chunks(uint depth)

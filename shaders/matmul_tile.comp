@@ -25,7 +25,7 @@
 #else
 #define E 4
 #endif
-#define SIDE 16
+#define SIDE MATMUL_SIDE
 #define DEPTH MATMUL_DEPTH
 #define CHUNK_BLOCKS (DEPTH / E)
 #define TILE 8

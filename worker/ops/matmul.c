@@ -142,12 +142,14 @@ static struct matmul_choice choose_texel(struct stream *s, const struct matmul *
 // A GPU wants many workgroups, then large ones.
 #define ENOUGH_GROUPS 256
 
-static struct matmul_choice choose_for_gpu(const struct matmul *m)
+static struct matmul_choice choose_for_gpu(struct stream *s, const struct matmul *m)
 {
+    // A device need not allow more than 128 invocations.
+    const bool tiles = device_facts(stream_device(s))->max_group_invocations >= MATMUL_SIDE * MATMUL_SIDE;
     uint32_t rows = 1;
     while (rows < m->rows && rows < MATMUL_SLICES)
         rows *= 2;
-    if (m->rows <= MATMUL_SLICES)
+    if (m->rows <= MATMUL_SLICES || !tiles)
         return (struct matmul_choice){ MATMUL_SLICED, rows, 0 };
     for (uint32_t side = 4; side > 1; side /= 2)
         if (groups_of(m->rows, 16 * side) * groups_of(m->w->rows, 16 * side) >= ENOUGH_GROUPS)
@@ -162,7 +164,7 @@ struct matmul_choice matmul_choose(struct stream *s, const struct matmul *m)
     if (!device_choice(d, "matmul", &form))
         form = device_facts(d)->kind == DEVICE_CPU ? MATMUL_TEXEL : MATMUL_SLICED;
     if (form != MATMUL_TEXEL)
-        return choose_for_gpu(m);
+        return choose_for_gpu(s, m);
     return matmul_fits_texel(s, m) ? choose_texel(s, m) : (struct matmul_choice){ .form = MATMUL_PLAIN };
 }
 

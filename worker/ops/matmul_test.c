@@ -2,6 +2,7 @@
 #include "worker/ops/matmul.h"
 
 #include "common/base/bytes.h"
+#include "worker/engine/internal.h"
 #include "worker/ops/matmul_internal.h"
 #include "worker/ops/ops_fixture.h"
 
@@ -339,6 +340,22 @@ static void tuning_chooses_once(void **state)
     check(f, (struct shape){ .rows = 70, .cols = 24, .depth = 40 });
 }
 
+// After tuning_chooses_once(), which leaves the forms for GPUs chosen.
+static void small_groups_do_without_tiles(void **state)
+{
+    struct ops_fixture *f = *state;
+    struct problem p = problem_make(f, &(struct shape){ .rows = 70, .cols = 24, .depth = 40 });
+    const struct matrix w = matrix_of(f, &p, false);
+    const struct matmul m = { .w = &w, .rows = 70 };
+    assert_int_equal(matmul_choose(f->stream, &m).form, MATMUL_TILED);
+    const uint32_t most = f->device->facts.max_group_invocations;
+    f->device->facts.max_group_invocations = 128; // the specification's least
+    assert_int_equal(matmul_choose(f->stream, &m).form, MATMUL_SLICED);
+    check(f, p.s);
+    f->device->facts.max_group_invocations = most;
+    problem_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +369,7 @@ int main(void)
         cmocka_unit_test(a_row_alone_and_in_company_gives_the_same_bits),
         cmocka_unit_test(no_rows_do_nothing),
         cmocka_unit_test(tuning_chooses_once), // last: it changes what "chosen" is
+        cmocka_unit_test(small_groups_do_without_tiles),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }
