@@ -1,6 +1,7 @@
 // Tests of op_patchify against the definition.
 #include "worker/ops/patchify.h"
 
+#include "worker/engine/internal.h"
 #include "worker/ops/ops_fixture.h"
 
 static double normalised(uint8_t v, uint32_t colour)
@@ -66,8 +67,21 @@ static void matches_the_definition(void **state)
     }
 }
 
+// As many workgroups as a device may allow: their invocations just fit 32 bits.
+static void a_device_with_wide_grids_changes_nothing(void **state)
+{
+    struct ops_fixture *f = *state;
+    const uint32_t most = f->device->facts.max_groups[0];
+    f->device->facts.max_groups[0] = UINT32_MAX / 64;
+    check(f, 3, 2, 3, 5, false);
+    f->device->facts.max_groups[0] = most;
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(matches_the_definition) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matches_the_definition),
+        cmocka_unit_test(a_device_with_wide_grids_changes_nothing),
+    };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }
