@@ -47,13 +47,18 @@ enum err pipeline_cache_open(struct device *d)
             log_warn("%s: damaged, made anew", path);
     }
     free(path);
-    const VkPipelineCacheCreateInfo info = {
+    VkPipelineCacheCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
         .initialDataSize = sound ? m.bytes - HEADER_BYTES : 0,
         .pInitialData = sound ? m.data + HEADER_BYTES : NULL,
     };
-    const VkResult r = vkCreatePipelineCache(d->handle, &info, NULL, &d->pipeline_cache);
+    VkResult r = vkCreatePipelineCache(d->handle, &info, NULL, &d->pipeline_cache);
     file_unmap(&m);
+    if (r && sound) { // one that refuses what is not its own, instead of leaving it
+        sound = false;
+        info.initialDataSize = 0;
+        r = vkCreatePipelineCache(d->handle, &info, NULL, &d->pipeline_cache);
+    }
     // A driver takes nothing from another's file: what counts is what it took.
     if (!r && sound && vkGetPipelineCacheData(d->handle, d->pipeline_cache, &d->pipeline_cache_bytes, NULL))
         d->pipeline_cache_bytes = 0;

@@ -115,7 +115,7 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
     const uint32_t most = rows > 8 ? 4 : most_cols(s, m->w->f16);
     size_t first = 0;
-    while (sizes[first] > most)
+    while (first < 5 && sizes[first] > most)
         first++;
     // Fewer rows leave room for a full set of columns.
     return cheapest(groups, sizes + first, costs[m->w->f16 || rows < 8] + first, 6 - first);
