@@ -106,7 +106,10 @@ static AVStream *new_stream(struct film_copy *c, const AVStream *from)
     s->time_base = from->time_base;
     s->avg_frame_rate = from->avg_frame_rate;
     s->r_frame_rate = from->r_frame_rate;
-    s->sample_aspect_ratio = from->sample_aspect_ratio;
+    // Muxers want both alike, and MPEG-2's own is rounded: the container's is what players heed.
+    if (from->sample_aspect_ratio.num)
+        s->codecpar->sample_aspect_ratio = from->sample_aspect_ratio;
+    s->sample_aspect_ratio = s->codecpar->sample_aspect_ratio;
     s->disposition = from->disposition;
     return s;
 }

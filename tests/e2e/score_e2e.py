@@ -102,6 +102,15 @@ class Score(e2e.Case):
         self.score(e2e.REAL_FILM, "city-as-shot.mkv", *SHORT)
         self.assertEqual(len(e2e.streams(self.path("city-as-shot.mkv"), "audio")), 1)
 
+    def test_a_shape_that_the_codec_can_only_say_about(self):
+        """MPEG-2 knows four aspect ratios, the container the true one: that one stays."""
+        film = e2e.make_film(self.path("wide.mkv"), seconds=3, sound=0, video=["-c:v", "mpeg2video", "-aspect", "64:27"])
+        for name in ("wide-scored.mkv", "wide-scored.mov"):
+            self.score(film, name, *SHORT)
+            before, after = (e2e.streams(path, "video")[0] for path in (film, self.path(name)))
+            self.assertEqual(after["sample_aspect_ratio"], before["sample_aspect_ratio"])
+            self.assertEqual(e2e.packets_md5(film, "0:v:0"), e2e.packets_md5(self.path(name), "0:v:0"))
+
     def test_without_sound_of_its_own(self):
         film = e2e.make_film(self.path("silent.mp4"), seconds=3, sound=0)
         self.score(film, "silent-scored.mp4", *SHORT)
