@@ -17,6 +17,7 @@ struct copied {
     AVStream *out;           // NULL: not written
     struct text_track *text; // NULL: copied as it is
     int64_t last_dts;        // in out->time_base
+    struct stamp_watch stamps;
 };
 
 struct film_copy {
@@ -176,7 +177,7 @@ static enum err add_stream(struct film_copy *c, const AVStream *s)
     struct copied *to = &c->streams[s->index];
     const struct stream_plan plan =
         stream_fate_of(c->in.demuxer, s, c->options.container, c->options.audio);
-    *to = (struct copied){ .last_dts = AV_NOPTS_VALUE };
+    *to = (struct copied){ .last_dts = AV_NOPTS_VALUE, .stamps = { AV_NOPTS_VALUE, 0 } };
     if (plan.fate == STREAM_REFUSE)
         return refuse(c, s, plan.what);
     if (plan.fate == STREAM_LEAVE_OUT)
@@ -441,7 +442,11 @@ static enum err copy_packet(struct film_copy *c, struct music_encoder *music)
     if (!to->out || to->out->codecpar->codec_type == AVMEDIA_TYPE_ATTACHMENT)
         return ERR_OK;
     bool shown = true;
-    enum err e = to->text ? text_track_convert(to->text, p, &shown) : ERR_OK;
+    const enum AVMediaType kind = from->codecpar->codec_type;
+    enum err e = kind == AVMEDIA_TYPE_VIDEO || kind == AVMEDIA_TYPE_AUDIO
+                     ? stamps_follow(&to->stamps, c->options.film->path, from, p) : ERR_OK;
+    if (!e && to->text)
+        e = text_track_convert(to->text, p, &shown);
     if (e || !shown)
         return e;
     if (packet_time(p) != AV_NOPTS_VALUE)

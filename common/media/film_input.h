@@ -40,6 +40,16 @@ int film_input_threads(void);
 // Time stamp of a packet for those that have only one; AV_NOPTS_VALUE for none.
 int64_t packet_time(const AVPacket *p);
 
+// The decoding times of one stream, packet after packet. A few that fall back are damage; many
+// are another recording behind the first, whose pictures would all be shown at once. Begins as
+// { AV_NOPTS_VALUE, 0 }.
+struct stamp_watch {
+    int64_t furthest; // in the stream's time base
+    uint32_t behind;  // packets in a row that lie a second or more before it
+};
+// ERR_INPUT: these are many. Logged.
+ERR_CHECKED enum err stamps_follow(struct stamp_watch *w, const char *path, const AVStream *s, const AVPacket *p);
+
 // FFmpeg's code as ours: ENOMEM, ENOSPC and the like, else `otherwise`.
 enum err err_from_libav(int code, enum err otherwise);
 

@@ -25,6 +25,7 @@ struct picture_reader {
     int threads;
     int64_t resume_after; // give only pictures after this one
     bool plannable;       // every packet so far had both time stamps
+    struct stamp_watch stamps;
     int64_t newest;       // dts of the last packet read: later ones are shown no earlier
     int64_t shown;        // ticks of the last picture given
     int64_t began;        // ticks of the key picture where decoding began
@@ -126,6 +127,7 @@ static void forget_position(struct picture_reader *r)
     packet_queue_drop(&r->ahead, r->ahead.count);
     r->file_ended = r->drained = false;
     r->newest = r->shown = AV_NOPTS_VALUE;
+    r->stamps = (struct stamp_watch){ AV_NOPTS_VALUE, 0 };
     r->began = INT64_MIN;
     r->read_failures = 0;
 }
@@ -163,7 +165,8 @@ static enum err read_ahead(struct picture_reader *r)
         r->newest = newest;
     if (spoilt)
         count_damage_read(r);
-    return packet_queue_push(&r->ahead, r->packet);
+    const enum err e = stamps_follow(&r->stamps, r->film->path, r->in.picture, r->packet);
+    return e ? e : packet_queue_push(&r->ahead, r->packet);
 }
 
 static bool can_read_ahead(const struct picture_reader *r)

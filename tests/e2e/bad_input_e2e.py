@@ -67,6 +67,17 @@ class BadFilm(e2e.Case):
         self.assertLessEqual(len(warnings), 3, done.stderr)
         self.assertEqual(len(e2e.streams(self.path(out), "audio")), 2)
 
+    def test_recordings_that_were_only_put_together(self):
+        """The second begins before the first: its pictures would be shown all at once."""
+        with open(self.path("both.ts"), "wb") as both:
+            for start in 60, 0:
+                part = e2e.make_film(self.path(f"from{start}.ts"), seconds=3, options=["-output_ts_offset", start])
+                with open(part, "rb") as f:
+                    both.write(f.read())
+        self.refused(DATA, self.path("both.ts"), "join them first")
+        e2e.ffmpeg("-i", self.path("both.ts"), "-map", "0:v", "-map", "0:a", "-c", "copy", self.path("joined.mkv"))
+        self.good("plan", self.path("joined.mkv"), "--model", self.model)
+
     def test_a_corrupted_middle_is_a_warning(self):
         film = e2e.make_film(self.path("sound.mp4"), seconds=6)
         with open(film, "rb") as f:
