@@ -14,7 +14,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-jobs=$(nproc)
+jobs=$(($(nproc) + 1)) # many tests wait for something now and then
 logs=build/logs
 passed=0 failed=0 skipped=0
 failures=()

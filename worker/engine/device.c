@@ -548,7 +548,7 @@ enum err device_open(struct device **out, const struct device_params *p)
         goto fail;
     const struct device_facts *chosen = device_choose(all, n, p->select);
     e = ERR_UNAVAILABLE;
-    if (!chosen)
+    if (!chosen || !physical)
         goto fail;
     d->facts = *chosen;
     d->physical = physical[chosen->index];
