@@ -392,6 +392,23 @@ static enum err next_music(struct film_copy *c, struct music_encoder *music)
     return music_encoder_next(music, c->music_packet, &c->have_music);
 }
 
+// Matroska's writer says how much of Opus comes too early, its readers take that off the time
+// stamps, and FFmpeg before 6.0 does not add it to them.
+static void add_codec_delay(const struct film_copy *c, const AVStream *to, AVPacket *p)
+{
+#if LIBAVFORMAT_VERSION_INT <= AV_VERSION_INT(59, 30, 100)
+    const AVCodecParameters *par = to->codecpar;
+    if (!is_matroska(c) || par->codec_id != AV_CODEC_ID_OPUS)
+        return;
+    const int64_t delay = av_rescale_q(par->initial_padding,
+                                       (AVRational){ 1, DELIVERY_SAMPLE_RATE }, to->time_base);
+    p->pts += p->pts != AV_NOPTS_VALUE ? delay : 0;
+    p->dts += p->dts != AV_NOPTS_VALUE ? delay : 0;
+#else
+    (void) c, (void) to, (void) p;
+#endif
+}
+
 // The music up to `us` of the new file, so that both arrive in step.
 static enum err write_music_until(struct film_copy *c, struct music_encoder *music, int64_t us)
 {
@@ -401,6 +418,7 @@ static enum err write_music_until(struct film_copy *c, struct music_encoder *mus
            av_compare_ts(c->music_packet->dts, tick, us, AV_TIME_BASE_Q) <= 0) {
         c->music_packet->stream_index = c->music->index;
         av_packet_rescale_ts(c->music_packet, tick, c->music->time_base);
+        add_codec_delay(c, c->music, c->music_packet);
         e = write_packet(c, c->music_packet);
         if (!e)
             e = next_music(c, music);
@@ -408,13 +426,15 @@ static enum err write_music_until(struct film_copy *c, struct music_encoder *mus
     return e;
 }
 
-// Time stamps that damage left out of order would stop the muxer.
-static void mend_stamps(struct copied *to, AVPacket *p)
+// Time stamps that damage left out of order would stop the muxer. Equal ones do not stop
+// Matroska's, whose milliseconds hold several packets of TrueHD.
+static void mend_stamps(const struct film_copy *c, struct copied *to, AVPacket *p)
 {
+    const int step = c->options.container->flags & AVFMT_TS_NONSTRICT ? 0 : 1;
     if (p->dts == AV_NOPTS_VALUE)
         return;
-    if (to->last_dts != AV_NOPTS_VALUE && p->dts <= to->last_dts)
-        p->dts = to->last_dts + 1;
+    if (to->last_dts != AV_NOPTS_VALUE && p->dts < to->last_dts + step)
+        p->dts = to->last_dts + step;
     if (p->pts != AV_NOPTS_VALUE && p->pts < p->dts)
         p->pts = p->dts;
     to->last_dts = p->dts;
@@ -429,7 +449,8 @@ static void restamp(const struct film_copy *c, struct copied *to, AVPacket *p)
     if (p->dts != AV_NOPTS_VALUE)
         p->dts -= shift;
     av_packet_rescale_ts(p, from, to->out->time_base);
-    mend_stamps(to, p);
+    add_codec_delay(c, to->out, p);
+    mend_stamps(c, to, p);
     p->stream_index = to->out->index;
     p->pos = -1;
 }

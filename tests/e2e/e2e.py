@@ -83,6 +83,14 @@ def packets_md5(path, which):
     return re.search(r"MD5=(\w+)", out)[1]
 
 
+def packet_times(path, which):
+    """Presentation times of a stream's packets in seconds, but for pictures that an edit list hides."""
+    out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", which, "-show_entries", "packet=pts_time,flags",
+                          "-of", "csv=p=0", str(path)], check=True, capture_output=True, text=True).stdout
+    packets = [line.split(",") for line in out.split()]
+    return [float(p[0]) for p in packets if "D" not in p[1]]
+
+
 def frames_md5(path, which):
     """Of the decoded pictures. Other containers hold the same packets differently."""
     out = subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-map", which, "-f",

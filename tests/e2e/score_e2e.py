@@ -111,6 +111,39 @@ class Score(e2e.Case):
             self.assertEqual(after["sample_aspect_ratio"], before["sample_aspect_ratio"])
             self.assertEqual(e2e.packets_md5(film, "0:v:0"), e2e.packets_md5(self.path(name), "0:v:0"))
 
+    def make_plain(self, name, *options, seconds=3):
+        """A small film of ffmpeg's own sources: a picture, one sound, as `options` say."""
+        path = self.path(name)
+        e2e.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=192x108:r=25:d={seconds}", "-f", "lavfi", "-i",
+                   f"sine=440:r=48000:d={seconds}", *options, path)
+        return path
+
+    def check_times(self, film, out, *which):
+        """Packets of the streams `which` are the film's, and as far from the picture."""
+        before, after = e2e.packet_times(film, "v:0"), e2e.packet_times(out, "v:0")
+        shift = after[0] - before[0]
+        for stream in which:
+            self.assertEqual(e2e.packets_md5(film, "0:" + stream), e2e.packets_md5(out, "0:" + stream))
+            times = zip(e2e.packet_times(film, stream), e2e.packet_times(out, stream), strict=True)
+            for was, now in times:
+                self.assertAlmostEqual(now - was, shift, delta=0.0011, msg=stream) # Matroska's milliseconds
+
+    def test_packets_shorter_than_a_millisecond(self):
+        """TrueHD has 1200 packets a second, Matroska 1000 time stamps: some are alike, and stay so."""
+        film = self.make_plain("truehd.mkv", "-c:v", "libx264", "-c:a", "truehd", "-strict", "-2")
+        for name in ("truehd-scored.mkv", "truehd-scored.mp4"):
+            self.score(film, name)
+            self.check_times(film, self.path(name), "v:0", "a:0")
+
+    def test_opus_stays_with_the_picture(self):
+        """What Opus takes off the time stamps is on them: the film's own sound and the music."""
+        film = self.make_plain("opus.mkv", "-c:v", "libx264", "-bf", "0", "-c:a", "libopus")
+        self.score(film, "opus-scored.mkv", "--audio-codec", "opus")
+        out = self.path("opus-scored.mkv")
+        self.check_times(film, out, "v:0", "a:0")
+        # The music begins with the film, as its own sound does, 7 ms before it is heard.
+        self.assertEqual(e2e.packet_times(out, "a:1")[0], e2e.packet_times(out, "a:0")[0])
+
     def test_without_sound_of_its_own(self):
         film = e2e.make_film(self.path("silent.mp4"), seconds=3, sound=0)
         self.score(film, "silent-scored.mp4", *SHORT)
