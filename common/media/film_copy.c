@@ -79,13 +79,22 @@ static enum err copy_side_data(AVStream *to, const AVStream *from)
     return ERR_OK;
 }
 
-// Tags that describe the old file's form, not the film.
+static const char *const form_tags[] = { "major_brand", "minor_version", "compatible_brands",
+                                         "encoder" };
+#define FORM_TAGS (sizeof(form_tags) / sizeof(form_tags[0]))
+
+bool film_copy_is_form_tag(const char *key)
+{
+    for (size_t i = 0; i < FORM_TAGS; i++)
+        if (!av_strcasecmp(key, form_tags[i]))
+            return true;
+    return false;
+}
+
 static void drop_form_tags(AVDictionary **tags)
 {
-    static const char *const form[] = { "major_brand", "minor_version", "compatible_brands",
-                                        "encoder" };
-    for (size_t i = 0; i < sizeof(form) / sizeof(form[0]); i++)
-        av_dict_set(tags, form[i], NULL, 0);
+    for (size_t i = 0; i < FORM_TAGS; i++)
+        av_dict_set(tags, form_tags[i], NULL, 0);
 }
 
 static void drop_statistics(AVDictionary **tags)
@@ -96,6 +105,14 @@ static void drop_statistics(AVDictionary **tags)
         av_dict_set(tags, stale[i], NULL, 0);
 }
 
+// MP4 and MOV keep a track's title as its handler's name.
+static void name_handler(const struct film_copy *c, AVStream *s)
+{
+    const AVDictionaryEntry *title = av_dict_get(s->metadata, "title", NULL, 0);
+    if (title && !is_matroska(c))
+        av_dict_set(&s->metadata, "handler_name", title->value, 0);
+}
+
 static AVStream *new_stream(struct film_copy *c, const AVStream *from)
 {
     AVStream *s = avformat_new_stream(c->muxer, NULL);
@@ -103,6 +120,7 @@ static AVStream *new_stream(struct film_copy *c, const AVStream *from)
         av_dict_copy(&s->metadata, from->metadata, 0) < 0 || copy_side_data(s, from))
         return NULL;
     drop_statistics(&s->metadata);
+    name_handler(c, s);
     s->codecpar->codec_tag = stream_tag_in(from, c->options.container);
     s->time_base = from->time_base;
     s->avg_frame_rate = from->avg_frame_rate;
@@ -209,8 +227,7 @@ static enum err add_music(struct film_copy *c)
     s->time_base = c->options.music->time_base;
     s->disposition = is_default ? AV_DISPOSITION_DEFAULT : 0;
     av_dict_set(&s->metadata, "title", c->options.title, 0);
-    if (!is_matroska(c))
-        av_dict_set(&s->metadata, "handler_name", c->options.title, 0);
+    name_handler(c, s);
     av_dict_set(&s->metadata, "language", c->options.language, 0);
     c->music = s;
     return ERR_OK;
@@ -228,6 +245,10 @@ static enum err add_chapter(struct film_copy *c, const AVChapter *from)
     to->start = from->start > shift ? from->start - shift : 0;
     to->end = from->end > shift ? from->end - shift : to->start;
     m->chapters[m->nb_chapters++] = to;
+    // Without a title MOV's writer names a track of chapters that it does not write.
+    const bool named = is_matroska(c) || av_dict_get(from->metadata, "title", NULL, 0);
+    if (!named && av_dict_set(&to->metadata, "title", "", 0) < 0)
+        return ERR_NOMEM;
     return av_dict_copy(&to->metadata, from->metadata, 0) < 0 ? ERR_NOMEM : ERR_OK;
 }
 
@@ -292,12 +313,22 @@ static enum err open_output(struct film_copy *c)
     return ERR_CREATE;
 }
 
+// Apple's own kind of tags, as phones write them: of these and of others, MOV's writer keeps one kind.
+static bool has_apple_tags(const AVDictionary *tags)
+{
+    return av_dict_get(tags, "com.apple.quicktime.", NULL, AV_DICT_IGNORE_SUFFIX) != NULL;
+}
+
 static enum err write_header(struct film_copy *c)
 {
+    AVDictionary *options = NULL;
     c->muxer->flags |= AVFMT_FLAG_BITEXACT; // the same film twice is the same file twice
     c->muxer->strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
+    if (!is_matroska(c) && has_apple_tags(c->muxer->metadata))
+        av_dict_set(&options, "movflags", "use_metadata_tags", 0);
     libav_log_forget();
-    const int r = avformat_write_header(c->muxer, NULL);
+    const int r = avformat_write_header(c->muxer, &options);
+    av_dict_free(&options);
     if (r >= 0)
         return ERR_OK;
     const enum err e = err_from_libav(r, ERR_INPUT);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <libavformat/avformat.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -33,6 +34,9 @@ void film_copy_close(struct film_copy **c);
 // Copy all of it and finish the file. ERR_FULL, ERR_IO when it cannot be written, ERR_STOP.
 ERR_CHECKED enum err film_copy_run(struct film_copy *c, struct music_encoder *music,
                                    const struct media_hooks *hooks);
+
+// Does this tag describe the form of a file, not the film, so that it is not copied?
+bool film_copy_is_form_tag(const char *key);
 
 // Samples of silence at DELIVERY_SAMPLE_RATE before the music, for a film whose
 // picture starts after its sound. Opens the film.

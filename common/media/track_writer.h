@@ -10,7 +10,7 @@
 // none, FILM_AUDIO_REPLACE), subtitles, chapters, tags, attachments, cover,
 // rotation, HDR data. A text subtitle changes form where the container asks for
 // it; what a container cannot hold at all is refused, or for bitmap subtitles, data
-// tracks and attachments left out with a warning.
+// tracks, attachments and tags left out with a warning.
 //
 // The file is written under a temporary name, opened again and checked, then
 // renamed; a failure leaves nothing. Blocks; one thread per call.

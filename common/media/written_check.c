@@ -1,11 +1,13 @@
 #include "common/media/written_check.h"
 
 #include <inttypes.h>
+#include <libavutil/avstring.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/log.h"
 #include "common/media/decoded_music.h"
+#include "common/media/film_copy.h"
 #include "common/media/film_input.h"
 
 // What coarser time stamps may cost the picture's length.
@@ -115,6 +117,23 @@ static void tell_lost_language(const struct written_film *w, const AVStream *mus
         log_warn("%s: this container cannot say the language '%s'", w->name, w->language);
 }
 
+// MP4 and MOV have lists of tags, too. The time code is kept as a track.
+static enum err tell_lost_tags(const struct written_film *w, const AVDictionary *kept)
+{
+    struct film_input film;
+    char lost[256] = "";
+    const AVDictionaryEntry *tag = NULL;
+    const enum err e = film_input_open(&film, w->film->path);
+    while (!e && (tag = av_dict_get(film.demuxer->metadata, "", tag, AV_DICT_IGNORE_SUFFIX)))
+        if (!film_copy_is_form_tag(tag->key) && strcmp(tag->key, "timecode") != 0 &&
+            !av_dict_get(kept, tag->key, NULL, 0))
+            av_strlcatf(lost, sizeof(lost), "%s%s", *lost ? ", " : "", tag->key);
+    if (*lost)
+        log_warn("%s: this container has no place for the tags %s", w->name, lost);
+    film_input_close(&film);
+    return e;
+}
+
 enum err written_check(const struct written_film *w, struct written_music *music)
 {
     *music = (struct written_music){ 0 };
@@ -130,8 +149,10 @@ enum err written_check(const struct written_film *w, struct written_music *music
     if (!e) {
         find_music(&in, music);
         tell_lost_language(w, in.demuxer->streams[music->track]);
-        e = check_track(w, &in, music);
+        e = tell_lost_tags(w, in.demuxer->metadata);
     }
+    if (!e)
+        e = check_track(w, &in, music);
     film_input_close(&in);
     return e;
 }

@@ -1,6 +1,7 @@
 """A film in, a scored film out: streams, lengths, loudness and tags of every container."""
 import json
 import os
+import subprocess
 
 import e2e
 from e2e import SHORT
@@ -143,6 +144,41 @@ class Score(e2e.Case):
         self.check_times(film, out, "v:0", "a:0")
         # The music begins with the film, as its own sound does, 7 ms before it is heard.
         self.assertEqual(e2e.packet_times(out, "a:1")[0], e2e.packet_times(out, "a:0")[0])
+
+    def test_tags(self):
+        """What is said about a film and its tracks is kept, or it is said that it is not."""
+        film = self.make_plain("named.mkv", "-c:v", "libx264", "-c:a", "aac", "-metadata", "title=A film",
+                               "-metadata", "DIRECTOR=Somebody", "-metadata:s:a", "title=Commentary")
+        done = self.score(film, "named.mp4")
+        self.assertIn("no place for the tags DIRECTOR\n", done.stderr)
+        self.assertEqual(e2e.probe(self.path("named.mp4"))["format"]["tags"]["title"], "A film")
+        self.assertEqual([s["tags"]["handler_name"] for s in e2e.streams(self.path("named.mp4"), "audio")],
+                         ["Commentary", "Underscore"])
+        done = self.score(film, "named-scored.mkv")
+        self.assertNotIn("no place", done.stderr)
+        film = self.make_plain("phone.mov", "-c:v", "libx264", "-c:a", "aac", "-movflags", "use_metadata_tags",
+                               "-metadata", "com.apple.quicktime.location.ISO6709=+48.1+011.5/",
+                               "-metadata", "com.apple.quicktime.make=Apple")
+        for name in ("phone-scored.mov", "phone-scored.mp4"):
+            done = self.score(film, name)
+            self.assertNotIn("no place", done.stderr)
+            tags = e2e.probe(self.path(name))["format"]["tags"]
+            self.assertEqual(tags["com.apple.quicktime.location.ISO6709"], "+48.1+011.5/")
+            self.assertEqual(tags["com.apple.quicktime.make"], "Apple")
+
+    def test_chapters_without_titles(self):
+        with open(self.path("untitled.ffmeta"), "w") as f:
+            f.write(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\n"
+                    "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=3000\n")
+        film = self.make_plain("untitled.mkv", "-i", self.path("untitled.ffmeta"), "-map_chapters", "2",
+                               "-c:v", "libx264", "-c:a", "aac")
+        for name in ("untitled.mp4", "untitled.mov"):
+            self.score(film, name)
+            found = subprocess.run(["ffprobe", "-v", "error", "-of", "json", "-show_chapters", self.path(name)],
+                                   check=True, capture_output=True, text=True)
+            self.assertEqual(found.stderr, "") # no track of chapters that is not there
+            self.assertEqual([(c["start_time"], c["end_time"]) for c in json.loads(found.stdout)["chapters"]],
+                             [("0.000000", "1.000000"), ("1.000000", "3.000000")])
 
     def test_without_sound_of_its_own(self):
         film = e2e.make_film(self.path("silent.mp4"), seconds=3, sound=0)
