@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/media/film_input.h"
 #include "common/media/libav_log.h"
+#include "common/media/stream_fate.h"
 
 #define MAX_DURATION_S (7 * 24 * 3600.0)
 #define MAX_SIDE 16384
@@ -32,7 +33,7 @@ static void count_streams(struct film *f, const struct film_input *in)
         const AVCodecParameters *par = in->demuxer->streams[i]->codecpar;
         if (par->codec_type == AVMEDIA_TYPE_SUBTITLE)
             f->subtitle_tracks++;
-        if (par->codec_type != AVMEDIA_TYPE_AUDIO)
+        if (par->codec_type != AVMEDIA_TYPE_AUDIO || !stream_is_known(in->demuxer->streams[i]))
             continue;
         if (f->audio_tracks++ == 0)
             copy_name(f->audio_codec, avcodec_get_name(par->codec_id));

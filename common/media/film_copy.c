@@ -25,6 +25,7 @@ struct film_copy {
     struct film_input in;
     AVFormatContext *muxer;
     struct copied *streams;
+    unsigned stream_count; // when it was opened: a transport stream may find more in its middle
     AVStream *music;
     int64_t shift_us;       // taken off every time stamp of the film
     AVPacket *packet;       // of the film
@@ -181,6 +182,13 @@ static void tell_left_out(const struct film_copy *c, const AVStream *s, const ch
              c->options.container->long_name, other ? "; a .mkv output would" : "");
 }
 
+static void tell_unknown(const struct film_copy *c, const AVStream *s)
+{
+    if (c->options.path)
+        log_warn("%s: stream %d (%s) is left out: nothing of it is in the film's beginning",
+                 c->options.film->path, s->index, avcodec_get_name(s->codecpar->codec_id));
+}
+
 static enum err refuse(const struct film_copy *c, const AVStream *s, const char *what)
 {
     log_error("%s: stream %d (%s, %s) cannot be in %s; choose another ending for the output%s",
@@ -195,6 +203,10 @@ static enum err add_stream(struct film_copy *c, const AVStream *s)
     struct copied *to = &c->streams[s->index];
     const struct stream_plan plan =
         stream_fate_of(c->in.demuxer, s, c->options.container, c->options.audio);
+    if (!stream_is_known(s)) {
+        tell_unknown(c, s);
+        return ERR_OK;
+    }
     *to = (struct copied){ .last_dts = AV_NOPTS_VALUE, .stamps = { AV_NOPTS_VALUE, 0 } };
     if (plan.fate == STREAM_REFUSE)
         return refuse(c, s, plan.what);
@@ -356,7 +368,8 @@ enum err film_copy_open(struct film_copy **out, const struct film_copy_options *
         goto fail;
     c->in.demuxer->flags |= AVFMT_FLAG_GENPTS;
     c->shift_us = start_of(options->film, c->in.demuxer);
-    c->streams = calloc(c->in.demuxer->nb_streams, sizeof(*c->streams));
+    c->stream_count = c->in.demuxer->nb_streams;
+    c->streams = calloc(c->stream_count, sizeof(*c->streams));
     e = c->streams ? add_streams(c) : ERR_NOMEM;
     if (!e)
         e = open_output(c);
@@ -390,8 +403,7 @@ void film_copy_close(struct film_copy **c)
 {
     if (!*c)
         return;
-    const unsigned n = (*c)->streams ? (*c)->in.demuxer->nb_streams : 0;
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; (*c)->streams && i < (*c)->stream_count; i++)
         text_track_destroy(&(*c)->streams[i].text);
     free((*c)->streams);
     close_output(*c);
@@ -530,7 +542,6 @@ static enum err read_packet(struct film_copy *c, bool *got)
 static enum err copy_all(struct film_copy *c, struct music_encoder *music,
                          const struct media_hooks *hooks)
 {
-    const unsigned known = c->in.demuxer->nb_streams;
     bool got = true;
     for (;;) {
         if (media_cancelled(hooks))
@@ -539,7 +550,7 @@ static enum err copy_all(struct film_copy *c, struct music_encoder *music,
         if (e || !got)
             return e;
         // A track that first appears in the middle has no place in the header.
-        if ((unsigned) c->packet->stream_index < known)
+        if ((unsigned) c->packet->stream_index < c->stream_count)
             e = copy_packet(c, music);
         av_packet_unref(c->packet);
         if (e)

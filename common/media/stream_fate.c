@@ -80,6 +80,14 @@ struct stream_plan stream_fate_of(const AVFormatContext *film, const AVStream *s
     return fate_of_data(film, s);
 }
 
+bool stream_is_known(const AVStream *s)
+{
+    const AVCodecParameters *par = s->codecpar;
+    return par->codec_type == AVMEDIA_TYPE_AUDIO   ? par->sample_rate > 0
+           : par->codec_type == AVMEDIA_TYPE_VIDEO ? par->width > 0
+                                                   : true;
+}
+
 uint32_t stream_tag_in(const AVStream *s, const AVOutputFormat *to)
 {
     const AVCodecParameters *par = s->codecpar;

@@ -3,6 +3,7 @@
 
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/media/track_writer.h"
@@ -24,6 +25,10 @@ struct stream_plan {
 
 struct stream_plan stream_fate_of(const AVFormatContext *film, const AVStream *s,
                                   const AVOutputFormat *to, enum film_audio audio);
+
+// False for a sound or picture that a transport stream names where none of it can be seen yet:
+// no container takes it.
+bool stream_is_known(const AVStream *s);
 
 // The four-letter code of `s` if the container knows it for that codec, else 0:
 // the container chooses.

@@ -145,6 +145,33 @@ class Score(e2e.Case):
         # The music begins with the film, as its own sound does, 7 ms before it is heard.
         self.assertEqual(e2e.packet_times(out, "a:1")[0], e2e.packet_times(out, "a:0")[0])
 
+    def make_broadcast(self, name, *parts):
+        """Parts of (seconds, sounds, filter of the picture), one after the other in a transport stream."""
+        start = 0
+        with open(self.path(name), "wb") as f:
+            for seconds, sounds, graph in parts:
+                sine = ["-f", "lavfi", "-i", f"sine=d={seconds}"]
+                e2e.ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=320x180:r=25:d={seconds}{graph}", *sine * sounds,
+                           *[x for k in range(sounds + 1) for x in ("-map", k)], "-output_ts_offset", start,
+                           "-c:v", "mpeg2video", "-q:v", "2", "-c:a", "mp2", self.path("part.ts"))
+                with open(self.path("part.ts"), "rb") as part:
+                    f.write(part.read())
+                start += seconds
+        return self.path(name)
+
+    def test_sound_that_comes_later(self):
+        """A broadcast whose end has more sound than its beginning: a warning, and no more."""
+        film = self.make_broadcast("broadcast.ts", (12, 1, ""), (2, 3, ""))
+        done = self.score(film, "broadcast.mkv", *SHORT)
+        self.assertEqual(done.stderr.count("is left out"), 2)
+        self.assertEqual(len(e2e.streams(self.path("broadcast.mkv"), "audio")), 2)
+
+    def test_sound_that_comes_and_goes(self):
+        """What is looked at before the copy, beginning and end, has less of it than the copy meets."""
+        film = self.make_broadcast("advert.ts", (12, 1, ""), (2, 8, ""), (2, 1, ",noise=alls=90:allf=t"))
+        self.score(film, "advert.mkv", *SHORT)
+        self.assertEqual(len(e2e.streams(self.path("advert.mkv"), "audio")), 2)
+
     def test_tags(self):
         """What is said about a film and its tracks is kept, or it is said that it is not."""
         film = self.make_plain("named.mkv", "-c:v", "libx264", "-c:a", "aac", "-metadata", "title=A film",
