@@ -7,16 +7,21 @@
 #include "common/base/log.h"
 #include "common/media/film_input.h"
 #include "common/media/libav_log.h"
+#include "common/media/packet_queue.h"
 #include "common/media/stream_fate.h"
 #include "common/media/text_track.h"
 
 #define MAX_READ_FAILURES 64
+#define MAX_EARLY 32 // more than any codec delays its pictures
 
 // One of the film's streams, in the order they have there.
 struct copied {
-    AVStream *out;           // NULL: not written
-    struct text_track *text; // NULL: copied as it is
-    int64_t last_dts;        // in out->time_base
+    AVStream *out;             // NULL: not written
+    struct text_track *text;   // NULL: copied as it is
+    struct packet_queue early; // its first, until one says when it is decoded
+    bool begun;                // no more of those
+    int64_t last_shown;        // stamp of the last packet that an edit list does not hide
+    int64_t last_dts;          // in out->time_base
     struct stamp_watch stamps;
 };
 
@@ -198,22 +203,56 @@ static enum err refuse(const struct film_copy *c, const AVStream *s, const char 
     return ERR_INPUT;
 }
 
-static enum err add_stream(struct film_copy *c, const AVStream *s)
+// The stamp of the last packet that an edit list shows. *cut: the list leaves something out
+// between the first and the last one.
+static int64_t last_shown(AVStream *s, bool *cut)
+{
+    int64_t last = INT64_MAX;
+    bool begun = false, hidden = false;
+    *cut = false;
+    for (int i = 0; i < avformat_index_get_entries_count(s); i++) {
+        const AVIndexEntry *e = avformat_index_get_entry(s, i);
+        if (e->flags & AVINDEX_DISCARD_FRAME) {
+            // Others than key frames lie among those shown at either end of any list.
+            hidden |= begun && (e->flags & AVINDEX_KEYFRAME);
+            continue;
+        }
+        begun = true;
+        *cut |= hidden;
+        last = e->timestamp;
+    }
+    return last;
+}
+
+static enum err refuse_cut(const struct film_copy *c, const AVStream *s)
+{
+    log_error("%s: stream %d is put together of parts by an edit list, which cannot be copied; "
+              "convert the film first: ffmpeg -i FILM NEW.mkv",
+              c->options.film->path, s->index);
+    return ERR_INPUT;
+}
+
+static enum err add_stream(struct film_copy *c, AVStream *s)
 {
     struct copied *to = &c->streams[s->index];
     const struct stream_plan plan =
         stream_fate_of(c->in.demuxer, s, c->options.container, c->options.audio);
+    bool cut;
     if (!stream_is_known(s)) {
         tell_unknown(c, s);
         return ERR_OK;
     }
-    *to = (struct copied){ .last_dts = AV_NOPTS_VALUE, .stamps = { AV_NOPTS_VALUE, 0 } };
+    *to = (struct copied){ .last_shown = last_shown(s, &cut),
+                           .last_dts = AV_NOPTS_VALUE,
+                           .stamps = { AV_NOPTS_VALUE, 0 } };
     if (plan.fate == STREAM_REFUSE)
         return refuse(c, s, plan.what);
     if (plan.fate == STREAM_LEAVE_OUT)
         tell_left_out(c, s, plan.what);
     if (plan.fate == STREAM_LEAVE_OUT || plan.fate == STREAM_DROP)
         return ERR_OK;
+    if (cut)
+        return refuse_cut(c, s);
     to->out = new_stream(c, s);
     if (!to->out)
         return ERR_NOMEM;
@@ -403,8 +442,10 @@ void film_copy_close(struct film_copy **c)
 {
     if (!*c)
         return;
-    for (unsigned i = 0; (*c)->streams && i < (*c)->stream_count; i++)
+    for (unsigned i = 0; (*c)->streams && i < (*c)->stream_count; i++) {
         text_track_destroy(&(*c)->streams[i].text);
+        packet_queue_release(&(*c)->streams[i].early);
+    }
     free((*c)->streams);
     close_output(*c);
     film_input_close(&(*c)->in);
@@ -498,21 +539,12 @@ static void restamp(const struct film_copy *c, struct copied *to, AVPacket *p)
     p->pos = -1;
 }
 
-static enum err copy_packet(struct film_copy *c, struct music_encoder *music)
+static enum err write_copied(struct film_copy *c, struct music_encoder *music)
 {
     AVPacket *p = c->packet;
     struct copied *to = &c->streams[p->stream_index];
     const AVStream *from = c->in.demuxer->streams[p->stream_index];
-    if (!to->out || to->out->codecpar->codec_type == AVMEDIA_TYPE_ATTACHMENT)
-        return ERR_OK;
-    bool shown = true;
-    const enum AVMediaType kind = from->codecpar->codec_type;
-    enum err e = kind == AVMEDIA_TYPE_VIDEO || kind == AVMEDIA_TYPE_AUDIO
-                     ? stamps_follow(&to->stamps, c->options.film->path, from, p) : ERR_OK;
-    if (!e && to->text)
-        e = text_track_convert(to->text, p, &shown);
-    if (e || !shown)
-        return e;
+    enum err e = ERR_OK;
     if (packet_time(p) != AV_NOPTS_VALUE)
         e = write_music_until(c, music,
                               av_rescale_q(packet_time(p), from->time_base, AV_TIME_BASE_Q) -
@@ -521,6 +553,57 @@ static enum err copy_packet(struct film_copy *c, struct music_encoder *music)
         return e;
     restamp(c, to, p);
     return write_packet(c, p);
+}
+
+// Matroska does not say when pictures are decoded, and what reads it finds that out some
+// pictures late; the muxer's own guess fails where the first picture is not the first shown,
+// in a film cut out of one with open groups of pictures. So the first ones are decoded one after
+// another before the first whose time is known.
+static enum err write_early(struct film_copy *c, struct copied *to, struct music_encoder *music)
+{
+    struct packet_queue *q = &to->early;
+    const int64_t dts = q->count > 0 ? packet_queue_at(q, q->count - 1)->dts : AV_NOPTS_VALUE;
+    enum err e = ERR_OK;
+    to->begun = true;
+    while (!e && q->count > 0) {
+        packet_queue_pop(q, c->packet);
+        AVPacket *p = c->packet;
+        if (p->dts == AV_NOPTS_VALUE && dts != AV_NOPTS_VALUE)
+            p->dts = dts - (int64_t) q->count * (p->duration > 0 ? p->duration : 1);
+        e = write_copied(c, music);
+    }
+    return e;
+}
+
+static bool is_left_out(const struct copied *to, const AVPacket *p)
+{
+    const bool hidden_end = (p->flags & AV_PKT_FLAG_DISCARD) && p->dts > to->last_shown;
+    return !to->out || to->out->codecpar->codec_type == AVMEDIA_TYPE_ATTACHMENT || hidden_end;
+}
+
+static enum err copy_packet(struct film_copy *c, struct music_encoder *music)
+{
+    AVPacket *p = c->packet;
+    struct copied *to = &c->streams[p->stream_index];
+    if (is_left_out(to, p))
+        return ERR_OK;
+    bool shown = true;
+    const AVStream *from = c->in.demuxer->streams[p->stream_index];
+    const enum AVMediaType kind = from->codecpar->codec_type;
+    enum err e = kind == AVMEDIA_TYPE_VIDEO || kind == AVMEDIA_TYPE_AUDIO
+                     ? stamps_follow(&to->stamps, c->options.film->path, from, p)
+                     : ERR_OK;
+    if (!e && to->text)
+        e = text_track_convert(to->text, p, &shown);
+    if (e || !shown)
+        return e;
+    if (to->begun)
+        return write_copied(c, music);
+    const bool known = p->dts != AV_NOPTS_VALUE;
+    e = packet_queue_push(&to->early, p);
+    if (!e && (known || to->early.count == MAX_EARLY))
+        e = write_early(c, to, music);
+    return e;
 }
 
 // A packet of the film; *got is false at its end. Damage is stepped over.
@@ -573,6 +656,8 @@ enum err film_copy_run(struct film_copy *c, struct music_encoder *music,
     enum err e = next_music(c, music);
     if (!e)
         e = copy_all(c, music, hooks);
+    for (unsigned i = 0; !e && i < c->stream_count; i++)
+        e = write_early(c, &c->streams[i], music);
     if (!e)
         e = write_music_until(c, music, INT64_MAX);
     return e ? e : finish(c);

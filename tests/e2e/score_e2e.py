@@ -1,6 +1,7 @@
 """A film in, a scored film out: streams, lengths, loudness and tags of every container."""
 import json
 import os
+import struct
 import subprocess
 
 import e2e
@@ -144,6 +145,54 @@ class Score(e2e.Case):
         self.check_times(film, out, "v:0", "a:0")
         # The music begins with the film, as its own sound does, 7 ms before it is heard.
         self.assertEqual(e2e.packet_times(out, "a:1")[0], e2e.packet_times(out, "a:0")[0])
+
+    def test_open_groups_of_pictures(self):
+        """A film that begins with a picture that is not its first in time, as one cut out of a longer one does."""
+        whole = self.make_plain("open.mkv", "-c:v", "libx264", "-preset", "ultrafast", "-g", "12", "-x264-params",
+                                "open-gop=1:bframes=3:b-pyramid=normal", "-c:a", "aac")
+        film = self.path("open-cut.mkv")
+        e2e.ffmpeg("-ss", "1", "-i", whole, "-c", "copy", "-avoid_negative_ts", "make_zero", film)
+        times = e2e.packet_times(film, "v:0")
+        self.assertGreater(times[0], min(times))
+        for name in ("open-scored.mp4", "open-scored.mov", "open-scored.mkv"):
+            self.score(film, name)
+            self.assertEqual(e2e.packets_md5(film, "0:v:0"), e2e.packets_md5(self.path(name), "0:v:0"))
+            self.check_times(film, self.path(name), "a:0")
+
+    def edit(self, film, name, *edits):
+        """`film` with (ms, first tick) as its picture's edit list, which must have as many."""
+        with open(film, "rb") as f:
+            data = bytearray(f.read())
+        at = data.index(b"elst") + 8
+        self.assertEqual(struct.unpack_from(">I", data, at)[0], len(edits))
+        for i, (ms, tick) in enumerate(edits):
+            struct.pack_into(">Ii", data, at + 4 + 12 * i, ms, tick)
+        with open(self.path(name), "wb") as f:
+            f.write(data)
+        return self.path(name)
+
+    def test_end_hidden_by_an_edit_list(self):
+        """As phones trim films. What is hidden stays hidden, but for a picture that others need."""
+        whole = self.make_plain("long.mp4", "-c:v", "libx264", "-bf", "2", "-g", "25", "-c:a", "aac",
+                                "-video_track_timescale", "25000")
+        film = self.edit(whole, "trimmed.mp4", (1480, 2000)) # from the first picture on: B-pictures delay it
+        for name in ("trimmed-scored.mp4", "trimmed-scored.mkv"):
+            self.score(film, name)
+            times = e2e.packet_times(self.path(name), "v:0")
+            self.assertLessEqual(max(times) - min(times) + 0.04, 1.48 + 0.041)
+            self.assertGreaterEqual(max(times) - min(times) + 0.04, 1.479)
+            self.assertLessEqual(abs(e2e.samples(self.path(name), 1) - 1.48 * 48000), 1024)
+
+    def test_parts_joined_by_an_edit_list(self):
+        """Refused before anything is composed: no container can be given that list."""
+        late = self.path("late.mp4")
+        whole = self.make_plain("whole.mp4", "-c:v", "libx264", "-bf", "2", "-g", "25", "-c:a", "aac",
+                                "-video_track_timescale", "25000")
+        e2e.ffmpeg("-itsoffset", "0.2", "-i", whole, "-i", whole, "-map", "0:v", "-map", "1:a", "-c", "copy",
+                   late) # the picture's list has two entries: nothing, then all of it
+        film = self.edit(late, "parts.mp4", (1000, 2000), (1000, 2000 + 50000))
+        for name in ("parts-scored.mp4", "parts-scored.mkv"):
+            self.bad(65, "score", film, "-o", self.path(name), "--model", self.model, says="edit list")
 
     def make_broadcast(self, name, *parts):
         """Parts of (seconds, sounds, filter of the picture), one after the other in a transport stream."""
