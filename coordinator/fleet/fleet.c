@@ -31,7 +31,7 @@ void fleet_finish(struct fleet *f)
     *f = (struct fleet){ 0 };
 }
 
-static bool is_gone(const struct fleet_worker *w)
+bool fleet_is_gone(const struct fleet_worker *w)
 {
     return w->state == WORKER_LOST || w->state == WORKER_OFFLINE;
 }
@@ -51,7 +51,7 @@ int64_t fleet_find_name(const struct fleet *f, const char *name)
 
 static bool is_forgotten(const struct fleet_worker *w, double now)
 {
-    return is_gone(w) && !w->drained && !w->quarantined && w->held == 0 && now - w->heard_s > FORGET_S;
+    return fleet_is_gone(w) && !w->drained && !w->quarantined && w->held == 0 && now - w->heard_s > FORGET_S;
 }
 
 static enum err make_place(struct fleet *f, const char *name, double now, size_t *place)
@@ -181,7 +181,7 @@ int64_t fleet_tick(struct fleet *f, double now)
     for (size_t i = 0; i < f->count; i++) {
         struct fleet_worker *w = &f->workers[i];
         const double silent = now - w->heard_s;
-        if (is_gone(w))
+        if (fleet_is_gone(w))
             continue;
         if (silent > f->lease_s) {
             leave(f, i, WORKER_LOST);

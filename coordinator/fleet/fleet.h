@@ -107,5 +107,6 @@ void fleet_quarantine(struct fleet *f, size_t place, bool quarantined);
 
 // May it be given work now?
 bool fleet_may_work(const struct fleet_worker *w);
+bool fleet_is_gone(const struct fleet_worker *w); // lost, or it said goodbye
 
 const char *worker_state_name(enum worker_state s);

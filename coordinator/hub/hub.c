@@ -105,7 +105,7 @@ void hub_describe(const struct hub *h, char *out, size_t room)
 {
     size_t there = 0;
     for (size_t i = 0; i < h->fleet.count; i++)
-        there += h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST;
+        there += !fleet_is_gone(&h->fleet.workers[i]);
     snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers", h->schedule.job_count,
              h->schedule.lease_count, there);
 }

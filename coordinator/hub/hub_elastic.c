@@ -12,8 +12,7 @@ static struct elastic_facts look(const struct hub *h)
 {
     struct elastic_facts f = { .running = h->start_command.pid != 0 };
     for (size_t i = 0; i < h->fleet.count; i++)
-        f.workers += h->fleet.workers[i].state != WORKER_OFFLINE &&
-                     h->fleet.workers[i].state != WORKER_LOST;
+        f.workers += !fleet_is_gone(&h->fleet.workers[i]);
     // A film that nobody can plan, because no model is known, waits for a worker as well.
     f.waits = !h->queue.stopped &&
               (hub_lacks_model(h, &h->p.start_offers) || schedule_waits(&h->schedule, &h->p.start_offers));

@@ -132,7 +132,7 @@ static enum err show_fleet(const struct hub *h, struct snapshot *s, double now)
         struct shown_node *out = &s->nodes[s->node_count++];
         *out = (struct shown_node){
             .memory = w->memory, .done = w->done, .failed = w->failed, .slots = w->slots, .held = w->held, .rate = w->rate,
-            .here = w->state != WORKER_LOST && w->state != WORKER_OFFLINE, .drained = w->drained,
+            .here = !fleet_is_gone(w), .drained = w->drained,
             .quarantined = w->quarantined,
         };
         snprintf(out->name, sizeof(out->name), "%s", w->name);

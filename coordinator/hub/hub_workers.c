@@ -11,8 +11,7 @@
 static bool a_worker_has(const struct hub *h, const char *sha256)
 {
     for (size_t i = 0; i < h->fleet.count; i++)
-        if (h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST &&
-            !strcmp(h->fleet.workers[i].model, sha256))
+        if (!fleet_is_gone(&h->fleet.workers[i]) && !strcmp(h->fleet.workers[i].model, sha256))
             return true;
     return false;
 }
@@ -150,7 +149,7 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
 void hub_tell_times(struct hub *h)
 {
     for (size_t i = 0; i < h->fleet.count; i++)
-        if (h->fleet.workers[i].state != WORKER_OFFLINE && h->fleet.workers[i].state != WORKER_LOST)
+        if (!fleet_is_gone(&h->fleet.workers[i]))
             welcome(h, &h->routes[i]);
 }
 
@@ -251,7 +250,7 @@ void hub_expel(struct hub *h, double now)
 {
     for (size_t i = 0; i < h->fleet.count; i++) {
         struct fleet_worker *w = &h->fleet.workers[i];
-        if (w->state == WORKER_OFFLINE || w->state == WORKER_LOST || gate_allows(&h->gate, h->routes[i].node))
+        if (fleet_is_gone(w) || gate_allows(&h->gate, h->routes[i].node))
             continue;
         log_warn("worker %s is sent away: its key is not allowed any more", w->name);
         hub_reject(h, &h->routes[i], "this key is not allowed any more");

@@ -42,7 +42,7 @@ bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, c
 {
     const struct require_term *unmet = require_unmet(&j->require, w);
     char text[256];
-    if (w->state == WORKER_LOST || w->state == WORKER_OFFLINE)
+    if (fleet_is_gone(w))
         snprintf(out, room, "is not here (%s)", worker_state_name(w->state));
     else if (!*w->model)
         snprintf(out, room, "has no model yet");
