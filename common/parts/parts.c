@@ -173,6 +173,14 @@ enum err part_examine(const char *directory, const struct plan *p, uint32_t segm
     return e;
 }
 
+void part_put_aside(const char *directory, const struct plan *p, uint32_t segment)
+{
+    char *path = part_path(directory, p, segment), *aside = NULL;
+    if (path && asprintf(&aside, "%s.damaged", path) >= 0 && rename(path, aside) == 0)
+        log_error("segment %u: its finished part is damaged", segment);
+    free(path), free(aside);
+}
+
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment)
 {
     char *path = part_path(directory, p, segment);

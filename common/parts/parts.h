@@ -59,6 +59,10 @@ bool part_is_finite(const struct part *p);
 // ERR_MISSING: there is none; ERR_IO: it cannot be opened; logged. ERR_NOMEM.
 ERR_CHECKED enum err part_examine(const char *directory, const struct plan *p, uint32_t segment);
 
+// What is damaged is no part any more, and stays beside its place, as "NAME.damaged", for whoever
+// wants to know what became of it. Logs.
+void part_put_aside(const char *directory, const struct plan *p, uint32_t segment);
+
 // Is there a file for the segment? And one made of just these inputs? Neither
 // logs.
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment);

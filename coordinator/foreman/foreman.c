@@ -64,6 +64,19 @@ enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count, st
     return e;
 }
 
+// Whoever is at a segment (-1: at any of the job) is told that it is not wanted, and those
+// leases are forgotten.
+static void call_off(struct foreman *f, int64_t job, int64_t segment, enum work_state becomes, double now)
+{
+    struct schedule *s = f->schedule;
+    for (int64_t i; (i = schedule_lease_of(s, job, segment)) >= 0;) {
+        const struct work_lease *l = &s->leases[i];
+        if (l->worker != SCHEDULE_NOBODY)
+            f->hooks->cancel(f->user, l->worker, l->attempt);
+        schedule_end(s, f->fleet, l->attempt, becomes, now);
+    }
+}
+
 enum err foreman_follow(struct foreman *f, const struct ledger_job *row, double now)
 {
     enum err e = ERR_OK;
@@ -81,7 +94,7 @@ enum err foreman_follow(struct foreman *f, const struct ledger_job *row, double 
     case JOB_DONE:
     case JOB_FAILED:
     case JOB_CANCELLED:
-        foreman_call_off(f, row->id, -1, now);
+        call_off(f, row->id, -1, WORK_BLOCKED, now);
         schedule_remove(f->schedule, row->id);
         break;
     case JOB_SUBMITTED:
@@ -358,17 +371,6 @@ static double gpu_time(const struct work_lease *l, double now)
     return since < l->promised_s ? since : l->promised_s;
 }
 
-void foreman_call_off(struct foreman *f, int64_t job, int64_t segment, double now)
-{
-    struct schedule *s = f->schedule;
-    for (int64_t i; (i = schedule_lease_of(s, job, segment)) >= 0;) {
-        const struct work_lease *l = &s->leases[i];
-        if (l->worker != SCHEDULE_NOBODY)
-            f->hooks->cancel(f->user, l->worker, l->attempt);
-        schedule_end(s, f->fleet, l->attempt, segment >= 0 ? WORK_DONE : WORK_BLOCKED, now);
-    }
-}
-
 static void blame(struct foreman *f, const struct work_lease *l, enum outcome why, double now)
 {
     const size_t place = l->worker;
@@ -407,7 +409,7 @@ static enum err accepted(struct foreman *f, const struct ledger_result *r, doubl
         fleet_success(f->fleet, l->worker);
     f->hooks->ended(f->user, OUTCOME_ACCEPTED, j ? j->segments[r->segment].audio_s : 0, r->gpu_s, now);
     schedule_end(f->schedule, f->fleet, r->attempt, WORK_DONE, now);
-    foreman_call_off(f, r->job, r->segment, now);
+    call_off(f, r->job, r->segment, WORK_DONE, now);
     return foreman_advance(f, r->job, now);
 }
 
@@ -435,6 +437,22 @@ enum err foreman_settle(struct foreman *f, double now)
         e = e ? e : one;
     }
     return !written && err_is_disk(e) ? ERR_OK : e; // a full disk: its worker offers it again
+}
+
+enum err foreman_lacks_prompt(struct foreman *f, int64_t attempt, double now)
+{
+    const enum err e = foreman_settle(f, now); // another attempt may have come back: then it is not needed yet
+    const struct work_lease *l = schedule_find(f->schedule, attempt);
+    if (e || !l)
+        return e;
+    const int64_t job = l->job;
+    const uint32_t segment = l->segment, before = segment - 1;
+    const enum err reopened = ledger_reopen(f->ledger, job, &before, 1, f->wall_ms);
+    if (reopened)
+        return reopened;
+    call_off(f, job, segment, WORK_BLOCKED, now);
+    schedule_reopened(f->schedule, job, before);
+    return f->hooks->changed(f->user, job, now); // it may have failed of that
 }
 
 size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment)

@@ -115,6 +115,6 @@ ERR_CHECKED enum err foreman_settle(struct foreman *f, double now);
 // A live attempt came to nothing; one that is not live any more changes nothing.
 ERR_CHECKED enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, const char *detail,
                                     double now);
-// Whoever else is at a segment (-1: at any of the job) is told that it is not wanted, and
-// those leases are forgotten.
-void foreman_call_off(struct foreman *f, int64_t job, int64_t segment, double now);
+// The result that a live attempt is to go on from is damaged or gone: it is composed again, and
+// then the attempt's segment anew. As ledger_reopen().
+ERR_CHECKED enum err foreman_lacks_prompt(struct foreman *f, int64_t attempt, double now);

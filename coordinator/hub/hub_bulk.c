@@ -76,6 +76,16 @@ static enum err read_frames(struct hub *h, const struct work_lease *l, uint64_t 
     return e;
 }
 
+// What is damaged or gone is composed anew: then the lease is one no more.
+static enum err lacks_prompt(struct hub *h, const struct work_lease *l, double now)
+{
+    const int64_t job = l->job;
+    log_event(LOG_WARN, &(struct log_subject){ .job = job, .has_segment = true, .segment = l->segment - 1 },
+              "job %lld: the finished part of segment %u is damaged or gone; it is composed again", (long long) job,
+              l->segment - 1);
+    return foreman_lacks_prompt(&h->foreman, l->attempt, now);
+}
+
 static enum err read_prompt(struct hub *h, const struct work_lease *l, uint64_t off, uint8_t *out, size_t *got)
 {
     const struct hub_job *j = hub_job_find(h, l->job);
@@ -93,7 +103,7 @@ static enum err read_prompt(struct hub *h, const struct work_lease *l, uint64_t 
     return e;
 }
 
-static void on_fetch(struct hub *h, const struct hub_route *from)
+static enum err on_fetch(struct hub *h, const struct hub_route *from, double now)
 {
     static uint8_t piece[WIRE_CHUNK_BYTES]; // one thread
     const int64_t attempt = (int64_t) h->in.fetch.attempt;
@@ -104,10 +114,13 @@ static void on_fetch(struct hub *h, const struct hub_route *from)
         e = read_frames(h, l, h->in.fetch.off, piece, &got);
     else if (!e && h->in.fetch.what == WIRE_PROMPT)
         e = read_prompt(h, l, h->in.fetch.off, piece, &got);
-    if (e)
-        answer(h, from, WIRE_STALE, attempt);
-    else
+    if (!e) {
         send_piece(h, from, &h->in, piece, got);
+        return ERR_OK;
+    }
+    const bool lost = l && h->in.fetch.what == WIRE_PROMPT && (e == ERR_INPUT || e == ERR_MISSING);
+    answer(h, from, WIRE_STALE, attempt);
+    return lost ? lacks_prompt(h, l, now) : ERR_OK;
 }
 
 // Results
@@ -285,7 +298,7 @@ static enum err on_commit(struct hub *h, const struct hub_route *from, double no
 enum err hub_bulk_message(struct hub *h, const struct hub_route *from, double now)
 {
     switch ((int) h->in.type) {
-    case WIRE_FETCH: on_fetch(h, from); return ERR_OK;
+    case WIRE_FETCH: return on_fetch(h, from, now);
     case WIRE_FETCH_MODEL: hub_on_fetch_model(h, from); return ERR_OK;
     case WIRE_OPEN: return on_open(h, from, now);
     case WIRE_CHUNK: on_chunk(h, from, now); return ERR_OK;

@@ -26,6 +26,7 @@
 //                             │
 //                             └──ledger_reopen: its part was damaged──► READY | BLOCKED, too often: FAILED
 //
+// What continues a segment that is reopened becomes BLOCKED, whatever it was: its prompt is gone.
 // A segment that is being delivered or looked at is LEASED here: after a restart its
 // worker delivers again.
 //

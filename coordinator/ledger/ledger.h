@@ -254,10 +254,11 @@ ERR_CHECKED enum err ledger_end(struct ledger *l, int64_t attempt, enum outcome 
 // RETRY_WAIT -> READY.
 ERR_CHECKED enum err ledger_release(struct ledger *l, int64_t job, uint32_t segment);
 
-// ASSEMBLING -> RUNNING: accepted results of these segments turned out to be damaged or gone.
-// They are composed again, and so is what continues them in their cues: READY or BLOCKED.
-// One to which that happened LEDGER_MOST_SPOILT times fails its job instead. ERR_INPUT, as
-// above: none of them is DONE.
+// ASSEMBLING -> RUNNING, RUNNING or PAUSED as before: accepted results of these segments turned
+// out to be damaged or gone. They are composed again, and so is what continues them in their
+// cues: READY or BLOCKED, and live attempts at that are CANCELLED. One to which that happened
+// LEDGER_MOST_SPOILT times fails its job instead. ERR_INPUT, as above: none of them is DONE, or
+// the job is in another state.
 ERR_CHECKED enum err ledger_reopen(struct ledger *l, int64_t job, const uint32_t *segments, size_t count, int64_t now_ms);
 
 // A failed or cancelled job once more, from where it was: what is DONE stays.

@@ -128,23 +128,29 @@ enum err ledger_unblock(struct ledger *l, int64_t job)
 
 // Reopening
 
-// What continues a segment had its end as its prompt.
-static enum err reopen(struct ledger *l, int64_t job, const struct ledger_segment *s, enum segment_state to)
+// What continues a segment had its end as its prompt, or is being composed with it.
+static enum err reopen(struct ledger *l, int64_t job, const struct ledger_segment *s, enum segment_state to,
+                       int64_t now_ms)
 {
     enum err e = sql_run(&l->sql, sql_bind(&l->sql,
         "UPDATE segments SET state = ?3, reopened = fence, spoilt = spoilt + 1, troubles = 0, losses = 0 "
         "WHERE job = ?1 AND segment = ?2", "iii", job, (int64_t) s->segment, (int64_t) to));
+    if (!e)
+        e = sql_run(&l->sql, sql_bind(&l->sql,
+            "UPDATE attempts SET outcome = ?4, ended_ms = ?5 WHERE job = ?1 AND outcome = 0 AND segment IN "
+            "(SELECT segment FROM segments WHERE job = ?1 AND segment > ?2 AND cue = ?3)", "iiiii", job,
+            (int64_t) s->segment, (int64_t) s->cue, (int64_t) OUTCOME_CANCELLED, now_ms));
     if (e)
         return e;
     return sql_run(&l->sql, sql_bind(&l->sql,
         "UPDATE segments SET state = ?4, reopened = fence, troubles = 0, losses = 0 "
-        "WHERE job = ?1 AND segment > ?2 AND cue = ?3 AND state = ?5", "iiiii", job, (int64_t) s->segment,
-        (int64_t) s->cue, (int64_t) SEGMENT_BLOCKED, (int64_t) SEGMENT_DONE));
+        "WHERE job = ?1 AND segment > ?2 AND cue = ?3 AND state <> ?4", "iiii", job, (int64_t) s->segment,
+        (int64_t) s->cue, (int64_t) SEGMENT_BLOCKED));
 }
 
 // All of them: *count says how many were DONE, *failed which of those was damaged too often; -1: none.
 static enum err reopen_all(struct ledger *l, int64_t job, const uint32_t *segments, size_t given, size_t *count,
-                           int64_t *failed)
+                           int64_t *failed, int64_t now_ms)
 {
     enum err e = ERR_OK;
     for (size_t i = 0; !e && i < given; i++) {
@@ -153,7 +159,7 @@ static enum err reopen_all(struct ledger *l, int64_t job, const uint32_t *segmen
         if (e || s.state != SEGMENT_DONE)
             continue; // it continues one of those before
         const bool too_often = s.spoilt + 1 >= LEDGER_MOST_SPOILT;
-        e = reopen(l, job, &s, too_often ? SEGMENT_FAILED : SEGMENT_BLOCKED);
+        e = reopen(l, job, &s, too_often ? SEGMENT_FAILED : SEGMENT_BLOCKED, now_ms);
         *failed = too_often ? (int64_t) s.segment : *failed;
         ++*count;
     }
@@ -167,8 +173,8 @@ static enum err reopen_job(struct ledger *l, int64_t job, const uint32_t *segmen
     int64_t failed = -1;
     char reason[128];
     enum err e = ledger_job(l, job, &j);
-    if (!e && j.state == JOB_ASSEMBLING)
-        e = reopen_all(l, job, segments, given, &count, &failed);
+    if (!e && (j.state == JOB_ASSEMBLING || j.state == JOB_RUNNING || j.state == JOB_PAUSED))
+        e = reopen_all(l, job, segments, given, &count, &failed, now_ms);
     if (!e && count == 0) {
         log_error("job %lld is %s: there is nothing to compose again", (long long) job, job_state_name(j.state));
         e = ERR_INPUT;
@@ -183,8 +189,9 @@ static enum err reopen_job(struct ledger *l, int64_t job, const uint32_t *segmen
         return e;
     snprintf(reason, sizeof(reason), "segment %lld: its finished part was damaged on the disk %d times", (long long) failed,
              LEDGER_MOST_SPOILT);
-    return failed < 0 ? ledger_set_state(l, job, JOB_RUNNING, NULL, 0)
-                      : ledger_change_state(l, job, JOB_FAILED, reason, now_ms);
+    if (failed >= 0)
+        return ledger_change_state(l, job, JOB_FAILED, reason, now_ms);
+    return j.state == JOB_ASSEMBLING ? ledger_set_state(l, job, JOB_RUNNING, NULL, 0) : ERR_OK;
 }
 
 enum err ledger_reopen(struct ledger *l, int64_t job, const uint32_t *segments, size_t count, int64_t now_ms)

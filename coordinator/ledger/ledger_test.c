@@ -174,9 +174,6 @@ static void what_is_damaged_is_composed_again(void **state)
     const uint32_t damaged[] = { 1 };
     for (uint32_t i = 0; i < 5; i++)
         first[i] = composed(l, job, i);
-    const int kept = silence_stderr();
-    assert_int_equal(ledger_reopen(l, job, damaged, 1, 1), ERR_INPUT); // that nobody has asked for it to be read
-    restore_stderr(kept);
     assert_int_equal(ledger_move_job(l, job, JOB_ASSEMBLING, NULL, 1), ERR_OK);
     assert_int_equal(ledger_reopen(l, job, damaged, 1, 1), ERR_OK);
     assert_int_equal(state_of(l, job), JOB_RUNNING);
@@ -194,6 +191,37 @@ static void what_is_damaged_is_composed_again(void **state)
     assert_int_equal(ledger_job(l, job, &j), ERR_OK);
     assert_int_equal(j.done, 5);
     ledger_close(&l);
+}
+
+// It was to be the prompt of what is being composed.
+static void what_is_damaged_is_composed_again_before_the_rest(void **state)
+{
+    (void) state;
+    static const enum job_state states[] = { JOB_RUNNING, JOB_PAUSED };
+    for (size_t i = 0; i < 2; i++) {
+        struct ledger *l = fresh();
+        const int64_t job = planned(l, "x");
+        const uint32_t damaged[] = { 0 };
+        struct ledger_attempt a;
+        composed(l, job, 0);
+        const struct ledger_lease follower = leased(l, job, 1), again = leased(l, job, 1), other = leased(l, job, 3);
+        if (states[i] == JOB_PAUSED)
+            assert_int_equal(ledger_move_job(l, job, JOB_PAUSED, NULL, 1), ERR_OK);
+        assert_segments(l, job, "dlblb");
+        assert_int_equal(ledger_reopen(l, job, damaged, 1, 9), ERR_OK);
+        assert_int_equal(state_of(l, job), states[i]);
+        assert_segments(l, job, "rbblb");
+        const int kept = silence_stderr();
+        assert_int_equal(ledger_reopen(l, job, damaged, 1, 9), ERR_INPUT); // it is not done
+        restore_stderr(kept);
+        assert_int_equal(ledger_attempt(l, follower.attempt, &a), ERR_OK);
+        assert_int_equal(a.outcome, OUTCOME_CANCELLED);
+        assert_int_equal(accepted(l, &follower), VERDICT_STALE);
+        assert_int_equal(accepted(l, &again), VERDICT_STALE);
+        assert_int_equal(accepted(l, &other), VERDICT_ACCEPTED);
+        assert_segments(l, job, "rbbdr");
+        ledger_close(&l);
+    }
 }
 
 static void what_is_damaged_too_often_fails_its_job(void **state)
@@ -866,6 +894,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_goes_from_submitted_to_done),
         cmocka_unit_test(what_is_damaged_is_composed_again),
+        cmocka_unit_test(what_is_damaged_is_composed_again_before_the_rest),
         cmocka_unit_test(what_is_damaged_too_often_fails_its_job),
         cmocka_unit_test(the_same_submission_is_one_job),
         cmocka_unit_test(old_fences_are_stale_and_done_is_final),

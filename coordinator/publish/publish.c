@@ -87,15 +87,6 @@ void publish_forget(const char *output, int64_t job)
     free(path);
 }
 
-// Aside, for whoever wants to know what became of it, until the job is done.
-static void put_aside(const struct publication *p, const struct plan *plan, uint32_t segment)
-{
-    char *path = part_path(p->parts, plan, segment), *aside = NULL;
-    if (path && asprintf(&aside, "%s.damaged", path) >= 0 && rename(path, aside) == 0)
-        log_error("segment %u: its finished part is damaged", segment);
-    free(path), free(aside);
-}
-
 // Each part was sound when it was accepted; disks forget. What is damaged is put aside, and so
 // is not there: whoever started this finds what to compose again.
 static enum err examine_parts(const struct publication *p, const struct plan *plan)
@@ -104,7 +95,7 @@ static enum err examine_parts(const struct publication *p, const struct plan *pl
     for (uint32_t i = 0; i < plan->segment_count; i++) {
         const enum err e = part_examine(p->parts, plan, i);
         if (e == ERR_INPUT)
-            put_aside(p, plan, i);
+            part_put_aside(p->parts, plan, i);
         else if (e && e != ERR_MISSING)
             return e;
         all = e ? ERR_INPUT : all;

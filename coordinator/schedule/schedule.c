@@ -390,6 +390,18 @@ void schedule_end(struct schedule *s, struct fleet *f, int64_t attempt, enum wor
         set_segment(s, j, segment + 1, WORK_READY);
 }
 
+void schedule_reopened(struct schedule *s, int64_t job, uint32_t segment)
+{
+    struct work_job *j = schedule_find_job(s, job);
+    if (!j || j->segments[segment].state != WORK_DONE)
+        return;
+    if (segment + 1 < j->count && j->segments[segment + 1].place > 0)
+        set_segment(s, j, segment + 1, WORK_BLOCKED);
+    schedule_frames(s, job, segment, FRAMES_ABSENT);
+    j->segments[segment].troubles = 0;
+    set_segment(s, j, segment, WORK_READY);
+}
+
 void schedule_renew(struct work_lease *lease, double now)
 {
     lease->renewed_s = now;

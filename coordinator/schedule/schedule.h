@@ -124,6 +124,9 @@ void schedule_renew(struct work_lease *lease, double now);
 int64_t schedule_expired(struct schedule *s, double now);
 int64_t schedule_of_worker(const struct schedule *s, size_t worker); // any attempt of it, or -1
 
+// What was DONE is to be composed again: READY, without pictures. Nobody is at its successor.
+void schedule_reopened(struct schedule *s, int64_t job, uint32_t segment);
+
 // A RETRY_WAIT segment whose time has come.
 bool schedule_due(struct schedule *s, double now, int64_t *job, uint32_t *segment);
 void schedule_released(struct schedule *s, int64_t job, uint32_t segment);

@@ -207,6 +207,25 @@ enum err spool_read(const char *path, uint64_t off, void *out, size_t room, size
     return ERR_OK;
 }
 
+static void remove_part(const char *parts, const struct plan *p, uint32_t segment)
+{
+    char *path = part_path(parts, p, segment);
+    if (path)
+        unlink(path);
+    free(path);
+}
+
+static enum err open_predecessor(struct part *out, const char *parts, const struct plan *p, uint32_t segment)
+{
+    const uint32_t before = (uint32_t) p->segments[segment].prompt_from;
+    enum err e = part_examine(parts, p, before);
+    if (e == ERR_INPUT)
+        part_put_aside(parts, p, before);
+    if (e == ERR_INPUT || e == ERR_MISSING)
+        remove_part(parts, p, segment);
+    return e ? e : part_open(out, parts, p, before);
+}
+
 enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment, int32_t **out,
                       size_t *bytes)
 {
@@ -214,7 +233,7 @@ enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, 
     char *directory = spool_path(s, job, "parts");
     struct part part = { 0 };
     *out = NULL;
-    enum err e = directory ? part_open(&part, directory, p, (uint32_t) g->prompt_from) : ERR_NOMEM;
+    enum err e = directory ? open_predecessor(&part, directory, p, segment) : ERR_NOMEM;
     free(directory);
     if (e)
         return e;
@@ -236,10 +255,8 @@ uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, u
     uint32_t count = 0;
     for (uint32_t i = 0; directory && i < p->segment_count; i++) {
         const bool there = part_exists(directory, p, i), follows = lacks && p->segments[i].index > 0;
-        char *path = there && follows ? part_path(directory, p, i) : NULL;
-        if (path)
-            unlink(path);
-        free(path);
+        if (there && follows)
+            remove_part(directory, p, i);
         if (!there)
             out[count++] = i;
         lacks = !there || follows;

@@ -52,7 +52,8 @@ void spool_drop_frames(const struct spool *s, int64_t job, uint32_t segment);
 ERR_CHECKED enum err spool_read(const char *path, uint64_t off, void *out, size_t room, size_t *got);
 
 // The last columns of a segment's predecessor, from its part: [K][prompt_columns], the
-// caller frees.
+// caller frees. ERR_INPUT: that part is damaged, and is put aside; ERR_MISSING: it is gone.
+// A part of the segment itself, of which the ledger never heard, is removed then.
 ERR_CHECKED enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment,
                                   int32_t **out, size_t *bytes);
 

@@ -140,6 +140,32 @@ static void a_whole_result_becomes_a_part(void **state)
     end(&x);
 }
 
+static void a_part_that_is_damaged_prompts_nothing(void **state)
+{
+    (void) state;
+    struct scene x = begin();
+    struct buffer first = part_of(&x, 0, "key", 0.5f, right_length(&x, 0));
+    struct buffer second = part_of(&x, 1, "key", 0.5f, right_length(&x, 1));
+    char *parts = spool_path(&x.s, 1, "parts"), *path = part_path(parts, x.plan, 0), aside[512];
+    int32_t *prompt;
+    size_t bytes;
+    snprintf(aside, sizeof(aside), "%s.damaged", path);
+    assert_int_equal(received(&x, 0, "key", &first), ERR_OK);
+    assert_int_equal(received(&x, 1, "key", &second), ERR_OK);
+    assert_int_equal(truncate(path, 5000), 0);
+    const int kept = silence_stderr();
+    assert_int_equal(spool_prompt(&x.s, 1, x.plan, 1, &prompt, &bytes), ERR_INPUT);
+    assert_null(prompt);
+    assert_int_equal(access(aside, F_OK), 0);
+    assert_false(part_exists(parts, x.plan, 0));
+    assert_false(part_exists(parts, x.plan, 1)); // of which the ledger never heard
+    assert_int_equal(spool_prompt(&x.s, 1, x.plan, 1, &prompt, &bytes), ERR_MISSING);
+    restore_stderr(kept);
+    free(parts), free(path);
+    buffer_free(&first), buffer_free(&second);
+    end(&x);
+}
+
 static void anything_else_is_refused_and_removed(void **state)
 {
     (void) state;
@@ -243,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_result_becomes_a_part),
+        cmocka_unit_test(a_part_that_is_damaged_prompts_nothing),
         cmocka_unit_test(several_results_are_put_together),
         cmocka_unit_test(anything_else_is_refused_and_removed),
         cmocka_unit_test(what_was_half_received_is_swept),

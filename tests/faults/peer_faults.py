@@ -51,6 +51,20 @@ class OpensAgain(StandIn):
             super().on_bulk(m, now)
 
 
+class Reader(StandIn):
+    """Waits with the first segment that goes on from another, until it is told to ask for its prompt."""
+    waits = None
+
+    def on_lease(self, m, now):
+        super().on_lease(m, now)
+        if m["prompt_columns"] and not self.waits and m["attempt"] in self.tasks:
+            self.waits = m["segment"], m["attempt"]
+            self.tasks[m["attempt"]]["due"] = float("inf")
+
+    def ask(self):
+        self.bulk.send("FETCH", attempt=self.waits[1], what=1, off=0)
+
+
 class Peers(faults.Case):
     seconds = rounds(24, 150)
 
@@ -85,6 +99,23 @@ class Peers(faults.Case):
             work([peer], lambda: os.path.exists(out), 120)
             self.stop(farm)
             self.assertEqual(farm.check_ledger(), [])
+            self.assertEqual(e2e.samples(out), self.samples)
+
+    def test_a_part_that_is_damaged_while_it_is_a_prompt(self):
+        with self.farm("prompt", lease=30) as farm, Reader(farm, "n1", 1) as peer:
+            out, parts = self.path("prompt/out.mp4"), farm.path("coordinator", "jobs", "1", "parts")
+            farm.start_coordinator()
+            work([peer], lambda: peer.welcome)
+            self.submit(farm, out)
+            work([peer], lambda: peer.waits)
+            os.truncate(os.path.join(parts, f"c{peer.waits[0] // 2:04}s000.safetensors"), 5000) # two to a cue
+            peer.ask()
+            work([peer], lambda: os.path.exists(out), 120)
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+            self.assertIn(f"segment {peer.waits[0] - 1} is damaged or gone; it is composed again", farm.log("coordinator"))
+            self.assertEqual(peer.answers[peer.waits[1]], ["STALE"])
+            self.assertEqual(self.ask(farm, "SELECT sum(spoilt) FROM segments"), 1)
             self.assertEqual(e2e.samples(out), self.samples)
 
     def ask(self, farm, question, *values):

@@ -399,6 +399,25 @@ static void on_result(struct sim *s, const struct sim_message *m)
     foreman_take(&s->foreman, m->attempt, m->fence, m->job, m->segment);
 }
 
+// Its worker asks for the end of what is before it; disks forget.
+static void on_lease_ack(struct sim *s, const struct sim_message *m, size_t place)
+{
+    const struct work_lease *l = schedule_find(&s->schedule, m->attempt);
+    struct sim_job *j = l ? sim_job(s, l->job) : NULL;
+    foreman_acknowledged(&s->foreman, place, m->attempt);
+    if (!l || j->segments[l->segment].place == 0 || (s->now < s->storm_s && !sim_chance(s, 10)))
+        return;
+    if (s->now < s->storm_s) {
+        j->segments[l->segment - 1].on_disk = 0;
+        j->damaged = true;
+    }
+    if (j->segments[l->segment - 1].on_disk)
+        return;
+    sim_trace(s, "segment %u of job %lld: its part is gone", l->segment - 1, (long long) l->job);
+    j->segments[l->segment].on_disk = 0;
+    expect(s, foreman_lacks_prompt(&s->foreman, m->attempt, s->now), "a prompt that is gone");
+}
+
 static void from_known(struct sim *s, const struct sim_message *m)
 {
     const int64_t place = fleet_find(&s->fleet, m->incarnation);
@@ -410,7 +429,7 @@ static void from_known(struct sim *s, const struct sim_message *m)
     switch ((int) m->type) {
     case SIM_BEAT: on_beat(s, m, (size_t) place); break;
     case SIM_PULL: fleet_pull(&s->fleet, (size_t) place, m->want, s->now); break;
-    case SIM_LEASE_ACK: foreman_acknowledged(&s->foreman, (size_t) place, m->attempt); break;
+    case SIM_LEASE_ACK: on_lease_ack(s, m, (size_t) place); break;
     case SIM_GOODBYE: foreman_part_with(&s->foreman, (size_t) place, s->now); break;
     default: break;
     }
