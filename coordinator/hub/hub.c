@@ -338,7 +338,7 @@ static enum err turn(struct hub *h)
     if (!e)
         e = hub_watch_tick(h, now);
     if (!e)
-        e = hub_jobs_tick(h, now);
+        e = hub_children_tick(h, now);
     if (!e)
         e = give_out(h, now);
     hub_bulk_tick(h, now);

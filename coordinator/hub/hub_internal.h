@@ -148,7 +148,6 @@ void hub_bulk_finish(struct hub *h);
 
 // hub_jobs.c
 ERR_CHECKED enum err hub_jobs_load(struct hub *h, double now);
-ERR_CHECKED enum err hub_jobs_tick(struct hub *h, double now);
 void hub_jobs_finish(struct hub *h);
 struct hub_job *hub_job_find(const struct hub *h, int64_t job); // NULL: not under way, or nothing of it leased
 // One that has work to do, read if it was not before; NULL: it cannot be read, and will fail.
@@ -162,6 +161,21 @@ ERR_CHECKED enum err hub_job_find_result(void *user, const struct ledger_attempt
 // It is over, or paused, or goes on: what is in memory follows what the ledger says.
 ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
 ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);
+ERR_CHECKED enum err hub_job_unreadable(struct hub *h, int64_t job, double now);
+// As hub_job_get() of a job with that model, in whatever state it is; ERR_MISSING, ERR_INPUT.
+ERR_CHECKED enum err hub_job_load(struct hub *h, int64_t job, const char *sha256, struct hub_job **out);
+void hub_job_forget(struct hub *h, int64_t job);
+uint64_t hub_frames_bytes(const struct hub_job *j, uint32_t segment); // of its pictures
+// What it asks of workers, as it was when it was submitted.
+ERR_CHECKED enum err hub_job_require(const struct hub *h, int64_t job, struct require *out);
+const struct ledger_model *hub_model_find(const struct hub *h, const char *sha256); // NULL: not known
+
+// hub_children.c
+ERR_CHECKED enum err hub_children_tick(struct hub *h, double now);
+// Errands: what waits for a child process, or has one.
+ERR_CHECKED enum err hub_errand_add(struct hub *h, int64_t job, enum hub_child what);
+bool hub_errand_has(const struct hub *h, int64_t job, enum hub_child what);
+void hub_errands_drop(struct hub *h, int64_t job); // all of a job
 
 // hub_watch.c
 ERR_CHECKED enum err hub_watch_tick(struct hub *h, double now);
