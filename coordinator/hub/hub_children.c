@@ -54,6 +54,19 @@ static enum err start(struct hub *h, int64_t job, enum hub_child what, const cha
     return children_start(&h->children, job, (int) what, arguments);
 }
 
+// Does it fail because its film or its output lies in no media folder any more?
+static enum err check_media(struct hub *h, int64_t job, bool *fails, double now)
+{
+    struct ledger_job *row = malloc(sizeof(*row));
+    enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    *fails = !e && !hub_may_touch(h, row->film, row->output);
+    if (*fails)
+        e = hub_job_fail(h, job, "its film or its output does not lie in a media folder any more: a link or --media was "
+                                 "changed", now);
+    free(row);
+    return e;
+}
+
 // Which model a job is for: the one it names, or the only one. NULL: not known yet.
 static const struct ledger_model *model_for(struct hub *h, const struct ledger_job *row)
 {
@@ -75,10 +88,14 @@ static enum err begin_spool(const struct hub *h, int64_t job)
     return e;
 }
 
-static enum err start_plan(struct hub *h, struct hub_errand *errand)
+static enum err start_plan(struct hub *h, struct hub_errand *errand, double now)
 {
+    bool fails;
+    enum err e = check_media(h, errand->job, &fails, now);
+    if (e || fails)
+        return e;
     struct ledger_job *row = malloc(sizeof(*row));
-    enum err e = row ? ledger_job(h->ledger, errand->job, row) : ERR_NOMEM;
+    e = row ? ledger_job(h->ledger, errand->job, row) : ERR_NOMEM;
     const struct ledger_model *m = e ? NULL : model_for(h, row);
     const bool probing = !e && row->state == JOB_PROBING; // the ledger failed when it ended
     char *folder = spool_path(&h->spool, errand->job, NULL);
@@ -110,8 +127,12 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand)
     return e;
 }
 
-static enum err start_publish(struct hub *h, struct hub_errand *errand)
+static enum err start_publish(struct hub *h, struct hub_errand *errand, double now)
 {
+    bool fails;
+    const enum err refused = check_media(h, errand->job, &fails, now);
+    if (refused || fails)
+        return refused;
     char *folder = spool_path(&h->spool, errand->job, NULL), number[24];
     snprintf(number, sizeof(number), "%lld", (long long) errand->job);
     const enum err e = folder ? start(h, errand->job, CHILD_PUBLISH, (const char *const[]){ "publish", folder, number, NULL })
@@ -172,6 +193,12 @@ static enum err start_frames(struct hub *h, double now, bool *started)
     const uint32_t n = now < h->frames_not_before_s ? 0 : choose_frames(h, &job, segments);
     if (n == 0)
         return ERR_OK;
+    bool fails;
+    enum err e = check_media(h, job, &fails, now);
+    if (e)
+        frames_settled(h, job);
+    if (e || fails)
+        return e;
     const struct hub_job *j = hub_job_find(h, job);
     char *folder = spool_path(&h->spool, job, NULL);
     snprintf(rate, sizeof(rate), "%.17g", j->model.frames_per_s);
@@ -183,7 +210,7 @@ static enum err start_frames(struct hub *h, double now, bool *started)
         snprintf(numbers[i], sizeof(numbers[i]), "%u", segments[i]);
         arguments[4 + i] = numbers[i];
     }
-    const enum err e = folder ? start(h, job, CHILD_FRAMES, arguments) : ERR_NOMEM;
+    e = folder ? start(h, job, CHILD_FRAMES, arguments) : ERR_NOMEM;
     if (e)
         frames_settled(h, job);
     *started = !e;
@@ -197,13 +224,13 @@ static enum err start_children(struct hub *h, double now)
     enum err e = ERR_OK;
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
         if (h->errands[i].what == CHILD_PUBLISH && !h->errands[i].running && now >= h->errands[i].patience.not_before_s)
-            e = start_publish(h, &h->errands[i]);
+            e = start_publish(h, &h->errands[i], now);
     for (bool started = true; !e && started && children_free(&h->children) > 0;)
         e = start_frames(h, now, &started);
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
         if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running && now >= h->errands[i].patience.not_before_s &&
             (!h->errands[i].lacks_model || h->errands[i].models_then != h->models_learnt))
-            e = start_plan(h, &h->errands[i]);
+            e = start_plan(h, &h->errands[i], now);
     return e;
 }
 

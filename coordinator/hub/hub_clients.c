@@ -43,6 +43,16 @@ static bool folder_of(char folder[WIRE_PATH_BYTES], const char *path)
     return true;
 }
 
+// What was refused when it was submitted is refused when it is to be read or written, too: links
+// may have changed since, or the folders.
+bool hub_may_touch(const struct hub *h, const char *film, const char *output)
+{
+    char folder[WIRE_PATH_BYTES];
+    if (access(film, F_OK) == 0 && !is_media(h, film))
+        return false;
+    return folder_of(folder, output) && (access(folder, F_OK) != 0 || is_media(h, folder));
+}
+
 // A client is told at once what would else be found out when all is composed. Watched films become
 // jobs all the same, which wait: nobody would submit them again.
 static bool is_permitted(struct hub *h, const struct hub_route *from, const struct wire_submit *s)

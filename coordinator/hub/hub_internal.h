@@ -209,4 +209,6 @@ void hub_status_tick(struct hub *h, double now);
 void hub_count(struct hub *h, enum outcome outcome, double music_s, double gpu_s, double now);
 
 // hub_clients.c
+// Are a job's film and output still in media folders, links followed? What is not there is no reason.
+bool hub_may_touch(const struct hub *h, const char *film, const char *output);
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import time
 
 import e2e
@@ -81,6 +82,35 @@ class OneFilm(e2e.Case):
             farm.wait_until(lambda: job()["state"] in ("DONE", "FAILED"))
             self.assertEqual(job()["state"], "DONE", job())
             self.assertIn("3 segments are damaged or gone", farm.log("coordinator"))
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
+
+    def test_a_folder_that_became_a_link_to_elsewhere(self):
+        with Farm(self.path("swapped"), self.model) as farm, tempfile.TemporaryDirectory() as elsewhere:
+            def job():
+                return json.loads(farm.ask("show", 1, "--json").stdout)
+            folder = self.path("swapped/out")
+            out = os.path.join(folder, "out.mp4")
+            os.makedirs(folder)
+            farm.start_coordinator()
+            farm.start_worker("a")
+            self.submitted(farm, out)
+            farm.wait_until(lambda: job()["segments"])
+            with open(out, "w") as f:
+                f.write("in the way") # so that it is composed and not delivered
+            farm.wait_until(lambda: job()["state"] == "HELD")
+            os.rename(folder, folder + ".before")
+            os.symlink(elsewhere, folder)
+            self.assertEqual(farm.ask("retry", 1).returncode, 0)
+            farm.wait_until(lambda: job()["state"] not in ("HELD", "ASSEMBLING"))
+            self.assertEqual(job()["state"], "FAILED")
+            self.assertIn("a media folder any more", job()["reason"])
+            self.assertEqual(os.listdir(elsewhere), [])
+            os.remove(folder)
+            os.rename(folder + ".before", folder)
+            os.remove(out)
+            self.assertEqual(farm.ask("retry", 1).returncode, 0)
+            farm.wait_until(lambda: job()["state"] == "DONE")
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
 
