@@ -30,15 +30,16 @@ static enum work_state work_state_of(enum segment_state s)
 
 struct mirror {
     struct work_segment *segments;
-    uint32_t room, count;
+    size_t count, room;
 };
 
 static enum err mirror_segment(void *user, const struct ledger_segment *s)
 {
     struct mirror *m = user;
-    if (s->segment >= m->room)
-        return ERR_CONFIG;
-    m->segments[s->segment] = (struct work_segment){
+    const enum err e = array_grow((void **) &m->segments, m->count, &m->room, sizeof(*m->segments));
+    if (e)
+        return e;
+    m->segments[m->count++] = (struct work_segment){
         .cue = s->cue,
         .place = s->place,
         .audio_s = (double) s->audio_ms / 1000,
@@ -46,17 +47,19 @@ static enum err mirror_segment(void *user, const struct ledger_segment *s)
         .state = work_state_of(s->state),
         .troubles = s->troubles,
     };
-    m->count++;
     return ERR_OK;
 }
 
 enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count, struct work_segment **out)
 {
-    struct mirror m = { calloc(count ? count : 1, sizeof(*m.segments)), count, 0 };
+    struct mirror m = { 0 };
     *out = NULL;
-    enum err e = m.segments ? ledger_each_segment(f->ledger, job, mirror_segment, &m) : ERR_NOMEM;
-    if (!e && m.count != count)
+    enum err e = ledger_each_segment(f->ledger, job, mirror_segment, &m);
+    if (!e && m.count != count) {
+        log_error("job %lld has %zu segments in the ledger, and is to have %u: put back a copy that `underscore db backup` made",
+                  (long long) job, m.count, count);
         e = ERR_CONFIG;
+    }
     if (e)
         free(m.segments);
     else

@@ -96,7 +96,7 @@ bool job_state_is_over(enum job_state s)
 
 // Opening
 
-static enum err unreadable(const char *path)
+enum err ledger_unreadable(const char *path)
 {
     log_error("%s: the ledger is damaged; put back a copy that `underscore db backup` made, or move it and its "
               "-wal file away to begin an empty one (finished films are not touched)", path);
@@ -112,7 +112,7 @@ static enum err take(struct ledger *l)
                                      "PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 1000;"
                                      "BEGIN IMMEDIATE; COMMIT;");
     if (e == ERR_CONFIG)
-        return unreadable(l->sql.path);
+        return ledger_unreadable(l->sql.path);
     if (e == ERR_UNAVAILABLE)
         log_error("%s: another coordinator has it open", l->sql.path);
     return e;
@@ -131,7 +131,7 @@ static enum err check_pages(struct ledger *l)
     if (!e && !strcmp(said, "ok"))
         return ERR_OK;
     log_error("%s: %s", l->sql.path, said);
-    return unreadable(l->sql.path);
+    return ledger_unreadable(l->sql.path);
 }
 
 // The sections of schema.sql above the version that the file has.
@@ -140,7 +140,7 @@ static enum err migrate(struct ledger *l)
     int64_t version;
     enum err e = sql_number(&l->sql, sql_statement(&l->sql, "PRAGMA user_version"), 0, &version);
     if (e)
-        return e == ERR_CONFIG ? unreadable(l->sql.path) : e;
+        return e == ERR_CONFIG ? ledger_unreadable(l->sql.path) : e;
     if (version > VERSION) {
         log_error("%s: written by a later version of underscored (ledger version %lld, this one knows %d)",
                   l->sql.path, (long long) version, VERSION);

@@ -22,18 +22,25 @@ static void take_attempt(sqlite3_stmt *s, struct ledger_attempt *out)
     sql_text(s, 8, out->detail, sizeof(out->detail));
 }
 
+// Rows that another program wrote may hold anything.
+static enum err is_sound(struct ledger *l, const struct ledger_attempt *a)
+{
+    if (a->id > 0 && (unsigned) a->outcome < OUTCOMES)
+        return ERR_OK;
+    log_error("%s: attempt %lld has no number that there is, or no outcome", l->sql.path, (long long) a->id);
+    return ledger_unreadable(l->sql.path);
+}
+
 enum err ledger_attempt(struct ledger *l, int64_t attempt, struct ledger_attempt *out)
 {
     bool row;
     sqlite3_stmt *s = sql_bind(&l->sql, "SELECT " ATTEMPT_COLUMNS " FROM attempts WHERE id = ?1", "i", attempt);
     const enum err e = sql_step(&l->sql, s, &row);
-    if (!e && !row)
-        return ERR_MISSING;
-    if (!e) {
-        take_attempt(s, out);
-        sqlite3_reset(s);
-    }
-    return e;
+    if (e || !row)
+        return e ? e : ERR_MISSING;
+    take_attempt(s, out);
+    sqlite3_reset(s);
+    return is_sound(l, out);
 }
 
 static enum err each_attempt(struct ledger *l, sqlite3_stmt *s,
@@ -44,7 +51,9 @@ static enum err each_attempt(struct ledger *l, sqlite3_stmt *s,
     enum err e;
     while (!(e = sql_step(&l->sql, s, &row)) && row) {
         take_attempt(s, &a);
-        e = visit(user, &a);
+        e = is_sound(l, &a);
+        if (!e)
+            e = visit(user, &a);
         if (e)
             break;
     }

@@ -13,6 +13,9 @@ struct ledger {
 // Ends the transaction of a change to `job`: debug builds look at its invariants first.
 ERR_CHECKED enum err ledger_commit(struct ledger *l, enum err e, int64_t job);
 
+// Says how to restore it; ERR_CONFIG.
+ERR_CHECKED enum err ledger_unreadable(const char *path);
+
 // ledger_jobs.c, inside a transaction
 ERR_CHECKED enum err ledger_set_state(struct ledger *l, int64_t job, enum job_state to, const char *reason,
                                       int64_t now_ms);

@@ -138,7 +138,7 @@ static enum err state_is_known(struct ledger *l, const struct ledger_job *j)
     if ((unsigned) j->state < JOB_STATES)
         return ERR_OK;
     log_error("%s: job %lld is in no state that there is", l->sql.path, (long long) j->id);
-    return ERR_CONFIG;
+    return ledger_unreadable(l->sql.path);
 }
 
 enum err ledger_job(struct ledger *l, int64_t job, struct ledger_job *out)

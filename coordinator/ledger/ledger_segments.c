@@ -61,24 +61,43 @@ static struct ledger_segment take_segment(sqlite3_stmt *s)
     };
 }
 
+// Rows that another program wrote may hold anything.
+static enum err is_sound(struct ledger *l, int64_t job, const struct ledger_segment *s)
+{
+    if ((unsigned) s->state < SEGMENT_STATES && s->fence >= 0 && s->fence < INT64_MAX)
+        return ERR_OK;
+    log_error("%s: segment %u of job %lld has no state or no fence that there is", l->sql.path, s->segment,
+              (long long) job);
+    return ledger_unreadable(l->sql.path);
+}
+
+static enum err follows(struct ledger *l, int64_t job, const struct ledger_segment *s,
+                        const struct ledger_segment *before, uint32_t index)
+{
+    const bool goes_on = index > 0 && s->cue == before->cue && s->place == before->place + 1;
+    if (s->segment == index && (s->place == 0 || goes_on))
+        return is_sound(l, job, s);
+    log_error("%s: segment %u of job %lld does not follow the one before it", l->sql.path, s->segment, (long long) job);
+    return ledger_unreadable(l->sql.path);
+}
+
 enum err ledger_each_segment(struct ledger *l, int64_t job,
                              enum err (*visit)(void *user, const struct ledger_segment *s), void *user)
 {
     sqlite3_stmt *s = sql_bind(&l->sql, "SELECT " SEGMENT_COLUMNS " FROM segments WHERE job = ?1 ORDER BY segment",
                                "i", job);
+    struct ledger_segment found, before = { 0 };
+    uint32_t index = 0;
     bool row;
     enum err e;
     while (!(e = sql_step(&l->sql, s, &row)) && row) {
-        const struct ledger_segment found = take_segment(s);
-        if ((unsigned) found.state >= SEGMENT_STATES) {
-            log_error("%s: segment %u of job %lld is in no state that there is", l->sql.path, found.segment,
-                      (long long) job);
-            e = ERR_CONFIG;
-        } else {
+        found = take_segment(s);
+        e = follows(l, job, &found, &before, index++);
+        if (!e)
             e = visit(user, &found);
-        }
         if (e)
             break;
+        before = found;
     }
     if (s)
         sqlite3_reset(s);
@@ -95,11 +114,11 @@ enum err ledger_find_segment(struct ledger *l, int64_t job, uint32_t segment, st
         log_error("job %lld has no segment %u", (long long) job, segment);
         return ERR_INPUT;
     }
-    if (!e) {
-        *out = take_segment(s);
-        sqlite3_reset(s);
-    }
-    return e;
+    if (e)
+        return e;
+    *out = take_segment(s);
+    sqlite3_reset(s);
+    return is_sound(l, job, out);
 }
 
 enum err ledger_set_segment(struct ledger *l, int64_t job, uint32_t segment, enum segment_state to)
