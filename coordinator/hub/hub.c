@@ -250,6 +250,23 @@ static bool may_talk(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t
     return who != NULL;
 }
 
+// A sender counts what it says on a connection: what does not count on was said before. ZeroMQ numbers
+// connections one after the other, so that the last ones all have places of their own.
+static bool is_replayed(struct hub *h, const struct hub_route *from, bool bulk)
+{
+    uint64_t who = h->in.incarnation ^ 0xcbf29ce484222325u; // FNV-1a
+    uint32_t place = 0;
+    for (size_t i = 0; i < from->bytes; i++) {
+        who = (who ^ from->id[i]) * 0x100000001b3u;
+        place = place << 8 | from->id[i];
+    }
+    struct hub_heard *heard = &h->heard[bulk][place % HUB_HEARD];
+    const bool replayed = heard->who == who && h->in.seq <= heard->seq;
+    if (!replayed)
+        *heard = (struct hub_heard){ who, h->in.seq };
+    return replayed;
+}
+
 static enum err take_in(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
 {
     const char *why;
@@ -261,6 +278,10 @@ static enum err take_in(struct hub *h, struct hub_route *from, bool bulk, zmq_ms
     }
     if (wire_is_bulk(h->in.type) != bulk) {
         refuse(h, from, bulk, "a message on the wrong port");
+        return ERR_OK;
+    }
+    if (is_replayed(h, from, bulk)) {
+        refuse(h, from, bulk, "a message that came before");
         return ERR_OK;
     }
     if (bulk)

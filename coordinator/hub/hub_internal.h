@@ -26,6 +26,12 @@
 #define HUB_MODELS 32
 
 // Where an answer goes: the routing id that ZeroMQ gave the peer; and whose key it has.
+// The last that was heard of a connection: sender and connection, mixed, and its count.
+#define HUB_HEARD 4096
+struct hub_heard {
+    uint64_t who, seq;
+};
+
 struct hub_route {
     uint8_t id[HUB_ROUTE_BYTES];
     size_t bytes; // 0: not known
@@ -118,7 +124,8 @@ struct hub {
     struct start_command start_command;
     double elastic_next_s;
     uint64_t seq;
-    uint64_t dropped; // messages nobody could make sense of
+    struct hub_heard heard[2][HUB_HEARD]; // on control, on bulk
+    uint64_t dropped; // messages nobody could make sense of, or that came before
     struct wire_message in, out;
 };
 

@@ -86,7 +86,7 @@ void status_metrics_write(FILE *f, const struct snapshot *s)
     counts(f, "attempts_total", "counter", "Attempts that ended, by outcome, since the start.", "outcome", s->attempts);
     one(f, "music_seconds_total", "counter", "Seconds of music accepted since the start.", s->music_s);
     one(f, "gpu_seconds_total", "counter", "GPU time charged to owners since the start.", s->gpu_s);
-    one(f, "messages_dropped_total", "counter", "Messages nobody could make sense of.", (double) s->dropped);
+    one(f, "messages_dropped_total", "counter", "Messages nobody could make sense of, or that came before.", (double) s->dropped);
     one(f, "children", "gauge", "Processes that read or write films.", s->children);
     write_nodes(f, s);
 }

@@ -1,4 +1,5 @@
 """Peers that do not keep to the rules: results sent twice and out of order, messages damaged and cut short."""
+import json
 import os
 import random
 import re
@@ -7,6 +8,9 @@ import sqlite3
 import faults
 from faults import ACCEPTED, e2e, report, rounds
 from standin import CHUNK, StandIn, crc32c, part, work
+from wire import Peer
+
+CANCEL, RETRY = 0, 3 # as common/wire counts orders
 
 
 class Twice(StandIn):
@@ -100,6 +104,33 @@ class Peers(faults.Case):
             self.stop(farm)
             self.assertEqual(farm.check_ledger(), [])
             self.assertEqual(e2e.samples(out), self.samples)
+
+    def test_messages_that_came_before(self):
+        """Whoever sends again what was sent changes nothing by it, and is told."""
+        with self.farm("replayed", lease=600) as farm, StandIn(farm, "n1", 1) as peer:
+            farm.start_coordinator()
+            work([peer], lambda: peer.welcome)
+            farm.ask("queue", "stop")
+            self.submit(farm, self.path("replayed/out.mp4"))
+            with Peer(farm.control, 0) as client:
+                cancel = client.message("ORDER", job=1, what=CANCEL, value=0)
+                client.send_bytes(cancel)
+                client.receive()
+                client.send("ORDER", job=1, what=RETRY, value=0)
+                client.receive()
+                before = self.state(farm)
+                self.assertNotEqual(before, "CANCELLED")
+                for message in [cancel] * 20:
+                    client.send_bytes(message)
+                    self.assertIn("came before", client.receive("REJECT")["reason"])
+                self.assertEqual(dropped(farm), 20)
+                client.send("ORDER", job=1, what=CANCEL, value=0)
+                client.receive()
+                self.assertEqual(self.state(farm), "CANCELLED")
+            self.stop(farm)
+
+    def state(self, farm):
+        return json.loads(farm.ask("show", 1, "--json").stdout)["state"]
 
     def test_a_part_that_is_damaged_while_it_is_a_prompt(self):
         with self.farm("prompt", lease=30) as farm, Reader(farm, "n1", 1) as peer:
