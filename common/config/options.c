@@ -215,6 +215,9 @@ static enum err set_choice(const struct option_spec *s, const char *where, const
 static enum err add_item(const struct option_spec *s, const char *where, const void *source, const char *text)
 {
     struct option_list *l = s->target;
+    char why[256];
+    if (s->check && !s->check(text, why, sizeof(why)))
+        return bad_value(where, why);
     if (l->source != source)
         *l = (struct option_list){ .source = source };
     if (l->count == OPTION_LIST_MOST)

@@ -42,7 +42,7 @@ struct option_spec {
     // what a string then may be.
     const char *fallback;
     const char *unit; // of a number: "s"
-    // Of a string: false, and why not, in words that follow what was written. May be NULL.
+    // Of a string, or one in a list: false, and why not, in words that follow what was written. May be NULL.
     bool (*check)(const char *text, char *why, size_t room);
     bool reload;      // of a daemon's: can change while it runs
 };

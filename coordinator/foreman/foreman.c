@@ -149,7 +149,7 @@ static enum err keep_owner(void *user, const struct ledger_owner *o)
 {
     const struct foreman *f = user;
     size_t place;
-    return schedule_owner(f->schedule, o->name, o->weight, o->used_s, &place);
+    return schedule_owner(f->schedule, o->name, 1, o->used_s, &place);
 }
 
 static enum err keep_unfinished(void *user, const struct ledger_job *j)

@@ -83,9 +83,18 @@ static enum err open_ledger(struct hub *h)
     return e;
 }
 
+// Owners that the ledger knows, and those that have come since.
+static void weigh_owners(struct hub *h)
+{
+    for (size_t i = 0; i < h->schedule.owner_count; i++)
+        h->schedule.owners[i].weight = weight_of(h->p.weights, h->schedule.owners[i].name);
+}
+
 void hub_reload(struct hub *h, const struct hub_params *p)
 {
     h->p.media = p->media;
+    h->p.weights = p->weights;
+    weigh_owners(h);
     h->p.beat_s = h->fleet.beat_s = p->beat_s;
     h->p.lease_s = h->fleet.lease_s = h->schedule.lease_s = p->lease_s;
     h->p.watch = p->watch;
@@ -132,6 +141,7 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
         e = spool_open(&h->spool, p->directory);
     if (!e)
         e = hub_jobs_load(h, clock_seconds());
+    weigh_owners(h);
     if (!e)
         e = gate_open(&h->gate, h->zmq, p->key, p->allow);
     if (!e)

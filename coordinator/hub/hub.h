@@ -34,6 +34,7 @@ struct hub_params {
     const char *watch_output, *watch_owner;
     double watch_settle_s;
     const char *const *models;    // folders of models that are handed out to workers, ending with NULL; NULL: none
+    const char *const *weights;   // of owners, as in weight.h
     const char *start_command;    // run when work waits for workers; NULL: never
     struct elastic_rules elastic; // and when that is
     struct require start_offers;  // what such a worker has; nothing: it could have anything
@@ -53,7 +54,7 @@ struct hub;
 ERR_CHECKED enum err hub_open(struct hub **out, const struct hub_params *p);
 void hub_close(struct hub **h); // NULL inside is fine
 
-// Takes over of `p` what can change while it runs: media, beat_s, lease_s and all about the
+// Takes over of `p` what can change while it runs: media, weights, beat_s, lease_s and all about the
 // children, the watched folders and the starting of workers. What it points to must stay. On the hub's thread.
 void hub_reload(struct hub *h, const struct hub_params *p);
 

@@ -18,6 +18,7 @@
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/page/status_server.h"
 #include "coordinator/schedule/schedule.h"
+#include "coordinator/schedule/weight.h"
 #include "coordinator/shelf/shelf.h"
 #include "coordinator/spool/spool.h"
 #include "coordinator/watch/watch.h"

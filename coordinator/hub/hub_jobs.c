@@ -143,7 +143,7 @@ uint64_t hub_frames_bytes(const struct hub_job *j, uint32_t segment)
 
 static enum err owner_of(struct hub *h, const char *name, size_t *out)
 {
-    return schedule_owner(&h->schedule, name, 1, 0, out); // weights were read at the start
+    return schedule_owner(&h->schedule, name, weight_of(h->p.weights, name), 0, out);
 }
 
 enum err hub_job_require(const struct hub *h, int64_t job, struct require *out)

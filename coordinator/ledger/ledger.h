@@ -266,7 +266,7 @@ ERR_CHECKED enum err ledger_retry(struct ledger *l, int64_t job);
 
 struct ledger_owner {
     char name[LEDGER_NAME_BYTES];
-    double weight, used_s;
+    double used_s; // GPU-seconds
 };
 ERR_CHECKED enum err ledger_each_owner(struct ledger *l,
                                        enum err (*visit)(void *user, const struct ledger_owner *o),

@@ -45,11 +45,11 @@ enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, 
 
 enum err ledger_each_owner(struct ledger *l, enum err (*visit)(void *user, const struct ledger_owner *o), void *user)
 {
-    sqlite3_stmt *s = sql_statement(&l->sql, "SELECT name, weight, used_s FROM owners ORDER BY name");
+    sqlite3_stmt *s = sql_statement(&l->sql, "SELECT name, used_s FROM owners ORDER BY name");
     bool row;
     enum err e;
     while (!(e = sql_step(&l->sql, s, &row)) && row) {
-        struct ledger_owner o = { .weight = sqlite3_column_double(s, 1), .used_s = sqlite3_column_double(s, 2) };
+        struct ledger_owner o = { .used_s = sqlite3_column_double(s, 1) };
         sql_text(s, 0, o.name, sizeof(o.name));
         e = visit(user, &o);
         if (e)

@@ -22,7 +22,7 @@ CREATE TABLE models (
 
 CREATE TABLE owners (
     name   TEXT PRIMARY KEY,
-    weight REAL NOT NULL DEFAULT 1,
+    weight REAL NOT NULL DEFAULT 1, -- not read: the configuration says it
     used_s REAL NOT NULL DEFAULT 0 -- GPU-seconds of attempts that ended
 ) STRICT, WITHOUT ROWID;
 

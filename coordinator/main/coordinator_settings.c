@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "coordinator/children/children.h"
 #include "coordinator/page/status_server.h"
+#include "coordinator/schedule/weight.h"
 
 static bool is_offer(const char *text, char *why, size_t room)
 {
@@ -52,6 +53,9 @@ static void make_table(struct coordinator_settings *s)
         { .name = "watch-settle", .kind = OPTION_NUMBER, .target = &s->watch_settle_s, .value = "SECONDS", .min = 1,
           .max = 86400, .fallback = "10", .unit = "s", .reload = true,
           .help = "a film is whole when it has not changed for so long" },
+        { .name = "weight", .kind = OPTION_LIST, .target = &s->weights, .value = "OWNER=N", .reload = true,
+          .check = weight_check,
+          .help = "how much of the farm an owner gets beside others, each of whom\nhas 1; several may be given" },
         { .name = "models", .kind = OPTION_LIST, .target = &s->models, .value = "DIR",
           .help = "workers that have no model get those that lie here; several\nmay be given" },
         { .name = "start-command", .kind = OPTION_STRING, .target = &s->start_command, .value = "COMMAND", .reload = true,
@@ -137,6 +141,7 @@ void coordinator_settings_to_hub(const struct coordinator_settings *s, struct hu
     p->media = s->media.items;
     p->watch = s->watch.items;
     p->models = s->models.items;
+    p->weights = s->weights.items;
     p->watch_output = s->watch_output;
     p->watch_owner = s->watch_owner;
     p->watch_settle_s = s->watch_settle_s;

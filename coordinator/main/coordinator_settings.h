@@ -12,6 +12,7 @@ struct coordinator_settings {
     struct option_list media;
     struct option_list watch;
     struct option_list models;
+    struct option_list weights;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
     const char *start_command, *start_offers;

@@ -48,6 +48,7 @@ class Files(e2e.Case):
         self.assertIn("in order", done.stdout)
         for status, text, says in (
                 (78, 'media = [ "/films" ];\nlease = 0;\n', ":2: lease = 0: must be 1 to 86400 s"),
+                (78, 'media = [ "/films" ];\nweight = [ "ann=2", "bob" ];\n', ":2: weight = bob: not OWNER=WEIGHT"),
                 (78, 'media = [ "/films" ];\nlaese = 30;\n', ":2: no setting laese; there are dir, media,"),
                 (78, 'media = "/films"\nlease = = 3;\n', ":2: syntax error"),
                 (78, "lease = 30;\n", "at least one media folder"),

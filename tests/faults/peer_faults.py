@@ -69,6 +69,17 @@ class Reader(StandIn):
         self.bulk.send("FETCH", attempt=self.waits[1], what=1, off=0)
 
 
+class Counter(StandIn):
+    def __init__(self, *args, **facts):
+        super().__init__(*args, **facts)
+        self.jobs = []
+
+    def on_lease(self, m, now):
+        if m["attempt"] not in self.tasks:
+            self.jobs.append(m["job"])
+        super().on_lease(m, now)
+
+
 class Peers(faults.Case):
     seconds = rounds(24, 150)
 
@@ -104,6 +115,21 @@ class Peers(faults.Case):
             self.stop(farm)
             self.assertEqual(farm.check_ledger(), [])
             self.assertEqual(e2e.samples(out), self.samples)
+
+    def test_an_owner_s_weight(self):
+        """Not a fault: who is at work here says for whom, one segment after the other."""
+        with self.farm("weight", lease=30) as farm, Counter(farm, "n1", 1, rate=10) as peer:
+            farm.start_coordinator("--weight", "ann=3")
+            work([peer], lambda: peer.welcome)
+            farm.ask("queue", "stop")
+            for owner in "ann", "bob":
+                self.submit(farm, self.path(f"weight/{owner}.mp4"), "--owner", owner)
+            jobs = lambda: json.loads(farm.ask("list", "--json").stdout)["jobs"]
+            farm.wait_until(lambda: [j["state"] for j in jobs()] == ["PLANNED", "PLANNED"])
+            farm.ask("queue", "start")
+            work([peer], lambda: len(peer.jobs) >= 13, 30)
+            self.stop(farm)
+            self.assertIn(peer.jobs[:12].count(1), (8, 9, 10), peer.jobs)
 
     def test_messages_that_came_before(self):
         """Whoever sends again what was sent changes nothing by it, and is told."""
