@@ -155,6 +155,22 @@ class Peers(faults.Case):
                 self.assertEqual(self.state(farm), "CANCELLED")
             self.stop(farm)
 
+    def test_messages_that_are_too_large(self):
+        """Beyond what a message may be it is dropped, counted and told; beyond what is read at all, cut off."""
+        with self.farm("large", lease=600) as farm:
+            farm.start_coordinator()
+            with Peer(farm.control, 0) as client:
+                client.send("CONFIG", what=0, more="x" * 60000, still="x" * 60000)
+                self.assertIn("too large", client.receive("REJECT")["reason"])
+                self.assertEqual(dropped(farm), 1)
+            for address in farm.control, farm.bulk:
+                with Peer(address, 0) as peer:
+                    peer.send_bytes(bytes(3 << 20))
+                    self.assertIsNone(peer.receive(seconds=1))
+            self.assertEqual(dropped(farm), 1) # the others were not even read
+            self.assertEqual(farm.ask("list").returncode, 0)
+            self.stop(farm)
+
     def state(self, farm):
         return json.loads(farm.ask("show", 1, "--json").stdout)["state"]
 
