@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "common/base/clock.h"
@@ -93,6 +94,9 @@ static void weigh_owners(struct hub *h)
 void hub_reload(struct hub *h, const struct hub_params *p)
 {
     h->p.media = p->media;
+    for (const char *const *m = p->media; m && *m; m++)
+        if (access(*m, F_OK) != 0)
+            log_warn("%s: this media folder is not there; no film is taken from it until it is", *m);
     h->p.weights = p->weights;
     weigh_owners(h);
     h->p.beat_s = h->fleet.beat_s = p->beat_s;

@@ -47,7 +47,7 @@ static void sweep(const char *path, const char *ending)
     if (!d)
         return;
     for (const struct dirent *e; (e = readdir(d));)
-        if (e->d_type == DT_REG && ends_with(e->d_name, ending))
+        if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) && ends_with(e->d_name, ending))
             unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
 }
