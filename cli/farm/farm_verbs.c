@@ -73,6 +73,23 @@ enum err verb_list(int argc, char **argv)
 
 // show
 
+static void show_json(const struct wire_job *j)
+{
+    json_t *o = job_json(j);
+    json_object_set_new(o, "model", *j->model ? json_text(j->model) : json_null());
+    json_object_set_new(o, "license", json_text(j->license));
+    json_print(o);
+}
+
+static void show_text(const struct wire_job *j)
+{
+    char license[2 * WIRE_LICENSE_BYTES];
+    job_print(j);
+    if (*j->model)
+        printf("%-10s %.12s, licence: %s\n", "model", j->model,
+               *j->license ? plain(license, sizeof(license), j->license) : "none was given");
+}
+
 enum err verb_show(int argc, char **argv)
 {
     struct farm_verb v = { 0 };
@@ -93,9 +110,9 @@ enum err verb_show(int argc, char **argv)
     if (!e && answer->type != WIRE_JOB)
         e = ERR_UNAVAILABLE;
     if (!e && v.talk.json)
-        json_print(job_json(&answer->job));
+        show_json(&answer->job);
     else if (!e)
-        job_print(&answer->job);
+        show_text(&answer->job);
     client_close(&c);
     return e;
 }

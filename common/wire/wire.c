@@ -64,6 +64,7 @@ static const struct {
         U32("hop", hello.model.hop, 1u << 20), U32("max_duration_ms", hello.model.max_duration_ms, MOST_MS),
         F64("frames_per_s", hello.model.frames_per_s), U32("image", hello.model.image, 1u << 14),
         U32("codebooks", hello.model.codebooks, 64), F64("guidance", hello.model.guidance),
+        TEXT("license", hello.model.license),
         TEXT("has", hello.has),
         U32("slots", hello.slots, WIRE_MAX_WANT), F64("rate", hello.rate), IDS("held", hello.held), END } },
     [WIRE_WELCOME] = { "WELCOME", false, {
@@ -110,7 +111,7 @@ static const struct {
         BOOL("last", list.last), END } },
     [WIRE_JOBS] = { "JOBS", false, { BYTES("rows", jobs.rows, WIRE_ROWS_BYTES), END } },
     [WIRE_SHOW] = { "SHOW", false, { U64("job", show.job), END } },
-    [WIRE_JOB] = { "JOB", false, { JOB_FIELDS, END } },
+    [WIRE_JOB] = { "JOB", false, { JOB_FIELDS, TEXT("model", job.model), TEXT("license", job.license), END } },
     [WIRE_NODES] = { "NODES", false, { TEXT("name", nodes.name), BOOL("work", nodes.work),
         U32("after", nodes.after, UINT32_MAX), END } },
     [WIRE_NODE] = { "NODE", false, {

@@ -42,7 +42,7 @@
 
 #include "common/base/err.h"
 
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_CONTROL_BYTES (64u << 10)
 #define WIRE_CHUNK_BYTES (256u << 10)
 #define WIRE_BULK_BYTES (WIRE_CHUNK_BYTES + 1024u)
@@ -54,6 +54,7 @@
 #define WIRE_KEY_BYTES 512
 #define WIRE_REQUIRE_BYTES 512
 #define WIRE_SHA256_BYTES 65
+#define WIRE_LICENSE_BYTES 256
 #define WIRE_MAX_IDS 512
 #define WIRE_MAX_WANT 256
 #define WIRE_MAX_JOBS 20000 // a page
@@ -115,6 +116,7 @@ struct wire_model {
     uint32_t image;     // pixels along a side
     uint32_t codebooks;
     double guidance;    // the checkpoint's own
+    char license[WIRE_LICENSE_BYTES]; // how its text begins; "": none was given
 };
 
 struct wire_hello {
@@ -175,6 +177,8 @@ struct wire_job {
     bool over;                      // DONE, FAILED or CANCELLED
     bool failed;
     char reason[WIRE_TEXT_BYTES];
+    // In a JOB alone, not in the rows of JOBS:
+    char model[WIRE_SHA256_BYTES], license[WIRE_LICENSE_BYTES]; // "": not known yet, or none
 };
 
 struct wire_node {

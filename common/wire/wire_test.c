@@ -48,7 +48,7 @@ static struct wire_message *example(enum wire_type type, uint64_t seed)
         strcpy(m->hello.name, "node é/0");
         m->hello.memory = UINT64_MAX;
         memset(m->hello.has, 'a', 65);
-        m->hello.model = (struct wire_model){ "aa", 32000, 640, 30000, 1.5, 336, 4, -0.5 };
+        m->hello.model = (struct wire_model){ "aa", 32000, 640, 30000, 1.5, 336, 4, -0.5, "CC-BY-NC é" };
         m->hello.held = (struct wire_ids){ 3, { 1, UINT64_MAX, 7 } };
         break;
     case WIRE_LEASE:

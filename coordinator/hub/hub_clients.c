@@ -327,7 +327,11 @@ static enum err on_show(struct hub *h, const struct hub_route *from)
     enum err e;
     struct ledger_job *j = asked_job(h, from, h->in.show.job, &e);
     if (j) {
-        describe_job(h, &hub_answer(h, WIRE_JOB)->job, j);
+        struct wire_job *out = &hub_answer(h, WIRE_JOB)->job;
+        const struct ledger_model *model = hub_model_find(h, j->model);
+        describe_job(h, out, j);
+        put_text(out->model, sizeof(out->model), j->model);
+        put_text(out->license, sizeof(out->license), model ? model->license : "");
         hub_send(h, from);
     }
     free(j);

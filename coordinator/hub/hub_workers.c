@@ -37,9 +37,14 @@ static enum err learn_model(struct hub *h, const struct wire_model *w)
         .codebooks = w->codebooks, .frames_per_s = w->frames_per_s, .guidance = w->guidance,
     };
     snprintf(m.sha256, sizeof(m.sha256), "%s", w->sha256);
+    snprintf(m.license, sizeof(m.license), "%s", w->license);
     for (size_t i = 0; i < h->model_count; i++)
-        if (!strcmp(h->models[i].sha256, m.sha256))
-            return ERR_OK;
+        if (!strcmp(h->models[i].sha256, m.sha256)) {
+            if (*h->models[i].license || !*m.license)
+                return ERR_OK;
+            h->models[i] = m; // known since before licences were
+            return ledger_put_model(h->ledger, &m);
+        }
     enum err e = h->model_count == HUB_MODELS ? drop_models(h) : ERR_OK;
     if (!e && h->model_count == HUB_MODELS) {
         log_warn("jobs and workers have %d models, and no more can be known: prune old jobs", HUB_MODELS);

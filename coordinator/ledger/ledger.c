@@ -57,7 +57,7 @@
 #include "coordinator/ledger/ledger_internal.h"
 #include "schema.h"
 
-#define VERSION 3
+#define VERSION 4
 
 const char *job_state_name(enum job_state s)
 {

@@ -62,6 +62,7 @@ enum outcome {
 #define LEDGER_TEXT_BYTES 4096
 #define LEDGER_NAME_BYTES 128
 #define LEDGER_SHA256_BYTES 65
+#define LEDGER_LICENSE_BYTES 256
 
 const char *job_state_name(enum job_state s); // "RUNNING"
 const char *segment_state_name(enum segment_state s);
@@ -84,6 +85,7 @@ struct ledger_model {
     char sha256[LEDGER_SHA256_BYTES];
     uint32_t sample_rate, hop, max_duration_ms, image, codebooks;
     double frames_per_s, guidance;
+    char license[LEDGER_LICENSE_BYTES]; // how its text begins; "": none was given
 };
 ERR_CHECKED enum err ledger_put_model(struct ledger *l, const struct ledger_model *m);
 // If no job names it: *gone.

@@ -6,9 +6,9 @@
 enum err ledger_put_model(struct ledger *l, const struct ledger_model *m)
 {
     return sql_run(&l->sql, sql_bind(&l->sql,
-        "INSERT OR REPLACE INTO models VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", "siiidiid", m->sha256,
+        "INSERT OR REPLACE INTO models VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", "siiidiids", m->sha256,
         (int64_t) m->sample_rate, (int64_t) m->hop, (int64_t) m->max_duration_ms, m->frames_per_s,
-        (int64_t) m->image, (int64_t) m->codebooks, m->guidance));
+        (int64_t) m->image, (int64_t) m->codebooks, m->guidance, m->license));
 }
 
 enum err ledger_drop_model(struct ledger *l, const char *sha256, bool *gone)
@@ -22,7 +22,7 @@ enum err ledger_drop_model(struct ledger *l, const char *sha256, bool *gone)
 enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count)
 {
     sqlite3_stmt *s = sql_statement(&l->sql, "SELECT sha256, sample_rate, hop, max_duration_ms, frames_per_s, "
-                                             "image, codebooks, guidance FROM models ORDER BY sha256");
+                                             "image, codebooks, guidance, license FROM models ORDER BY sha256");
     bool row;
     enum err e;
     *count = 0;
@@ -37,6 +37,7 @@ enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, 
             m->image = sql_u32(s, 5);
             m->codebooks = sql_u32(s, 6);
             m->guidance = sqlite3_column_double(s, 7);
+            sql_text(s, 8, m->license, sizeof(m->license));
         }
         (*count)++;
     }

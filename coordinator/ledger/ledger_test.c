@@ -515,7 +515,7 @@ static void models_and_owners_are_kept(void **state)
 {
     (void) state;
     struct ledger *l = fresh();
-    const struct ledger_model m = { "aa", 32000, 640, 30000, 336, 4, 1.0, 3.0 };
+    const struct ledger_model m = { "aa", 32000, 640, 30000, 336, 4, 1.0, 3.0, "CC-BY-NC" };
     assert_int_equal(ledger_put_model(l, &m), ERR_OK);
     assert_int_equal(ledger_put_model(l, &m), ERR_OK);
     l = reopened(l);
@@ -725,7 +725,8 @@ static void an_older_ledger_is_brought_up(void **state)
     struct sql s;
     int64_t version;
     assert_int_equal(sql_open(&s, path), ERR_OK);
-    assert_int_equal(sql_script(&s, "ALTER TABLE segments DROP COLUMN reopened; ALTER TABLE segments DROP COLUMN spoilt;"
+    assert_int_equal(sql_script(&s, "ALTER TABLE models DROP COLUMN license;"
+                                    "ALTER TABLE segments DROP COLUMN reopened; ALTER TABLE segments DROP COLUMN spoilt;"
                                     "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
                                     "DROP INDEX attempts_failed; DROP INDEX jobs_by_output;"
                                     "ALTER TABLE attempts DROP COLUMN detail; PRAGMA user_version = 1"), ERR_OK);
@@ -737,7 +738,7 @@ static void an_older_ledger_is_brought_up(void **state)
     ledger_close(&l);
     assert_int_equal(sql_open(&s, path), ERR_OK);
     assert_int_equal(sql_number(&s, sql_statement(&s, "PRAGMA user_version"), 0, &version), ERR_OK);
-    assert_int_equal(version, 3);
+    assert_int_equal(version, 4);
     sql_close(&s);
 }
 

@@ -88,3 +88,6 @@ CREATE INDEX jobs_by_output ON jobs (output);
 -- version 3
 ALTER TABLE segments ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0; -- attempts up to this fence do not count any more
 ALTER TABLE segments ADD COLUMN spoilt INTEGER NOT NULL DEFAULT 0;   -- how often its finished part was damaged
+
+-- version 4
+ALTER TABLE models ADD COLUMN license TEXT NOT NULL DEFAULT ''; -- how its text begins

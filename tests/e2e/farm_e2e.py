@@ -333,6 +333,24 @@ class Jobs(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
 
+    def test_a_model_s_licence_is_shown(self):
+        licence, model = self.path("LICENSE"), self.path("licensed.safetensors")
+        with open(licence, "w") as f:
+            f.write("Not for sale.\nReally \u00e9.\n" + "More of it.\n" * 99)
+        done = e2e.run("import", "tests/golden/tiny-a/state_dict.bin", "tests/golden/tiny-a/compression_state_dict.bin",
+                       "-o", model, "--license", licence)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with Farm(self.path("licence"), model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            self.assertEqual(farm.submit(self.film, self.path("licence/out.mp4"), *SHORT).returncode, 0)
+            farm.wait_until(lambda: self.job(farm)["model"])
+            self.assertEqual(self.job(farm)["model"], e2e.sha256(model))
+            self.assertTrue(self.job(farm)["license"].startswith("Not for sale."), self.job(farm))
+            self.assertIn("licence: Not for sale.", farm.ask("show", 1).stdout)
+            self.assertIn("the model's licence: Not for sale.", farm.log("a"))
+            self.assertEqual(farm.stop(), [0, 0])
+
     def test_what_is_refused(self):
         with Farm(self.path("refused"), self.model) as farm:
             farm.start_coordinator()

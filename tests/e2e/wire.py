@@ -102,7 +102,7 @@ class Peer:
 
     def message(self, kind, **fields):
         self.seq += 1
-        return pack({"v": 3, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
+        return pack({"v": 4, "type": kind, "seq": self.seq, "incarnation": self.incarnation, "epoch": 0, **fields})
 
     def send_bytes(self, data):
         if self.zmq.zmq_send(self.socket, data, ctypes.c_size_t(len(data)), 0) < 0:
@@ -132,7 +132,7 @@ class Peer:
         self.send("HELLO", **{
             "name": name, "device": "a device", "vendor": "AMD", "driver": "a driver", "memory": 16 << 30, "software": "0",
             "model": "ab" * 32, "sample_rate": 32000, "hop": 640, "max_duration_ms": 30000, "frames_per_s": 1.0,
-            "image": 28, "codebooks": 4, "guidance": 3.0, "has": "", "slots": 4, "rate": 0.0, "held": [], **facts})
+            "image": 28, "codebooks": 4, "guidance": 3.0, "license": "", "has": "", "slots": 4, "rate": 0.0, "held": [], **facts})
 
     def beat(self, *held, progress=0):
         self.send("BEAT", progress=progress, rate=0.0, held=list(held))

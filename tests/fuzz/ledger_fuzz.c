@@ -52,7 +52,7 @@ static int64_t take_number(struct input *in)
 // What it was before: one job being composed, one that waits, one paused, one that failed.
 
 static const char rows[] =
-    "INSERT INTO models VALUES ('m', 32000, 640, 30000, 1.0, 224, 4, 3.0);"
+    "INSERT INTO models VALUES ('m', 32000, 640, 30000, 1.0, 224, 4, 3.0, 'CC0');"
     "INSERT INTO owners VALUES ('ann', 1, 5), ('bob', 2, 0);"
     "INSERT INTO nodes VALUES ('n0', 0, 0), ('n1', 0, 0);"
     "INSERT INTO jobs (id, state, film, output, owner, priority, request, identity, model, segments, done, cues, "
@@ -76,7 +76,7 @@ static const struct {
     { "models",
       "sha256",
       { "sha256", "sample_rate", "hop", "max_duration_ms", "frames_per_s", "image", "codebooks",
-        "guidance" } },
+        "guidance", "license" } },
     { "owners", "name", { "name", "weight", "used_s" } },
     { "jobs",
       "id",

@@ -9,6 +9,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/daemon/daemon.h"
 #include "common/media/frames.h"
 #include "common/media/sha256.h"
@@ -74,8 +75,9 @@ static void name_it(struct wire_hello *h, const struct worker_settings *c, const
     h->memory = f->memory;
 }
 
-static enum err describe_model(struct wire_model *out, const char *path, const struct model_config *m)
+static enum err describe_model(struct wire_model *out, const char *path, const struct model_file *f)
 {
+    const struct model_config *m = model_file_config(f);
     *out = (struct wire_model){
         .sample_rate = m->codec.sample_rate,
         .hop = codec_hop(&m->codec),
@@ -85,6 +87,9 @@ static enum err describe_model(struct wire_model *out, const char *path, const s
         .codebooks = m->lm.codebooks,
         .guidance = (double) m->lm.guidance,
     };
+    utf8_clean(out->license, sizeof(out->license), model_file_license(f), true);
+    if (*out->license)
+        log_info("the model's licence: %.60s (underscore inspect shows all of it)", out->license);
     return sha256_file(out->sha256, path);
 }
 
@@ -186,7 +191,7 @@ static enum err load(struct worker *w, const struct worker_settings *c, const ch
 {
     enum err e = model_file_open(&w->model, path);
     if (!e)
-        e = describe_model(&w->link.hello.model, path, model_file_config(w->model));
+        e = describe_model(&w->link.hello.model, path, w->model);
     return e ? e : open_composer(w, c);
 }
 
