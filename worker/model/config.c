@@ -68,8 +68,9 @@ static enum err check_visual(const struct vit_config *v, const struct qformer_co
     const enum err e = check_ranges(ranges, sizeof(ranges) / sizeof(*ranges));
     if (e)
         return e;
-    if (v->width != 64 * v->heads)
-        return refuse("vit.width is not 64 times vit.heads");
+    if (v->width / 64 != v->heads || v->width % v->heads)
+        return refuse(
+            "vit.heads is not vit.width / 64, rounded down, or does not divide the width");
     if (v->image % v->patch)
         return refuse("vit.image is not a multiple of vit.patch");
     if (v->image / v->patch > 128)
@@ -86,7 +87,7 @@ static enum err check_lm(const struct lm_config *c)
         { "lm.heads", c->heads, 1, 256 },
         { "lm.layers", c->layers, 1, 256 },
         { "lm.hidden", c->hidden, 1, 131072 },
-        { "lm.card", c->card, 2, 65535 },
+        { "lm.card", c->card, 2, MODEL_MAX_CARD },
         { "lm.codebooks", c->codebooks, 1, MODEL_MAX_CODEBOOKS },
         { "lm.delays[0]", c->delays[0], 0, 0 },
         { "lm.top_k", c->top_k, 0, 1u << 20 },
@@ -116,7 +117,7 @@ static enum err check_codec(const struct codec_config *c)
         { "codec.channels", c->channels, 1, 1 },
         { "codec.filters", c->filters, 1, 1024 },
         { "codec.dimension", c->dimension, 1, 8192 },
-        { "codec.bins", c->bins, 2, 65535 },
+        { "codec.bins", c->bins, 2, MODEL_MAX_CARD },
         { "codec.codebooks", c->codebooks, 1, MODEL_MAX_CODEBOOKS },
         { "codec.ratio_count", c->ratio_count, 1, MODEL_MAX_RATIOS },
         { "codec.kernel", c->kernel, 1, 64 },
@@ -136,8 +137,6 @@ static enum err check_codec(const struct codec_config *c)
         return refuse("the codec has less than one column in a second");
     if ((uint64_t) c->filters << c->ratio_count > 16384)
         return refuse("the codec is wider than 16384 channels");
-    if (c->filters % c->compress)
-        return refuse("codec.filters is not a multiple of codec.compress");
     return ERR_OK;
 }
 

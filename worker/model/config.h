@@ -8,6 +8,7 @@
 #include "common/base/err.h"
 
 #define MODEL_MAX_CODEBOOKS 16
+#define MODEL_MAX_CARD 65535u
 #define MODEL_MAX_RATIOS 8
 #define MODEL_MAX_QFORMER_LAYERS 64
 
@@ -15,8 +16,8 @@
 enum pad_mode { PAD_CONSTANT, PAD_REFLECT };
 
 struct vit_config {
-    uint32_t width; // w; heads are 64 wide
-    uint32_t heads; // w / 64
+    uint32_t width; // w
+    uint32_t heads; // w / 64, rounded down: a head is 64 wide, or somewhat wider
     uint32_t layers;
     uint32_t hidden; // of the MLP
     uint32_t patch;  // pixels along a side

@@ -8,7 +8,6 @@
 #include "worker/ops/layernorm.h"
 
 #define QFORMER "condition_provider.conditioners.visual_content.clip.visual.qformer."
-#define HEAD 64 // numbers in a head, whatever the width
 
 static uint32_t inner_stride(const struct qformer_config *c)
 {
@@ -113,7 +112,8 @@ uint64_t qformer_attention_bytes(const struct device *d, const struct model_conf
                                  uint32_t frames)
 {
     const uint32_t grid = c->vit.image / c->vit.patch;
-    struct attention a = { .batches = frames, .heads = c->vit.heads, .dims = HEAD,
+    struct attention a = { .batches = frames, .heads = c->vit.heads,
+                           .dims = c->vit.width / c->vit.heads,
                            .queries = c->qformer.queries, .keys = c->qformer.queries };
     const uint64_t self = attention_scratch_bytes(d, &a);
     a.keys = 1 + grid * grid;
@@ -139,7 +139,8 @@ static void record_linear(const struct qformer *q, struct stream *s, const struc
 
 static struct attention attention_of(const struct qformer *q, uint32_t keys, uint32_t frames)
 {
-    return (struct attention){ .batches = frames, .heads = q->heads, .dims = HEAD,
+    return (struct attention){ .batches = frames, .heads = q->heads,
+                               .dims = q->width / q->heads,
                                .queries = q->config.queries, .keys = keys };
 }
 

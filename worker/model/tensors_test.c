@@ -72,6 +72,7 @@ static void bad_sizes_are_refused(void **state)
     assert_int_equal(model_config_check(&c), ERR_INPUT)
     REFUSED(vit.width, 0);
     REFUSED(vit.width, 192);
+    REFUSED(vit.width, 129); // no two heads share it
     REFUSED(vit.patch, 13);
     REFUSED(qformer.layers, MODEL_MAX_QFORMER_LAYERS + 1);
     REFUSED(qformer.epsilon, NAN);
@@ -84,7 +85,7 @@ static void bad_sizes_are_refused(void **state)
     REFUSED(codec.ratio_count, MODEL_MAX_RATIOS + 1);
     REFUSED(codec.ratios[1], 0);
     REFUSED(codec.ratios[3], 4000000000u);
-    REFUSED(codec.compress, 3);
+    REFUSED(codec.compress, 9); // of 8 filters
     REFUSED(codec.lstm_layers, 0);
     REFUSED(codec.bins, 128);
     REFUSED(frames_per_s, 0);

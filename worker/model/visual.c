@@ -170,8 +170,8 @@ static enum err add_weight(void *context, const struct tensor_spec *spec)
     return ERR_OK;
 }
 
-// Scratch is counted for a device with the widest subgroups; an arena's last
-// block may be half empty.
+// Scratch is counted for a device with the widest subgroups, where a head takes
+// 64 numbers or 128; an arena's last block may be half empty.
 uint64_t visual_bytes(const struct model_config *c, bool f16, uint32_t max_frames)
 {
     const uint64_t block = 64ull << 20;
@@ -181,7 +181,8 @@ uint64_t visual_bytes(const struct model_config *c, bool f16, uint32_t max_frame
     if (model_tensors_each(c, add_weight, elements))
         return UINT64_MAX;
     const uint64_t weights = elements[0] * 4 + elements[1] * (f16 ? 2 : 4);
-    const uint64_t attention = (uint64_t) 3 * n * tokens * c->vit.width * sizeof(float);
+    const uint64_t head = round_up(c->vit.width / c->vit.heads, 64);
+    const uint64_t attention = 3 * n * tokens * c->vit.heads * head * sizeof(float);
     const uint64_t scratch = n * frame_numbers(c) * sizeof(float) +
                              2 * vit_token_bytes(&c->vit, n) +
                              larger(vit_wide_bytes(&c->vit, n), qformer_picture_bytes(c, n)) +

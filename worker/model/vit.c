@@ -10,7 +10,6 @@
 
 #define VISUAL "condition_provider.conditioners.visual_content.clip.visual."
 #define EPSILON 1e-5f // of CLIP's LayerNorms
-#define HEAD 64       // numbers in a head, whatever the width
 
 static uint32_t token_count(const struct vit_config *c)
 {
@@ -105,7 +104,7 @@ uint64_t vit_wide_bytes(const struct vit_config *c, uint32_t frames)
 
 static struct attention self_attention(const struct vit_config *c, uint32_t frames)
 {
-    return (struct attention){ .batches = frames, .heads = c->heads, .dims = HEAD,
+    return (struct attention){ .batches = frames, .heads = c->heads, .dims = c->width / c->heads,
                                .queries = token_count(c), .keys = token_count(c) };
 }
 

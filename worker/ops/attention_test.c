@@ -72,7 +72,7 @@ static void check(struct ops_fixture *f, struct attention a, float scale, bool v
 static void matches_the_formula_at_awkward_sizes(void **state)
 {
     static const uint32_t queries[] = { 1, 7, 8, 17 }, keys[] = { 1, 8, 31, 33, 130 };
-    static const uint32_t dims[] = { 1, 6, 32, 64, 65 };
+    static const uint32_t dims[] = { 1, 6, 32, 64, 65, 127 };
     for (size_t i = 0; i < 4; i++)
         for (size_t j = 0; j < 5; j++)
             for (size_t d = 0; d < 5; d++)

@@ -56,6 +56,7 @@ static const struct rule codec_rules[] = {
     { "encodec.renormalize", "false" },
     { "seanet.causal", "false" },
     { "seanet.n_residual_layers", "1" },
+    { "seanet.lstm", "1|2|3|4|5|6|7|8" },
     { "seanet.activation", "ELU" },
     { "seanet.activation_params.alpha", "1" },
     { "seanet.norm", "weight_norm|none" },
@@ -263,7 +264,7 @@ static enum err measure_codec(struct codec_config *c, const struct import_source
     e = take_measures(s, measures, COUNT_OF(measures));
     if (e)
         return e;
-    c->compress = c->filters / hidden;
+    c->compress = c->filters / hidden; // the settings know better where a rest is left
     c->lstm_layers = count_tensors(s, lstm, 1, 0, "");
     c->codebooks = count_tensors(s, "codec.quantizer.", 1, 0, ".embed");
     return ERR_OK;
@@ -343,6 +344,9 @@ static enum err read_codec_settings(struct codec_config *c, const struct import_
     e = xp_cfg_text(s->codec, "seanet.pad_mode", pad, sizeof(pad), &present);
     if (!e && present && !strcasecmp(pad, "constant"))
         c->pad = PAD_CONSTANT;
+    if (!e)
+        e = xp_cfg_u32(s->codec, "seanet.compress",
+                       &c->compress); // the shapes are checked later
     return e ? e : xp_cfg_u32(s->codec, "sample_rate", &c->sample_rate);
 }
 
@@ -407,7 +411,6 @@ static enum err check_codec_claims(const struct codec_config *c, const struct im
         { "seanet.kernel_size", c->kernel },
         { "seanet.last_kernel_size", c->last_kernel },
         { "seanet.residual_kernel_size", c->residual_kernel },
-        { "seanet.compress", c->compress },
         { "seanet.lstm", c->lstm_layers },
         { "rvq.bins", c->bins },
         { "rvq.n_q", c->codebooks },
