@@ -217,6 +217,20 @@ static void distributions_are_the_references(void **state)
     free(logits), free(got);
 }
 
+static void an_impossible_token_has_no_share(void **state)
+{
+    struct golden *g = *state;
+    static const float logits[5] = { -INFINITY, 1, -INFINITY, 0, 1 };
+    static const struct sampling ways[] = { { 1, 0, 0 }, { 1, 4, 0 }, { 1, 0, 0.999f } };
+    for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+        float got[5];
+        assert_int_equal(sampler_distribution(g->device, logits, 1, 5, &ways[i], got), ERR_OK);
+        assert_true(got[0] == 0 && got[2] == 0);
+        assert_true(fabsf(got[1] - got[4]) < 1e-6f && fabsf(got[1] + got[3] + got[4] - 1) < 1e-6f);
+        assert_true(fabsf(got[3] / got[1] - expf(-1)) < 1e-6f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +244,7 @@ int main(void)
         cmocka_unit_test(the_first_guided_logits),
         cmocka_unit_test(permuted_frames_give_the_same_music),
         cmocka_unit_test(distributions_are_the_references),
+        cmocka_unit_test(an_impossible_token_has_no_share),
     };
     return cmocka_run_group_tests(tests, golden_setup, golden_teardown);
 }

@@ -8,21 +8,22 @@
 
 #define ROWS_AT_ONCE 64
 
-// What one call of the kernel needs.
+// What one call of the kernel needs. The null logits are a row of zeros, so that
+// an infinite logit is not taken from itself.
 struct sampler {
     struct device *device;
     struct arena *arena;
     struct stream *stream;
     struct span draws, slots, tokens, logits, distribution;
     uint32_t card, stride;
-    float *room; // [ROWS_AT_ONCE][stride]
+    float *room; // [ROWS_AT_ONCE + 1][stride], the last row zeros
 };
 
 static enum err make_draws(struct sampler *b)
 {
     struct sample_draw draws[ROWS_AT_ONCE] = { 0 };
     for (uint32_t i = 0; i < ROWS_AT_ONCE; i++)
-        draws[i] = (struct sample_draw){ .cond = i, .null = i };
+        draws[i] = (struct sample_draw){ .cond = i, .null = ROWS_AT_ONCE };
     const enum err e = arena_alloc(b->arena, sizeof(draws), &b->draws);
     return e ? e : span_upload(b->device, b->draws, 0, draws, sizeof(draws));
 }
@@ -37,8 +38,8 @@ static enum err make_slot(struct sampler *b, const struct sampling *s)
 
 static enum err sampler_open(struct sampler *b, const struct sampling *s)
 {
-    const uint64_t bytes = (uint64_t) ROWS_AT_ONCE * b->stride * sizeof(float);
-    b->room = calloc(ROWS_AT_ONCE, b->stride * sizeof(float));
+    const uint64_t bytes = (ROWS_AT_ONCE + 1ull) * b->stride * sizeof(float);
+    b->room = calloc(ROWS_AT_ONCE + 1, b->stride * sizeof(float));
     enum err e = b->room ? arena_create(&b->arena, b->device, MEMORY_DEVICE, "sampler") : ERR_NOMEM;
     if (!e)
         e = stream_create(&b->stream, b->device);
@@ -50,6 +51,8 @@ static enum err sampler_open(struct sampler *b, const struct sampling *s)
         e = arena_alloc(b->arena, sizeof(uint32_t), &b->tokens);
     if (!e)
         e = arena_alloc_texels(b->arena, bytes, &b->logits);
+    if (!e)
+        e = span_upload(b->device, b->logits, 0, b->room, bytes);
     return e ? e : arena_alloc(b->arena, bytes, &b->distribution);
 }
 
