@@ -18,6 +18,8 @@ static int __attribute__((format(printf, 1, 2))) status_of(const char *format, .
     return WEXITSTATUS(status);
 }
 
+#define OTHER "tests/golden/tiny-b/"
+
 struct folder {
     char path[64];
     char model[96], model_f16[96], out[96];
@@ -42,6 +44,12 @@ static void import_model(const char *state, const char *model)
 {
     assert_int_equal(status_of("%s import %s%s %scompression_state_dict.bin -o %s 2>/dev/null",
                                UNDERSCORE, GOLDEN, state, GOLDEN, model), 0);
+}
+
+static void import_other(const char *option, const char *model)
+{
+    assert_int_equal(status_of("%s import %sstate_dict.bin %scompression_state_dict.bin %s -o %s 2>/dev/null",
+                               UNDERSCORE, OTHER, OTHER, option, model), 0);
 }
 
 static int trace(const char *model, const char *in, const char *out)
@@ -141,6 +149,24 @@ static void more_steps_begin_alike(void **state)
     remove_folder(&f);
 }
 
+// A model whose sizes are all other ones, and hardly one a multiple of 4.
+static void another_size_is_computed_too(void **state)
+{
+    (void) state;
+    struct golden g = { .manifest = json_load_file(OTHER "manifest.json", 0, NULL) };
+    struct folder f;
+    make_folder(&f);
+    assert_non_null(g.manifest);
+    assert_int_equal(safetensors_open(&g.tensors, OTHER "golden.safetensors"), ERR_OK);
+    import_other("--f32", f.model);
+    assert_int_equal(trace(f.model, OTHER "golden.safetensors", f.out), 0);
+    compare_file(&g, f.out);
+    assert_int_equal(missing(&g, f.out, ""), 8); // what went in
+    json_decref(g.manifest);
+    safetensors_close(&g.tensors);
+    remove_folder(&f);
+}
+
 // A file with one tensor of the golden data, called something.
 static void write_one(const struct golden *g, const char *path, const char *golden, const char *name)
 {
@@ -179,6 +205,7 @@ int main(void)
         cmocka_unit_test(every_tensor_is_the_references),
         cmocka_unit_test(every_tensor_is_near_with_half_weights),
         cmocka_unit_test(more_steps_begin_alike),
+        cmocka_unit_test(another_size_is_computed_too),
         cmocka_unit_test(bad_input_is_refused_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, golden_setup, golden_teardown);
