@@ -1,5 +1,6 @@
 // trace: the tensors inside a model, for given inputs: what the tests compare
 // with the published code's, and what one looks at when a port goes wrong.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -58,6 +59,27 @@ static enum err parse(struct trace_settings *s, struct verb_arguments *a, int ar
     return ERR_USAGE;
 }
 
+static bool extent_fits(uint64_t is, uint64_t wanted)
+{
+    return wanted == TRACE_SOME ? is > 0 : wanted == TRACE_ANY || is == wanted;
+}
+
+// "2, 1 or more" into text; cut where it ends.
+static void print_shape(char *text, size_t bytes, uint32_t rank, const uint64_t *shape)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (uint32_t i = 0; i < rank && used < bytes; i++) {
+        const char *between = i ? ", " : "";
+        if (shape[i] == TRACE_SOME || shape[i] == TRACE_ANY)
+            used += (size_t) snprintf(text + used, bytes - used, "%s%s", between,
+                                      shape[i] == TRACE_SOME ? "1 or more" : "any");
+        else
+            used += (size_t) snprintf(text + used, bytes - used, "%s%llu", between,
+                                      (unsigned long long) shape[i]);
+    }
+}
+
 enum err trace_input(const struct trace *t, struct tensor_view *out, bool *found, const char *name,
                      uint32_t rank, const uint64_t *shape)
 {
@@ -66,10 +88,13 @@ enum err trace_input(const struct trace *t, struct tensor_view *out, bool *found
         return ERR_OK;
     bool fits = out->rank == rank;
     for (uint32_t i = 0; fits && i < rank; i++)
-        fits = out->shape[i] == shape[i] || (!shape[i] && out->shape[i] > 0);
+        fits = extent_fits(out->shape[i], shape[i]);
     if (fits && tensor_elements(out) < 1ull << 31)
         return ERR_OK;
-    log_error("%s does not have the shape that this model takes", name);
+    char is[96], takes[96];
+    print_shape(is, sizeof(is), out->rank, out->shape);
+    print_shape(takes, sizeof(takes), rank, shape);
+    log_error("%s is [%s]%s; this model takes [%s]", name, is, fits ? ", too large" : "", takes);
     return ERR_INPUT;
 }
 
@@ -86,14 +111,14 @@ enum err trace_floats(const struct tensor_view *v, const char *name, float **out
 
 enum err trace_tokens(const struct tensor_view *v, const char *name, uint32_t card, int32_t **out)
 {
-    *out = malloc(tensor_elements(v) * sizeof(**out));
+    *out = malloc((tensor_elements(v) + 1) * sizeof(**out));
     if (!*out) {
         log_error("out of memory for %s", name);
         return ERR_NOMEM;
     }
     for (uint64_t i = 0; i < tensor_elements(v); i++) {
         const float token = tensor_at(v, i); // card is far below 2^24
-        if (!(token >= 0 && token < (float) card)) {
+        if (!(token >= 0 && token < (float) card && token == floorf(token))) {
             log_error("%s: element %llu is not a token, 0 to %u", name, (unsigned long long) i,
                       card - 1);
             free(*out);
@@ -115,7 +140,7 @@ static enum err compute(struct trace *t)
     if (!e)
         e = trace_codec(t);
     if (!e && t->out.count == 0) {
-        log_error("the input has nothing that trace knows; see underscore trace --help");
+        log_error("nothing can be computed from this input; see underscore trace --help");
         e = ERR_INPUT;
     }
     return e;

@@ -27,7 +27,8 @@ static enum err decode(struct trace *t, struct codec *c, const struct passage *p
     const struct codec_config *config = &t->model->config->codec;
     struct tensor_view v;
     bool found;
-    enum err e = trace_input(t, &v, &found, p->codes, 2, (const uint64_t[]){ config->codebooks, 0 });
+    enum err e = trace_input(t, &v, &found, p->codes, 2,
+                             (const uint64_t[]){ config->codebooks, TRACE_SOME });
     if (e || !found)
         return e;
     const uint64_t samples = v.shape[1] * codec_hop(config);
@@ -67,7 +68,7 @@ static enum err encode(struct trace *t, struct codec *c, const struct passage *p
 {
     struct tensor_view v;
     bool found;
-    enum err e = trace_input(t, &v, &found, p->pcm, 2, (const uint64_t[]){ 1, 0 });
+    enum err e = trace_input(t, &v, &found, p->pcm, 2, (const uint64_t[]){ 1, TRACE_SOME });
     if (e || !found)
         return e;
     float *pcm;

@@ -1,3 +1,6 @@
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +23,7 @@ static enum err read_tokens(const struct trace *t, const char *name, struct tens
 {
     const struct lm_config *c = &t->model->config->lm;
     bool found;
-    const enum err e = trace_input(t, v, &found, name, 2, (const uint64_t[]){ c->codebooks, 0 });
+    const enum err e = trace_input(t, v, &found, name, 2, (const uint64_t[]){ c->codebooks, TRACE_ANY });
     return e || !found ? e : trace_tokens(v, name, c->card, out);
 }
 
@@ -98,13 +101,19 @@ enum err trace_decoder(struct trace *t)
 // "sample.topk10_temp0.8": false when the name is another kind of tensor.
 static bool read_sampling(const char *name, struct sampling *out)
 {
+    static const char start[] = "sample.top?";
     int end = 0;
+    uint64_t top_k;
     *out = (struct sampling){ 0 };
-    if (sscanf(name, "sample.topk%u_temp%f%n", &out->top_k, &out->temperature, &end) == 2)
-        return name[end] == 0;
-    end = 0;
-    return sscanf(name, "sample.topp%f_temp%f%n", &out->top_p, &out->temperature, &end) == 2 &&
-           name[end] == 0;
+    if (strlen(name) < sizeof(start) || !strchr("0123456789.", name[sizeof(start) - 1]))
+        return false; // no sign, no "nan"
+    if (sscanf(name, "sample.topk%" SCNu64 "_temp%f%n", &top_k, &out->temperature, &end) == 2)
+        out->top_k = top_k < UINT32_MAX ? (uint32_t) top_k : UINT32_MAX;
+    else if (sscanf(name, "sample.topp%f_temp%f%n", &out->top_p, &out->temperature, &end) != 2)
+        return false;
+    else if (!(out->top_p > 0))
+        out->top_p = FLT_MIN; // of no mass at all, the likeliest is left
+    return name[end] == 0 && isfinite(out->temperature) && isfinite(out->top_p);
 }
 
 static enum err sample_each(struct trace *t, const struct tensor_view *v, const float *logits,
@@ -128,9 +137,15 @@ enum err trace_samples(struct trace *t)
 {
     struct tensor_view v;
     bool found;
-    enum err e = trace_input(t, &v, &found, "sample.logits", 2, (const uint64_t[]){ 0, 0 });
+    enum err e = trace_input(t, &v, &found, "sample.logits", 2,
+                             (const uint64_t[]){ TRACE_SOME, TRACE_SOME });
     if (e || !found)
         return e;
+    if (v.shape[1] > MODEL_MAX_CARD) {
+        log_error("sample.logits has %llu tokens in a row; a model has at most %u",
+                  (unsigned long long) v.shape[1], MODEL_MAX_CARD);
+        return ERR_INPUT;
+    }
     float *logits, *out = malloc(tensor_elements(&v) * sizeof(*out));
     e = trace_floats(&v, "sample.logits", &logits);
     if (!e && !out) {

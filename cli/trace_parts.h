@@ -31,8 +31,12 @@ ERR_CHECKED enum err trace_samples(struct trace *t);
 // codec.dec_codes, codec.wav, codec.short_codes, codec.short_wav -> the other side.
 ERR_CHECKED enum err trace_codec(struct trace *t);
 
-// An input of `rank` extents, those of `shape` that are not 0 given. *found is
-// false, and all well, when there is none. ERR_INPUT logs what is wrong.
+// Extents that an input may have as it likes.
+#define TRACE_SOME (UINT64_MAX - 1) // 1 or more
+#define TRACE_ANY UINT64_MAX        // 0 too
+
+// An input of `rank` extents. *found is false, and all well, when there is none.
+// ERR_INPUT logs what is wrong.
 ERR_CHECKED enum err trace_input(const struct trace *t, struct tensor_view *out, bool *found,
                                  const char *name, uint32_t rank, const uint64_t *shape);
 

@@ -32,11 +32,11 @@ enum err trace_visual(struct trace *t)
     struct tensor_view v;
     bool found;
     enum err e = trace_input(t, &v, &found, "vis.frames", 4,
-                             (const uint64_t[]){ 0, 3, c->vit.image, c->vit.image });
+                             (const uint64_t[]){ TRACE_SOME, 3, c->vit.image, c->vit.image });
     if (e)
         return e;
     if (!found) {
-        e = trace_input(t, &v, &found, "vis.condition", 2, (const uint64_t[]){ 0, c->lm.dim });
+        e = trace_input(t, &v, &found, "vis.condition", 2, (const uint64_t[]){ TRACE_SOME, c->lm.dim });
         return e || !found ? e : take_condition(t, &v);
     }
     float *frames;

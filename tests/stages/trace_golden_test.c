@@ -199,6 +199,43 @@ static void bad_input_is_refused_and_leaves_nothing(void **state)
     remove_folder(&f);
 }
 
+// What the command says to one tensor, an empty prompt and, if asked for, a condition beside it.
+static int trace_tensor(const struct folder *f, bool conditioned, const char *name, uint64_t rows,
+                        uint64_t cols, float value)
+{
+    static float data[MODEL_MAX_CARD + 1];
+    char in[128];
+    snprintf(in, sizeof(in), "%s/in.safetensors", f->path);
+    for (size_t i = 0; i < rows * cols; i++)
+        data[i] = value;
+    const struct safetensors_item items[] = {
+        { .name = name, .dtype = DTYPE_F32, .rank = 2, .shape = { rows, cols }, .data = data },
+        { .name = "sample.topk3_temp1.0", .dtype = DTYPE_F32, .rank = 1, .data = data },
+        { .name = "gen.prompt", .dtype = DTYPE_I32, .rank = 2, .shape = { 2, 0 }, .data = data },
+        { .name = "vis.condition", .dtype = DTYPE_F32, .rank = 2, .shape = { 2, 18 }, .data = data },
+    };
+    assert_int_equal(safetensors_write(in, &(struct safetensors_write_params){
+                         .items = items, .item_count = conditioned ? 4 : 3 }), ERR_OK);
+    const int status = trace(f->model, in, f->out);
+    assert_int_equal(unlink(in), 0);
+    return status;
+}
+
+static void sizes_at_the_edge_are_computed_or_refused(void **state)
+{
+    (void) state;
+    struct folder f;
+    make_folder(&f);
+    import_other("--f32", f.model);
+    assert_int_equal(trace_tensor(&f, true, "lm.codes", 2, 0, 0), 0); // leaves the first step
+    assert_int_equal(trace_tensor(&f, true, "lm.codes", 2, 1, 37), 65);
+    assert_int_equal(trace_tensor(&f, true, "lm.codes", 2, 1, 0.5f), 65);
+    assert_int_equal(trace_tensor(&f, false, "codec.wav", 1, 0, 0), 65);
+    assert_int_equal(trace_tensor(&f, false, "sample.logits", 1, 0, 0), 65);
+    assert_int_equal(trace_tensor(&f, false, "sample.logits", 1, MODEL_MAX_CARD + 1, 0), 65);
+    remove_folder(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +243,7 @@ int main(void)
         cmocka_unit_test(every_tensor_is_near_with_half_weights),
         cmocka_unit_test(more_steps_begin_alike),
         cmocka_unit_test(another_size_is_computed_too),
+        cmocka_unit_test(sizes_at_the_edge_are_computed_or_refused),
         cmocka_unit_test(bad_input_is_refused_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, golden_setup, golden_teardown);

@@ -638,7 +638,7 @@ enum err decoder_trace(struct decoder *d, const int32_t *codes, uint32_t columns
 {
     const struct sequence s = {
         .condition = condition, .frames = frames, .prompt = codes, .prompt_columns = columns,
-        .columns = columns, .guidance = 0,
+        .columns = columns ? columns : 1, .guidance = 0, // checked, no more
     };
     if (decoder_free_slots(d) < d->params.slots) {
         log_error("decoder: a trace needs all slots free");

@@ -99,7 +99,7 @@ ERR_CHECKED enum err decoder_logits(struct decoder *d, uint32_t slot, float *out
 // are all known, shown to `probe` by their golden names: lm.embed_pos and
 // lm.layerN [2,S,dim] (conditional, null), lm.out_norm, lm.seq_logits_cond and
 // lm.seq_logits_null [K,S,card], S = columns + 1.
-// All slots must be free, columns <= max_columns, frames <= max_frames.
+// All slots must be free, columns <= max_columns, 0 leaving the first step, frames <= max_frames.
 // Allocates and frees its own memory.
 ERR_CHECKED enum err decoder_trace(struct decoder *d, const int32_t *codes, uint32_t columns,
                                    const float *condition, uint32_t frames, struct probe *probe);
