@@ -8,9 +8,11 @@
 #include "common/base/err.h"
 
 #define MODEL_MAX_CODEBOOKS 16
-#define MODEL_MAX_CARD 65535u
 #define MODEL_MAX_RATIOS 8
 #define MODEL_MAX_QFORMER_LAYERS 64
+// lavapipe ends a shader's loops after 65,535 rounds; sample.comp makes 21 for 16
+// tokens where subgroups are 4 wide.
+#define MODEL_MAX_CARD 49152u
 
 // How the codec fills the samples before the first and after the last.
 enum pad_mode { PAD_CONSTANT, PAD_REFLECT };

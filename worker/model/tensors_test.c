@@ -88,6 +88,7 @@ static void bad_sizes_are_refused(void **state)
     REFUSED(codec.compress, 9); // of 8 filters
     REFUSED(codec.lstm_layers, 0);
     REFUSED(codec.bins, 128);
+    REFUSED(lm.card, MODEL_MAX_CARD + 1);
     REFUSED(frames_per_s, 0);
 #undef REFUSED
 }
