@@ -60,6 +60,7 @@ layout(binding = 4) writeonly buffer Y { vec4 y[]; };
 
 const uint lanes = gl_WorkGroupSize.x;
 const uint QUADS = lanes / 4;
+const uint TOGETHER = MR < 16 ? 1 : 2; // rows that are multiplied side by side; MR is a power of two
 const uint FETCHES = (MR + QUADS - 1) / QUADS; // of x, for 16 k of every row
 matmul_push p; // read once: inside loops and branches such drivers gather it lane by lane
 uint lane, first_row, first_col;
@@ -106,15 +107,18 @@ void load_x(uint chunk)
     }
 }
 
-// The products of E values of k with every sum of this lane.
+// The products of E values of k with every sum of this lane. A sum's additions wait
+// for each other: with few columns, two rows' keep a processor busier than one's.
 void multiply(uint block)
 {
-    [[unroll]] for (uint m = 0; m < MR; m++)
-        [[unroll]] for (uint i = 0; i < E; i++) {
-            const float a = subgroupShuffle(xs[m / QUADS][i % 4], m % QUADS * 4 + block * (E / 4) + i / 4);
-            [[unroll]] for (uint n = 0; n < NR; n++)
-                sums[m * NR + n] = fma(a, ws[n * E + i], sums[m * NR + n]);
-        }
+    [[unroll]] for (uint first = 0; first < MR / TOGETHER; first++)
+        [[unroll]] for (uint i = 0; i < E; i++)
+            [[unroll]] for (uint j = 0; j < TOGETHER; j++) {
+                const uint m = first * TOGETHER + j;
+                const float a = subgroupShuffle(xs[m / QUADS][i % 4], m % QUADS * 4 + block * (E / 4) + i / 4);
+                [[unroll]] for (uint n = 0; n < NR; n++)
+                    sums[m * NR + n] = fma(a, ws[n * E + i], sums[m * NR + n]);
+            }
 }
 
 float scaled(float sum)
