@@ -32,6 +32,7 @@ static const struct kernel texel_kernels[2][2] = { // [loose][f16]
 };
 
 const char *const matmul_cols_choice[2] = { "matmul-cols-f32", "matmul-cols-f16" };
+const char *const matmul_rows_choice = "matmul-rows-f16";
 
 static uint32_t groups_of(uint32_t n, uint32_t size)
 {
@@ -113,7 +114,7 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
         { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
     };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
-    const uint32_t most = rows > 8 ? 4 : most_cols(s, m->w->f16);
+    const uint32_t most = rows > MATMUL_FEW_ROWS ? MATMUL_FEW_COLS : most_cols(s, m->w->f16);
     size_t first = 0;
     while (first < 5 && sizes[first] > most)
         first++;
@@ -121,12 +122,19 @@ static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t r
     return cheapest(groups, sizes + first, costs[m->w->f16 || rows < 8] + first, 6 - first);
 }
 
+static uint32_t most_rows(struct stream *s, const struct matmul *m)
+{
+    if (!m->w->f16 || m->activation == ACTIVATION_ELU)
+        return MATMUL_MANY_ROWS;
+    uint32_t most;
+    return device_choice(stream_device(s), matmul_rows_choice, &most) ? most : MATMUL_FEW_ROWS;
+}
+
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
     static const uint32_t row_sizes[] = { 16, 8, 4, 2, 1 };
     static const double row_costs[] = { 0.9, 1.0, 1.15, 1.7, 2.6 };
-    // 16 rows by 4 columns are for f32, and beside an ELU.
-    const size_t first = m->w->f16 && m->activation != ACTIVATION_ELU;
+    const size_t first = most_rows(s, m) < MATMUL_MANY_ROWS;
     uint32_t rows = cheapest(m->rows, row_sizes + first, row_costs + first, 5 - first);
     const uint32_t cols = choose_cols(s, m, rows);
     while (rows * cols % 4) // the shader turns its sums by fours

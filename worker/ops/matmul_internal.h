@@ -23,6 +23,12 @@ extern const char *const matmul_cols_choice[2];
 #define MATMUL_FEW_COLS 4
 #define MATMUL_MANY_COLS(f16) ((f16) ? 8u : 6u)
 
+// The most rows for a subgroup where weights are f16 and no ELU comes after; elsewhere
+// it is the larger number, which leaves a lane MATMUL_FEW_COLS columns.
+extern const char *const matmul_rows_choice;
+#define MATMUL_FEW_ROWS 8
+#define MATMUL_MANY_ROWS 16
+
 // 16-byte blocks of K in a packed row.
 uint32_t matrix_depth_blocks(uint32_t cols, bool f16);
 

@@ -333,6 +333,9 @@ static void tuning_chooses_once(void **state)
         assert_int_equal(device_choice(f->device, matmul_cols_choice[f16], &cols), form == MATMUL_TEXEL);
         assert_true(form == MATMUL_SLICED || cols == MATMUL_FEW_COLS || cols == MATMUL_MANY_COLS(f16));
     }
+    uint32_t rows = 0;
+    assert_int_equal(device_choice(f->device, matmul_rows_choice, &rows), form == MATMUL_TEXEL);
+    assert_true(form == MATMUL_SLICED || rows == MATMUL_FEW_ROWS || rows == MATMUL_MANY_ROWS);
     device_choose_form(f->device, "matmul", MATMUL_SLICED);
     assert_int_equal(matmul_tune(f->device), ERR_OK); // known: left alone
     assert_true(device_choice(f->device, "matmul", &form) && form == MATMUL_SLICED);

@@ -1,5 +1,5 @@
 // matmul_tune: short races, between the form for CPUs and those for GPUs, then
-// between few and many columns for a lane of the former.
+// between few and many columns for a lane of the former, and few and many rows.
 #include <stdlib.h>
 
 #include "common/base/clock.h"
@@ -94,22 +94,44 @@ static enum err race_forms(struct race *r)
     return ERR_OK;
 }
 
+// Two tiles of MATMUL_TEXEL: is the other one faster?
+static enum err race_tiles(struct race *r, struct matmul_choice one, struct matmul_choice other, bool *out)
+{
+    double with_one = 1e30, with_other = 1e30;
+    enum err e = ERR_OK;
+    for (int turn = 0; !e && turn < TURNS; turn++) { // in turns: a clock that rises favours the last
+        e = seconds_of(r, one, MANY_ROWS, &with_one);
+        if (!e)
+            e = seconds_of(r, other, MANY_ROWS, &with_other);
+    }
+    *out = with_other < with_one;
+    log_debug("matmul: %u x %u %.0f us, %u x %u %.0f us", one.rows, one.cols, with_one * 1e6, other.rows,
+              other.cols, with_other * 1e6);
+    return e;
+}
+
 static enum err race_cols(struct race *r)
 {
     const bool f16 = r->w.f16;
     const uint32_t few = MATMUL_FEW_COLS, many = MATMUL_MANY_COLS(f16);
-    double with_few = 1e30, with_many = 1e30;
-    enum err e = ERR_OK;
-    for (int turn = 0; !e && turn < TURNS; turn++) { // in turns: a clock that rises favours the last
-        e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, 8, few }, MANY_ROWS, &with_few);
-        if (!e)
-            e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, 8, many }, MANY_ROWS, &with_many);
-    }
-    if (e)
-        return e;
-    device_choose_form(r->device, matmul_cols_choice[f16], with_many < with_few ? many : few);
-    log_debug("matmul: %u columns %.0f us, %u columns %.0f us", few, with_few * 1e6, many, with_many * 1e6);
-    return ERR_OK;
+    bool better;
+    const enum err e = race_tiles(r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, few },
+                                  (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, many }, &better);
+    if (!e)
+        device_choose_form(r->device, matmul_cols_choice[f16], better ? many : few);
+    return e;
+}
+
+static enum err race_rows(struct race *r) // after race_cols()
+{
+    uint32_t cols = MATMUL_FEW_COLS;
+    (void) device_choice(r->device, matmul_cols_choice[r->w.f16], &cols);
+    bool better;
+    const enum err e = race_tiles(r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, cols },
+                                  (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS }, &better);
+    if (!e)
+        device_choose_form(r->device, matmul_rows_choice, better ? MATMUL_MANY_ROWS : MATMUL_FEW_ROWS);
+    return e;
 }
 
 static enum err tune(struct device *d, bool f16, enum err (*race)(struct race *r))
@@ -132,5 +154,7 @@ enum err matmul_tune(struct device *d)
     for (int f16 = 0; !e && texel && f16 < 2; f16++)
         if (!device_choice(d, matmul_cols_choice[f16], &known))
             e = tune(d, f16, race_cols);
+    if (!e && texel && !device_choice(d, matmul_rows_choice, &known))
+        e = tune(d, true, race_rows);
     return e;
 }
