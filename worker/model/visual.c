@@ -182,7 +182,7 @@ uint64_t visual_bytes(const struct model_config *c, bool f16, uint32_t max_frame
         return UINT64_MAX;
     const uint64_t weights = elements[0] * 4 + elements[1] * (f16 ? 2 : 4);
     const uint64_t head = round_up(c->vit.width / c->vit.heads, 64);
-    const uint64_t attention = 3 * n * tokens * c->vit.heads * head * sizeof(float);
+    const uint64_t attention = 3 * tokens * n * c->vit.heads * head * sizeof(float);
     const uint64_t scratch = n * frame_numbers(c) * sizeof(float) +
                              2 * vit_token_bytes(&c->vit, n) +
                              larger(vit_wide_bytes(&c->vit, n), qformer_picture_bytes(c, n)) +
