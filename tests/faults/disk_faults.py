@@ -24,12 +24,21 @@ class Disks(faults.Case):
         return folder
 
     def fill(self, folder):
-        with open(os.path.join(folder, "ballast"), "wb", buffering=0) as f:
+        """Whatever room there is: again and again, for a result or pictures that are done with leave some behind."""
+        with open(os.path.join(folder, "ballast"), "ab", buffering=0) as f:
             try:
                 while True:
                     f.write(bytes(4096))
             except OSError:
                 return
+
+    def fill_until_noticed(self, farm, folder):
+        full = len(self.complaints(farm))
+
+        def noticed():
+            self.fill(folder)
+            return len(self.complaints(farm)) > full
+        farm.wait_until(noticed)
 
     def fill_and_make_room(self, side):
         """Again and again: full at some moment of the work, for some seconds after the first complaint."""
@@ -43,9 +52,7 @@ class Disks(faults.Case):
             for n in range(times):
                 done = farm.done_segments()
                 farm.wait_until(lambda: farm.done_segments() > done, 300)
-                full = len(self.complaints(farm))
-                self.fill(folder)
-                farm.wait_until(lambda: len(self.complaints(farm)) > full, 120)
+                self.fill_until_noticed(farm, folder)
                 time.sleep(stays)
                 self.assertFalse(os.path.exists(out))
                 self.assertEqual((farm.coordinator.poll(), farm.workers["a"].poll()), (None, None), farm.log("a"))
