@@ -6,7 +6,7 @@
 #   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8)
 #   validation  again, under the Vulkan validation layer with synchronisation checks
 #   asan        under AddressSanitizer, LeakSanitizer and UBSan; of the end-to-end tests those that read most
-#   tsan        under ThreadSanitizer; of the end-to-end tests those with threads of ours
+#   tsan        under ThreadSanitizer; not what has one thread by nature: operations, model, weights, stages
 #   clang       clang, warnings are errors
 #   tidy        clang-tidy over every source
 #   package     the .debs and the tarball: built, unpacked, run
@@ -101,7 +101,7 @@ lane_release() { build release && suite release release; }
 lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
 lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
 lane_asan() { build asan && suite asan asan; }
-lane_tsan() { build tsan && suite tsan tsan; }
+lane_tsan() { build tsan && suite tsan tsan -LE '^worker/(ops|model|weights)$|^tests/(stages|flow)$'; }
 lane_clang() { build clang && suite clang clang -LE "$on_device|^tests/(e2e|faults)$"; }
 lane_tidy() { build clang && step tidy tools/tidy.sh; }
 lane_package() { build release && step package tools/package.sh; }
