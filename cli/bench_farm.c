@@ -14,6 +14,7 @@
 #include "cli/settings.h"
 #include "cli/verb.h"
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 
 // What is asked for.
@@ -22,6 +23,9 @@
 #define BAR_MB 512.0
 #define BAR_FLAT 1.5
 #define BAR_BULK 500.0
+// Calls of `underscore list`, of which the median counts, and the seconds between them.
+#define LISTS 5
+#define LIST_EVERY_S 0.5
 // Films whose pictures are there; the workers do not get further in the time.
 #define PICTURED 400
 // From 5 films on, each 20 times the one before.
@@ -43,12 +47,13 @@ struct measurement {
     uint64_t refused;
 };
 
-// `underscore list` while the farm is at it, timed.
+// `underscore list` while the farm is at it, timed again and again.
 struct listing {
     const struct bench_site *site;
     const char *program;
-    double begins_s, begun_s, ms;
-    pid_t pid;
+    double next_s, begun_s, ms[LISTS];
+    int count;
+    pid_t pid; // 0: none runs
 };
 
 static void become_list(const struct listing *l)
@@ -64,8 +69,10 @@ static bool attend_list(void *user)
 {
     struct listing *l = user;
     int status;
+    if (l->count == LISTS)
+        return true;
     if (!l->pid) {
-        if (clock_seconds() < l->begins_s)
+        if (clock_seconds() < l->next_s)
             return false;
         l->begun_s = clock_seconds();
         l->pid = fork();
@@ -73,9 +80,25 @@ static bool attend_list(void *user)
             become_list(l);
         return l->pid < 0;
     }
-    if (l->ms <= 0 && waitpid(l->pid, &status, WNOHANG) == l->pid)
-        l->ms = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? (clock_seconds() - l->begun_s) * 1000 : (double) 1e9;
-    return l->ms > 0;
+    if (waitpid(l->pid, &status, WNOHANG) == l->pid) {
+        const double now = clock_seconds();
+        l->ms[l->count++] = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? (now - l->begun_s) * 1000 : (double) 1e9;
+        l->next_s = now + LIST_EVERY_S;
+        l->pid = 0;
+    }
+    return l->count == LISTS;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *) a, y = *(const double *) b;
+    return (x > y) - (x < y);
+}
+
+static double median_of_lists(struct listing *l)
+{
+    qsort(l->ms, (size_t) l->count, sizeof(l->ms[0]), by_size);
+    return l->count ? l->ms[l->count / 2] : (double) 1e9;
 }
 
 // The site is the caller's to remove, when all has been measured: ext4 is slow to make files
@@ -93,7 +116,7 @@ static enum err measure(struct measurement *m, struct bench_site *site, const st
         e = bench_site_make(site, v->folder, films, pictured);
     if (!e)
         e = bench_site_start(site);
-    struct listing list = { .site = site, .program = program, .begins_s = clock_seconds() + 1 };
+    struct listing list = { .site = site, .program = program, .next_s = clock_seconds() + LIST_EVERY_S };
     if (!e)
         e = bench_crew_run(&result, &(struct bench_crew){
             .site = site, .workers = workers, .compose_s = v->compose_ms / 1000, .seconds = v->seconds,
@@ -105,7 +128,7 @@ static enum err measure(struct measurement *m, struct bench_site *site, const st
     if (!e)
         *m = (struct measurement){ segments, workers, site->made_s, site->ready_s,
                                    (double) result.accepted / result.seconds,
-                                   result.cpu_s * 1e6 / (double) result.accepted, list.ms, bench_site_most_mb(site),
+                                   result.cpu_s * 1e6 / (double) result.accepted, median_of_lists(&list), bench_site_most_mb(site),
                                    result.refused };
     bench_site_stop(site);
     return e;
@@ -183,6 +206,7 @@ static enum err run(const struct farm_bench *v)
     double plain = 0, curve = 0;
     enum err e = ERR_OK;
     raise_limit();
+    interrupt_watch();
     if (!v->talk.json)
         print_heading(v);
     for (int64_t films = 5, done = 0; !e && count < SIZES && done < v->films; films *= 20, count++) {

@@ -11,6 +11,7 @@
 #include <zmq.h>
 
 #include "common/base/clock.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/parts/parts.h"
 #include "common/wire/crc32c.h"
@@ -277,6 +278,8 @@ static enum err all_are_welcome(struct crew *c)
     const double begun = clock_seconds();
     while (c->welcome < c->p->workers && !c->error) {
         turn(c);
+        if (interrupt_asked())
+            return ERR_STOP;
         if (clock_seconds() - begun < PATIENCE_S)
             continue;
         log_error("%u of %u workers were welcomed in %.0f s", c->welcome, c->p->workers, PATIENCE_S);
@@ -294,6 +297,8 @@ static enum err work(struct crew *c)
     c->measuring = true;
     while (!c->error && ((now - begun < p->seconds && c->result->accepted < p->most) || !is_over)) {
         turn(c);
+        if (interrupt_asked())
+            return ERR_STOP;
         now = clock_seconds();
         if (now - looked > LOOK_AGAIN_S) {
             keep_going(c, now);

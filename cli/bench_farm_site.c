@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/film_plan.h"
 #include "common/wire/wire.h"
@@ -110,7 +112,7 @@ static enum err make_ledger(const struct bench_site *s, const struct plan *plan)
     if (!e)
         e = ledger_put_model(l, &model);
     for (uint32_t i = 0; !e && i < s->films; i++)
-        e = add_film(l, i, plan, segments);
+        e = interrupt_asked() ? ERR_STOP : add_film(l, i, plan, segments);
     if (!e)
         e = ledger_backup(l, path);
     ledger_close(&l);
@@ -205,7 +207,7 @@ static enum err make_spool(const struct bench_site *s, const struct plan *plan, 
     if (!e && !make_folder(path))
         e = ERR_CREATE;
     for (uint32_t i = 0; !e && i < s->films; i++)
-        e = add_folder(s, i, i < pictured);
+        e = interrupt_asked() ? ERR_STOP : add_folder(s, i, i < pictured);
     free(request);
     return e;
 }
@@ -252,7 +254,7 @@ static void become_coordinator(const struct bench_site *s, const char *program)
     char log[300];
     snprintf(log, sizeof(log), "%s/log", s->directory);
     const int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
+    if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
         _exit(1);
     execl(program, program, "--dir", s->directory, "--media", "/dev", "--control", s->control, "--bulk", s->bulk,
           "--status", "none", "--lease", "120", "--beat", "5", (char *) NULL);
@@ -277,10 +279,10 @@ static enum err wait_for_answer(const struct bench_site *s)
         zmq_setsockopt(socket, ZMQ_RCVTIMEO, &patience, sizeof(patience));
         zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof(linger));
         if (zmq_connect(socket, s->control) != 0 || zmq_send(socket, bytes, n, 0) < 0 ||
-            zmq_recv(socket, answer, sizeof(answer), 0) < 0) {
+            zmq_recv(socket, answer, sizeof(answer), 0) < 0)
+            e = interrupt_asked() ? ERR_STOP : ERR_UNAVAILABLE;
+        if (e == ERR_UNAVAILABLE)
             log_error("the coordinator does not answer; it said so much: %s/log", s->directory);
-            e = ERR_UNAVAILABLE;
-        }
     }
     if (socket)
         zmq_close(socket);

@@ -1,6 +1,9 @@
 """`underscore bench farm --quick`: a real coordinator and workers that compose silence."""
 import glob
+import os
 import re
+import subprocess
+import time
 import unittest
 
 import e2e
@@ -17,6 +20,18 @@ class BenchFarm(e2e.Case):
         self.assertIn("MB/s over CURVE", said)
         self.assertEqual(set(glob.glob("/var/tmp/underscore-farm-*")) - before, set())
 
+    def test_interrupted_it_leaves_nothing(self):
+        before = set(glob.glob("/var/tmp/underscore-farm-*"))
+        bench = subprocess.Popen([os.environ["UNDERSCORE"], "bench", "farm", "--quick"], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while not (mine := set(glob.glob("/var/tmp/underscore-farm-*/control")) - before) and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertTrue(mine)
+        bench.terminate()
+        self.assertEqual((bench.wait(timeout=60), bench.stderr.read().count("\n")), (130, 0))
+        self.assertEqual(set(glob.glob("/var/tmp/underscore-farm-*")) - before, set())
+
 
 if __name__ == "__main__":
-    unittest.main()
+    e2e.main()
