@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# test.sh [LANE...]: the proof, lane by lane; all of them without arguments. Goes on
+# test.sh [LANE...]: the proof, lane by lane; all but the last without arguments. Goes on
 # after a failure, so that one run shows everything; ends with the sum.
 #
 #   release     gcc, warnings are errors, every test
 #   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8)
 #   validation  again, under the Vulkan validation layer with synchronisation checks
 #   asan        under AddressSanitizer, LeakSanitizer and UBSan; of the end-to-end tests those that read most
-#   tsan        under ThreadSanitizer; not what has one thread by nature: operations, model, weights, stages
+#   threads     under ThreadSanitizer, where there are threads: not operations, model, weights and stages, which run
+#               in their caller's; of the end-to-end tests those with threads of ours
 #   clang       clang, warnings are errors
 #   tidy        clang-tidy over every source
 #   package     the .debs and the tarball: built, unpacked, run
 #   fuzz        libFuzzer on every reader of foreign bytes, seconds each
+#   tsan        what `threads` leaves out as well
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -101,14 +103,15 @@ lane_release() { build release && suite release release; }
 lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
 lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
 lane_asan() { build asan && suite asan asan; }
-lane_tsan() { build tsan && suite tsan tsan -LE '^worker/(ops|model|weights)$|^tests/(stages|flow)$'; }
+lane_threads() { build tsan && suite threads tsan -LE '^worker/(ops|model|weights)$|^tests/(stages|flow)$'; }
+lane_tsan() { build tsan && suite tsan tsan; }
 lane_clang() { build clang && suite clang clang -LE "$on_device|^tests/(e2e|faults)$"; }
 lane_tidy() { build clang && step tidy tools/tidy.sh; }
 lane_package() { build release && step package tools/package.sh; }
 lane_fuzz() { step build-fuzz tools/fuzz.sh build && suite fuzz fuzz -R '_fuzz$'; }
 
 lanes=("$@")
-[ ${#lanes[@]} -eq 0 ] && lanes=(release subgroup4 validation asan tsan clang tidy package fuzz)
+[ ${#lanes[@]} -eq 0 ] && lanes=(release subgroup4 validation asan threads clang tidy package fuzz)
 for lane in "${lanes[@]}"; do
     "lane_$lane"
 done
