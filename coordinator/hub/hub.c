@@ -14,6 +14,7 @@
 #include "coordinator/hub/hub_internal.h"
 
 #define TICK_MS 100
+#define TURN_S 1.0 // longer than a turn takes: the coordinator was away
 #define PAUSE_MS 1000
 #define MESSAGES_A_TURN 256
 // More than the credit of all transfers that a peer may have under way, and than a page of
@@ -130,6 +131,7 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     if (!h)
         return ERR_NOMEM;
     h->p = *p;
+    h->looked_s = clock_seconds();
     h->children.program = p->program;
     fleet_init(&h->fleet, p->beat_s, p->lease_s);
     schedule_init(&h->schedule, p->lease_s);
@@ -144,7 +146,7 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     if (!e)
         e = spool_open(&h->spool, p->directory);
     if (!e)
-        e = hub_jobs_load(h, clock_seconds());
+        e = hub_jobs_load(h, h->looked_s);
     weigh_owners(h);
     if (!e)
         e = gate_open(&h->gate, h->zmq, p->key, p->allow);
@@ -356,10 +358,21 @@ static enum err lapse(struct hub *h, double now)
     return err_is_disk(e) ? ERR_OK : e;
 }
 
+// Seconds as they pass for the farm: while the coordinator itself was away (stopped, its disk stuck, its machine
+// standing still) nobody could be heard, and nobody was silent.
+static double farm_seconds(struct hub *h)
+{
+    const double now = clock_seconds(), away = now - h->looked_s - TURN_S;
+    if (away > 0)
+        h->away_s += away;
+    h->looked_s = now;
+    return now - h->away_s;
+}
+
 static enum err turn(struct hub *h)
 {
     wait_for_something(h);
-    const double now = clock_seconds();
+    const double now = farm_seconds(h);
     h->foreman.wall_ms = clock_unix_ms();
     if (gate_turn(&h->gate, now))
         hub_expel(h, now);

@@ -114,6 +114,7 @@ struct hub {
     struct ledger_queue queue;
     struct status_server *status; // or NULL
     struct hub_figures figures;
+    double looked_s, away_s; // when the turn began, by the clock; how long no turn did, so far
     double started_s, next_status_s;
     bool paused; // the disk does not take what has to be kept
     double frames_not_before_s; // of no job: the disk is full

@@ -10,7 +10,6 @@ from faults import attempts, e2e, report, rounds
 from standin import DEVICE_LOST, StandIn, work
 
 
-
 class Nodes(faults.Case):
     seconds = rounds(18, 150)
 
@@ -35,6 +34,29 @@ class Nodes(faults.Case):
             self.check(farm, out)
         report("worker stopped past its lease, then on", f"{time.monotonic() - stopped:.0f} s",
                "its result STALE, nothing overwritten", "STALE; the film as it was")
+
+    def test_a_coordinator_that_stands_still(self):
+        """For longer than a lease: that was its own silence, nobody else's."""
+        lease, times, stands = rounds(2, 10), rounds(2, 5), rounds(4, 30)
+        with self.farm("still", lease=lease) as farm:
+            farm.start_coordinator()
+            for name in ("a", "b", "c"):
+                farm.start_worker(name)
+            outs = []
+            for _ in range(times):
+                self.busy(farm, outs)
+                farm.coordinator.send_signal(signal.SIGSTOP)
+                time.sleep(stands)
+                farm.coordinator.send_signal(signal.SIGCONT)
+                self.busy(farm, outs)
+            self.wait(farm, *outs)
+            self.stop(farm)
+            for sign in ("is lost", "its lease has ended"):
+                self.assertNotIn(sign, farm.log("coordinator"))
+            vain, segments = self.check(farm, *outs)
+            self.assertEqual(vain, 0)
+        report("coordinator stopped past a lease", f"{times} times, {stands} s", "nobody is lost",
+               f"{segments} segments, none done again")
 
     def stop_with_a_result(self, farm, worker):
         def results():
