@@ -12,6 +12,7 @@
 
 // The longest that a farm at rest may take, beside its work.
 #define SLACK_S 300.0
+#define TELL_EVERY 50000 // seeds: of a run that is cut short, so much is known
 
 static void make_worker(struct sim *s, size_t i, bool good)
 {
@@ -174,6 +175,17 @@ static bool play(struct sim_disk *disk, uint64_t seed, bool trace, struct totals
     return fine;
 }
 
+static void tell(const struct totals *t, uint64_t from, uint64_t played, clock_t begun)
+{
+    const double took = (double) (clock() - begun) / CLOCKS_PER_SEC;
+    printf("%llu farms from seed %llu on in %.1f s (%.2f ms each): %.0f hours, %llu events, %llu looks at all of it; "
+           "%llu leases, %llu results accepted, %llu starts of a coordinator; %llu failed\n", (unsigned long long) played,
+           (unsigned long long) from, took, 1000 * took / (double) played, t->simulated_s / 3600,
+           (unsigned long long) t->events, (unsigned long long) t->checks, (unsigned long long) t->leases,
+           (unsigned long long) t->accepts, (unsigned long long) t->restarts, (unsigned long long) t->failed);
+    fflush(stdout);
+}
+
 static int usage(void)
 {
     fprintf(stderr, "simulation --seeds FROM COUNT | --seed N\n");
@@ -195,14 +207,13 @@ int main(int argc, char **argv)
     if (!one && !freopen("/dev/null", "w", stderr)) // orders that make no sense are logged, too
         return 1;
     const clock_t begun = clock();
-    for (uint64_t i = 0; i < count && t.failed < 10; i++)
-        play(&disk, from + i, one, &t);
+    uint64_t played = 0;
+    while (played < count && t.failed < 10) {
+        play(&disk, from + played++, one, &t);
+        if (played % TELL_EVERY == 0 && played < count)
+            tell(&t, from, played, begun);
+    }
     sim_disk_finish(&disk);
-    const double took = (double) (clock() - begun) / CLOCKS_PER_SEC;
-    printf("%llu farms in %.1f s (%.2f ms each): %.0f hours, %llu events, %llu looks at all of it; %llu leases, "
-           "%llu results accepted, %llu starts of a coordinator; %llu failed\n",
-           (unsigned long long) count, took, 1000 * took / (double) count, t.simulated_s / 3600,
-           (unsigned long long) t.events, (unsigned long long) t.checks, (unsigned long long) t.leases,
-           (unsigned long long) t.accepts, (unsigned long long) t.restarts, (unsigned long long) t.failed);
+    tell(&t, from, played, begun);
     return t.failed > 0;
 }

@@ -166,6 +166,11 @@ class Slurm(e2e.Case):
         self.assertTrue(os.path.exists(out), self.cluster.all_logs())
         self.assertEqual(e2e.sha256(out), e2e.sha256(self.path("alone.mp4")))
         self.assertFalse(os.path.exists(out + ".underscore"))
+        job = self.cluster.batch("film.sbatch", self.film, out, UNDERSCORE=e2e.PROGRAM, MODEL=self.model, PLAN_OPTIONS=SHORT)
+        self.cluster.wait_until(lambda: not self.cluster.jobs())
+        with open(self.cluster.path(f"underscore-film-{job}.log")) as f: # nothing was composed for it
+            self.assertIn(f"{out}: is there already", f.read())
+        self.assertFalse(os.path.exists(out + ".underscore"))
 
     def workers(self, farm):
         """The processes of those that Slurm has started, by name."""
