@@ -108,7 +108,7 @@ static enum err show_ledger(struct hub *h, struct snapshot *s)
     struct filling f = { h, s, 0 };
     uint64_t counts[JOB_STATES];
     s->failures = calloc(MOST_FAILURES, sizeof(*s->failures));
-    enum err e = s->failures ? ledger_each_job(h->ledger, 0, MOST_OPEN, true, show_job, &f) : ERR_NOMEM;
+    enum err e = s->failures ? ledger_each_open(h->ledger, MOST_OPEN, show_job, &f) : ERR_NOMEM;
     if (!e)
         e = ledger_each_over(h->ledger, MOST_OVER, show_job, &f);
     if (!e)

@@ -149,6 +149,10 @@ ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t m
 ERR_CHECKED enum err ledger_each_last(struct ledger *l, uint32_t most, bool open,
                                       enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
+// The first jobs that are not over, the earliest submitted first, at most `most`.
+ERR_CHECKED enum err ledger_each_open(struct ledger *l, uint32_t most,
+                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
+
 // The last jobs that are over, the latest submitted first, at most `most`.
 ERR_CHECKED enum err ledger_each_over(struct ledger *l, uint32_t most,
                                       enum err (*visit)(void *user, const struct ledger_job *job), void *user);

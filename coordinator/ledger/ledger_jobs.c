@@ -191,6 +191,15 @@ enum err ledger_each_last(struct ledger *l, uint32_t most, bool open,
         (int64_t) open, (int64_t) JOB_DONE), visit, user);
 }
 
+// By the index of states: however many are over.
+enum err ledger_each_open(struct ledger *l, uint32_t most, enum err (*visit)(void *user, const struct ledger_job *job),
+                          void *user)
+{
+    return each_job(l, sql_bind(&l->sql,
+        "SELECT " JOB_COLUMNS " FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state < ?1 ORDER BY id LIMIT ?2) "
+        "ORDER BY id", "ii", (int64_t) JOB_DONE, (int64_t) most), visit, user);
+}
+
 // The plus keeps SQLite from sorting all that is over: the last few lie at the end.
 enum err ledger_each_over(struct ledger *l, uint32_t most, enum err (*visit)(void *user, const struct ledger_job *job),
                           void *user)

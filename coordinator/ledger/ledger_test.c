@@ -849,7 +849,8 @@ static void jobs_are_listed_by_what_one_wants_of_them(void **state)
 {
     (void) state;
     struct ledger *l = fresh();
-    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 }, latest = { 0 }, latest_open = { 0 };
+    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 }, latest = { 0 }, latest_open = { 0 },
+                   first_open = { 0 };
     int64_t job[5];
     for (int i = 0; i < 5; i++)
         job[i] = submitted(l, (const char *const[]){ "a", "b", "c", "d", "e" }[i]);
@@ -859,6 +860,8 @@ static void jobs_are_listed_by_what_one_wants_of_them(void **state)
     assert_true(all.count == 3 && all.id[0] == job[1] && all.id[2] == job[3]);
     assert_int_equal(ledger_each_job(l, 0, 100, true, keep_number, &open), ERR_OK);
     assert_true(open.count == 3 && open.id[0] == job[0] && open.id[1] == job[2] && open.id[2] == job[4]);
+    assert_int_equal(ledger_each_open(l, 2, keep_number, &first_open), ERR_OK);
+    assert_true(first_open.count == 2 && first_open.id[0] == job[0] && first_open.id[1] == job[2]);
     assert_int_equal(ledger_each_last(l, 2, false, keep_number, &latest), ERR_OK);
     assert_true(latest.count == 2 && latest.id[0] == job[4] && latest.id[1] == job[3]);
     assert_int_equal(ledger_each_last(l, 2, true, keep_number, &latest_open), ERR_OK);
