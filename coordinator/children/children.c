@@ -56,6 +56,11 @@ static void limit(int what, uint64_t most)
 static void become_child(const struct children *c, pid_t parent, int said, char *const *arguments)
 {
     sigset_t none;
+    // What is said to all of the coordinator's processes (Ctrl-C, systemctl stop, killall -HUP) is for it alone: it
+    // ends its children by itself, and one that dies otherwise is its film's fault.
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     dup2(said, STDERR_FILENO);

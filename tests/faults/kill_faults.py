@@ -2,12 +2,30 @@
 import json
 import os
 import random
+import signal
 import time
 
 import faults
 from faults import attempts, e2e, kill, report, rounds
 
 LEASE = 5
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(child) for child in f.read().split()]
+
+
+def send(pid, number):
+    """To a child that is underscored already, and not its copy that is about to become it."""
+    try:
+        with open(f"/proc/{pid}/cmdline") as f:
+            if "--child" not in f.read():
+                return 0
+        os.kill(pid, number)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 1
 
 
 class Crowd(faults.Case):
@@ -67,6 +85,25 @@ class Kills(faults.Case):
             return not [a for a in attempts(farm, job) if a["worker"] == name and a["outcome"] == "live"]
         farm.wait_until(none_held, 120, every=0.1)
         return time.monotonic() - start
+
+    def test_signals_to_all_of_the_coordinator(self):
+        """As Ctrl-C, `systemctl stop` and `killall -HUP underscored` send them: its children get them, too, and are
+        nobody's fault."""
+        outs, sent = [self.path("signals/0.mp4")], 0
+        with self.farm("signals") as farm:
+            farm.start_coordinator()
+            self.start_workers(farm, "a")
+            self.submit(farm, outs[0])
+            while not os.path.exists(outs[0]):
+                for child in children(farm.coordinator.pid):
+                    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                        sent += send(child, number)
+                self.assertNotIn("failed: ", farm.log("coordinator"))
+                time.sleep(0.02)
+            self.stop(farm)
+            self.check(farm, *outs)
+        self.assertGreater(sent, 10)
+        report("signals to what reads films", f"{sent} signals", "no job fails", "1 film, whole")
 
     def test_coordinator_at_any_moment(self):
         kills, slowest, outs = rounds(3, 50), 0, []
