@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -54,22 +55,43 @@ void part_key(char out[PART_KEY_BYTES], const struct part_inputs *in, const stru
         snprintf(out + n, PART_KEY_BYTES - n, " after %016llx", (unsigned long long) chain);
 }
 
+static bool hash_piece(uint64_t *h, int fd, uint64_t off, uint64_t bytes)
+{
+    uint8_t piece[65536];
+    for (uint64_t done = 0; done < bytes;) {
+        const uint64_t left = bytes - done;
+        const ssize_t n = pread(fd, piece, left < sizeof(piece) ? left : sizeof(piece), (off_t) (off + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        *h = fnv(*h, piece, (uint64_t) n);
+        done += (uint64_t) n;
+    }
+    return true;
+}
+
+// It is not mapped: a film may be larger than the memory that a process may use.
 enum err film_identity(char out[FILM_IDENTITY_BYTES], const char *path)
 {
-    struct file_map m;
-    const enum err e = file_map(&m, path);
-    if (e)
-        return e;
-    const uint64_t n = m.bytes < IDENTITY_BYTES ? m.bytes : IDENTITY_BYTES;
-    uint64_t h = FNV_START;
-    if (m.data) {
-        h = fnv(h, m.data, n);
-        h = fnv(h, m.data + m.bytes - n, n);
+    struct stat st;
+    errno = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        log_error("%s: %s", path, errno ? strerror(errno) : "not a regular file");
+        if (fd >= 0)
+            close(fd);
+        return ERR_MISSING;
     }
-    snprintf(out, FILM_IDENTITY_BYTES, "%llu-%016llx", (unsigned long long) m.bytes,
-             (unsigned long long) h);
-    file_unmap(&m);
-    return ERR_OK;
+    const uint64_t bytes = (uint64_t) st.st_size, n = bytes < IDENTITY_BYTES ? bytes : IDENTITY_BYTES;
+    uint64_t h = FNV_START;
+    errno = 0;
+    const bool read = hash_piece(&h, fd, 0, n) && hash_piece(&h, fd, bytes - n, n);
+    if (!read)
+        log_error("%s: cannot read: %s", path, errno ? strerror(errno) : "it has become shorter");
+    close(fd);
+    snprintf(out, FILM_IDENTITY_BYTES, "%llu-%016llx", (unsigned long long) bytes, (unsigned long long) h);
+    return read ? ERR_OK : ERR_IO;
 }
 
 char *part_path(const char *directory, const struct plan *p, uint32_t segment)

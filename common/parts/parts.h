@@ -28,7 +28,7 @@ void part_key(char out[PART_KEY_BYTES], const struct part_inputs *in, const stru
               uint32_t segment);
 
 // What a film file is, whatever it is called and wherever it lies: its size and
-// a hash (FNV-1a, 64 bits) of its first and last MiB. ERR_MISSING logs.
+// a hash (FNV-1a, 64 bits) of its first and last MiB. ERR_MISSING, ERR_IO; logs.
 #define FILM_IDENTITY_BYTES 64
 ERR_CHECKED enum err film_identity(char out[FILM_IDENTITY_BYTES], const char *path);
 

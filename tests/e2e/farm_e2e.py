@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import tempfile
 import time
 
@@ -57,6 +58,22 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0, 0])
             self.assert_whole(farm, out)
             self.assertEqual(os.listdir(farm.path("coordinator", "jobs")), [])
+
+    def test_a_film_larger_than_the_memory_of_a_child(self):
+        """With a gap of 5 GB in it that takes no room here."""
+        gap, film = 5 << 30, self.path("gap.mp4")
+        shutil.copy(self.film, film)
+        with open(film, "ab") as f:
+            f.write(struct.pack(">I4sQ", 1, b"free", gap))
+            f.truncate(f.tell() + gap - 16)
+        with Farm(self.path("gap"), self.model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            out = self.path("gap/out.mp4")
+            done = farm.submit(film, out, *SEED, *SHORT, "--wait")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
 
     def test_a_finished_part_that_is_damaged_is_composed_again(self):
         with Farm(self.path("damaged"), self.model) as farm:
