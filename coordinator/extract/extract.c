@@ -91,6 +91,25 @@ struct delivery extract_delivery(const struct wire_submit *r)
     };
 }
 
+enum err extract_check_film(const char *folder, const char *film)
+{
+    char now[FILM_IDENTITY_BYTES], then[FILM_IDENTITY_BYTES] = "";
+    char *path = path_in(folder, "identity");
+    struct file_map m = { 0 };
+    enum err e = path ? file_map(&m, path) : ERR_NOMEM;
+    if (!e)
+        e = film_identity(now, film);
+    if (!e)
+        snprintf(then, sizeof(then), "%.*s", (int) m.bytes, m.data ? (const char *) m.data : "");
+    if (!e && strcmp(now, then) != 0) {
+        log_error("%s: has changed since it was planned; submit it again", film);
+        e = ERR_INPUT;
+    }
+    file_unmap(&m);
+    free(path);
+    return e;
+}
+
 enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, uint32_t max_duration_ms)
 {
     struct film film = { 0 };
@@ -99,6 +118,8 @@ enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, ui
     char *plan_path = path_in(folder, "plan.json");
     struct wire_submit *r = malloc(sizeof(*r));
     enum err e = r && plan_path ? extract_request(r, folder) : ERR_NOMEM;
+    if (!e) // before all else: what changes from here on is another film
+        e = film_identity(identity, r->film);
     if (!e)
         e = film_probe(&film, r->film);
     if (!e) { // what cannot be delivered is not composed
@@ -110,8 +131,6 @@ enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, ui
         const struct plan_settings settings = settings_of(r, &model);
         e = film_plan_make(&p, &film, &settings, r->scene_threshold, NULL);
     }
-    if (!e)
-        e = film_identity(identity, r->film);
     if (!e)
         e = write_text(folder, "identity", identity);
     if (!e)
@@ -164,6 +183,8 @@ enum err extract_frames(const char *folder, double frames_per_s, uint32_t side, 
     enum err e = plan_path && picture && r ? extract_request(r, folder) : ERR_NOMEM;
     if (!e)
         e = film_plan_read(&p, plan_path);
+    if (!e)
+        e = extract_check_film(folder, r->film);
     if (!e)
         e = film_plan_film(&film, p, r->film);
     if (!e)

@@ -15,6 +15,9 @@ ERR_CHECKED enum err extract_request(struct wire_submit *out, const char *folder
 // What it says of the delivery; the texts stay the request's.
 struct delivery extract_delivery(const struct wire_submit *request);
 
+// Is the film still the one that was planned? ERR_INPUT when not, ERR_MISSING, ERR_IO; logs.
+ERR_CHECKED enum err extract_check_film(const char *folder, const char *film);
+
 // Probe, find the cuts, plan: plan.json and identity. ERR_USAGE, too, for a film or settings that
 // cannot be delivered.
 ERR_CHECKED enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, uint32_t max_duration_ms);

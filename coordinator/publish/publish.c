@@ -103,7 +103,8 @@ static enum err examine_parts(const struct publication *p, const struct plan *pl
     return all;
 }
 
-static enum err write_film(const struct publication *p)
+// The film is looked at once more when all is written: it is not to change meanwhile, either.
+static enum err write_film(const struct publication *p, const char *folder)
 {
     const struct wire_submit *r = &p->request;
     struct delivery delivery = extract_delivery(r);
@@ -115,9 +116,16 @@ static enum err write_film(const struct publication *p)
     if (!e)
         e = examine_parts(p, plan);
     if (!e)
+        e = extract_check_film(folder, r->film);
+    if (!e)
         e = film_plan_film(&film, plan, r->film);
     if (!e)
         e = deliver_parts(plan, p->parts, &film, &delivery, NULL, &report, NULL);
+    if (!e) {
+        e = extract_check_film(folder, r->film);
+        if (e)
+            unlink(p->beside);
+    }
     plan_destroy(&plan);
     film_release(&film);
     return e;
@@ -168,7 +176,7 @@ enum err publish(const char *folder, int64_t job)
         }
         remove_strays(p->beside);
         if (!e)
-            e = write_film(p);
+            e = write_film(p, folder);
         if (!e)
             e = note_delivered(p);
         if (!e)

@@ -75,6 +75,34 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
 
+    def test_a_film_that_is_replaced_meanwhile(self):
+        """By one of the same length: music for the first must not be delivered with the second."""
+        other = self.path("other.mp4")
+        e2e.ffmpeg("-i", self.film, "-vf", "negate", "-map", "0:v", "-map", "0:a", "-c:a", "copy", other)
+        with Farm(self.path("replaced"), self.model) as farm:
+            farm.start_coordinator()
+            def job(number):
+                return json.loads(farm.ask("show", number, "--json").stdout)
+            for number, when in enumerate((lambda: job(1)["state"] == "PLANNED", lambda: farm.done_segments(2) > 2), 1):
+                os.makedirs(self.path(f"replaced/{number}"))
+                film, out = self.path(f"replaced/{number}.mp4"), self.path(f"replaced/{number}/out.mp4")
+                shutil.copy(self.film, film)
+                if number == 1: # the coordinator knows what its model is like, and has nobody to compose
+                    farm.start_worker("a")
+                    farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
+                    farm.ask("queue", "stop")
+                self.assertEqual(farm.submit(film, out, *SEED, *SHORT).returncode, 0)
+                farm.wait_until(when)
+                shutil.copy(other, film + ".new")
+                os.rename(film + ".new", film)
+                farm.ask("queue", "start")
+                farm.wait_until(lambda: job(number)["state"] in ("FAILED", "DONE"))
+                self.assertIn("has changed since it was planned", job(number)["reason"])
+                self.assertEqual(os.listdir(os.path.dirname(out)), [])
+            self.assertEqual(farm.submit(film, out, *SEED, *SHORT, "--wait").returncode, 0) # as it is now
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assertEqual(farm.check_ledger(), [])
+
     def test_a_finished_part_that_is_damaged_is_composed_again(self):
         with Farm(self.path("damaged"), self.model) as farm:
             def job():
