@@ -236,6 +236,8 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
                 e = hub_errand_add(h, job, CHILD_PLAN);
             break;
         case JOB_ASSEMBLING:
+            if (hub_errand_has(h, job, CHILD_PUBLISH))
+                break;
             withdraw(h, job);
             e = hub_errand_add(h, job, CHILD_PUBLISH);
             break;

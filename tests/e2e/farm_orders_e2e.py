@@ -101,6 +101,23 @@ class Orders(e2e.Case):
             self.assertEqual(os.listdir(folder), ["out.mp4"])
             self.assertEqual(farm.stop(), [0, 0])
 
+    def test_a_priority_leaves_a_delivery_alone(self):
+        """It was begun anew each time: a long film whose priority somebody sets every minute was never done."""
+        with Farm(self.path("urgent"), self.model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            for job in range(1, 9): # until one is caught at it
+                self.submit(farm, self.film, self.path(f"urgent/{job}.mp4"), *SHORT)
+                farm.wait_until(lambda: self.delivering(farm) or self.job(farm, job)["state"] == "DONE", every=0.005)
+                child = self.delivering(farm)
+                if child and self.stop_while_it_writes(farm, child, self.path("urgent")):
+                    break
+            self.assertEqual(farm.ask("prio", job, 7).returncode, 0)
+            self.assertEqual((self.delivering(farm), self.job(farm, job)["state"]), (child, "ASSEMBLING"))
+            os.kill(child, signal.SIGCONT)
+            farm.wait_until(lambda: self.job(farm, job)["state"] == "DONE")
+            self.assertEqual(farm.stop(), [0, 0])
+
     def test_several_jobs_and_a_priority(self):
         with Farm(self.path("several"), self.model) as farm:
             farm.start_coordinator()
