@@ -12,6 +12,9 @@
 
 #include "common/base/log.h"
 
+// Of a name, in ".NAME.PID.part": what file systems take is 255.
+#define TEMPORARY_MOST 240
+
 enum err file_map(struct file_map *out, const char *path)
 {
     *out = (struct file_map){ 0 };
@@ -50,12 +53,23 @@ void file_unmap(struct file_map *m)
     *m = (struct file_map){ 0 };
 }
 
+const char *file_name_end(const char *name, size_t most)
+{
+    const size_t n = strlen(name);
+    if (n <= most)
+        return name;
+    for (name += n - most; (*name & 0xc0) == 0x80;)
+        name++;
+    return name;
+}
+
 char *file_temporary_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     const int directory = slash ? (int) (slash - path) + 1 : 0;
     char *name = NULL;
-    if (asprintf(&name, "%.*s.%s.%ld.part", directory, path, path + directory, (long) getpid()) < 0)
+    if (asprintf(&name, "%.*s.%s.%ld.part", directory, path, file_name_end(path + directory, TEMPORARY_MOST),
+                 (long) getpid()) < 0)
         return NULL;
     return name;
 }
@@ -97,6 +111,7 @@ static bool is_stray(const char *entry, const char *name)
 void file_remove_strays(const char *directory, const char *name)
 {
     DIR *d = opendir(directory);
+    name = file_name_end(name, TEMPORARY_MOST);
     for (const struct dirent *entry; d && (entry = readdir(d));)
         if (is_stray(entry->d_name, name))
             unlinkat(dirfd(d), entry->d_name, 0);

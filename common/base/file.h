@@ -38,7 +38,11 @@ enum err file_full_or(int why, enum err otherwise);
 ERR_CHECKED enum err out_file_commit(struct out_file *out);
 void out_file_discard(struct out_file *out); // a zeroed one is fine
 
-// The temporary name beside `path` that out_file uses: "DIR/.NAME.PID.part".
+// The last bytes of a name, `most` of them or fewer: whole characters of UTF-8. What is put before or after a name
+// makes it longer than file systems take.
+const char *file_name_end(const char *name, size_t most);
+
+// The temporary name beside `path` that out_file uses: "DIR/.NAME.PID.part"; of a very long name its end.
 // The caller frees it. NULL when out of memory. For writers that cannot write
 // to a FILE (a muxer); they finish with file_publish().
 char *file_temporary_name(const char *path);

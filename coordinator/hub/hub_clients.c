@@ -88,6 +88,8 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
         hub_reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
     else if (!folder_of(folder, s->output) || !is_media(h, folder))
         hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
+    else if (access(s->output, F_OK) != 0 && errno == ENAMETOOLONG)
+        hub_reject(h, from, "%.1500s: its name is too long for a file there", s->output);
     else if (same_file(s->film, s->output))
         hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
     else if (*s->model && models == 0)

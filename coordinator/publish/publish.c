@@ -14,6 +14,9 @@
 #include "common/parts/deliver.h"
 #include "coordinator/extract/extract.h"
 
+// Of an output's own name, beside the number of its job: file systems take 255.
+#define NAME_MOST 220
+
 struct publication {
     struct wire_submit request;
     char *parts, *plan, *delivered, *beside;
@@ -26,8 +29,8 @@ static char *beside(const char *output, int64_t job)
     const int folder = slash ? (int) (slash - output) + 1 : 0;
     char *path = NULL;
     // The ending stays: it says which container is wanted.
-    return asprintf(&path, "%.*s.underscore-%lld-%s", folder, output, (long long) job, output + folder) < 0 ? NULL
-                                                                                                           : path;
+    const char *name = file_name_end(output + folder, NAME_MOST);
+    return asprintf(&path, "%.*s.underscore-%lld-%s", folder, output, (long long) job, name) < 0 ? NULL : path;
 }
 
 static enum err prepare(struct publication *p, const char *folder, int64_t job)

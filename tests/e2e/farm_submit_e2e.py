@@ -79,6 +79,18 @@ class Submit(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
 
+    def test_the_longest_names(self):
+        """What is put before and after them while a film is written must not make them too long."""
+        with Farm(self.path("names"), self.model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            for name, status in ((226 * "x", 0), (250 * "y", 0), (83 * "\u6620" + "zz", 0), (252 * "x", 65)):
+                done = farm.submit(self.film, self.path(f"names/{name}.mp4"), *SHORT, "--wait")
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertEqual(os.path.exists(self.path(f"names/{name}.mp4")), status == 0)
+            left = [n for n in os.listdir(self.path("names")) if n.startswith(".")]
+            self.assertEqual((left, farm.stop()), ([], [0, 0]))
+
     def test_what_cannot_be_delivered_is_not_composed(self):
         film = e2e.make_film(self.path("ffv1.mkv"), seconds=3, sound=0, video=["-c:v", "ffv1"])
         with Farm(self.path("undeliverable"), self.model) as farm:
