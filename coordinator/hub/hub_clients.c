@@ -113,12 +113,18 @@ static uint64_t fnv(uint64_t x, const void *data, size_t bytes)
     return x;
 }
 
+void hub_identity_ending(char out[HUB_ENDING_BYTES], int64_t bytes, struct timespec changed)
+{
+    snprintf(out, HUB_ENDING_BYTES, "-%lld-%lld.%09ld", (long long) bytes, (long long) changed.tv_sec, changed.tv_nsec);
+}
+
 // The film as it is now, the settings and the output, in 128 bits. Who asks and how
 // urgently does not make it another job.
 static enum err identify(char out[IDENTITY_BYTES], const struct wire_submit *s)
 {
     uint8_t *bytes;
     size_t n;
+    char ending[HUB_ENDING_BYTES];
     struct stat st = { 0 };
     struct wire_message *m = calloc(1, sizeof(*m));
     if (!m)
@@ -133,9 +139,9 @@ static enum err identify(char out[IDENTITY_BYTES], const struct wire_submit *s)
     free(m);
     if (e)
         return e;
-    snprintf(out, IDENTITY_BYTES, "%016llx%016llx-%lld-%lld.%09ld", (unsigned long long) fnv(FNV_START, bytes, n),
-             (unsigned long long) fnv(FNV_OTHER, bytes, n), (long long) st.st_size, (long long) st.st_mtim.tv_sec,
-             st.st_mtim.tv_nsec);
+    hub_identity_ending(ending, st.st_size, st.st_mtim);
+    snprintf(out, IDENTITY_BYTES, "%016llx%016llx%s", (unsigned long long) fnv(FNV_START, bytes, n),
+             (unsigned long long) fnv(FNV_OTHER, bytes, n), ending);
     free(bytes);
     return ERR_OK;
 }

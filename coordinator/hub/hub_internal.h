@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "common/base/array.h"
 #include "common/parts/parts.h"
@@ -220,4 +221,7 @@ void hub_count(struct hub *h, enum outcome outcome, double music_s, double gpu_s
 // hub_clients.c
 // Are a job's film and output still in media folders, links followed? What is not there is no reason.
 bool hub_may_touch(const struct hub *h, const char *film, const char *output);
+// How the identity ends of a job whose film was of that size and last changed then.
+#define HUB_ENDING_BYTES 64
+void hub_identity_ending(char out[HUB_ENDING_BYTES], int64_t bytes, struct timespec changed);
 ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);

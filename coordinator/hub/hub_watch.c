@@ -12,6 +12,7 @@
 
 #define SCAN_EVERY_S 2.0
 #define FILMS_AT_ONCE 16
+#define AGAIN_AFTER_S 10.0
 
 // The film's own name in the folder of outputs; MKV where its format cannot be written.
 static bool name_output(char out[WIRE_PATH_BYTES], const char *folder, const char *film)
@@ -39,20 +40,41 @@ static bool write_request(struct wire_submit *s, const struct hub_params *p, con
            name_output(s->output, p->watch_output, film);
 }
 
-static enum err submit(struct hub *h, const struct watched_file *f, double now)
+// Another job is to write its output, as when a film is replaced that is being scored: its turn comes when that is over.
+static enum err waits(struct hub *h, struct watched_file *f, const char *output, bool *out, double now)
+{
+    int64_t other = 0;
+    const enum err e = ledger_writes(h->ledger, output, &other);
+    *out = !e && other;
+    if (!*out)
+        return e;
+    if (!f->waits)
+        log_warn("%s: waits until job %lld is over, which is to write %s", f->path, (long long) other, output);
+    f->waits = true;
+    f->since_s = now + AGAIN_AFTER_S;
+    return e;
+}
+
+static enum err submit(struct hub *h, struct watched_file *f, double now)
 {
     const struct hub_route nobody = { 0 };
-    bool before = false;
+    char ending[HUB_ENDING_BYTES];
+    bool before = false, wait = false;
     h->in = (struct wire_message){ .type = WIRE_SUBMIT };
     if (!write_request(&h->in.submit, &h->p, f->path)) {
         log_warn("%s: not submitted: its name is too long", f->path);
         return ERR_OK;
     }
     // One that failed or was cancelled is for somebody to retry, and not for every start.
-    enum err e = ledger_had(h->ledger, h->in.submit.film, h->in.submit.output, f->changed_ns / 1000000, &before);
-    if (e || before)
+    hub_identity_ending(ending, f->bytes, f->changed);
+    enum err e = ledger_had(h->ledger, h->in.submit.film, h->in.submit.output, ending, &before);
+    if (!e && !before)
+        e = waits(h, f, h->in.submit.output, &wait, now);
+    f->taken = !e && !wait; // otherwise once more
+    if (e || before || wait)
         return e;
     e = hub_client_message(h, &nobody, now);
+    f->taken = !e; // the ledger did not take it
     if (!e && h->out.type == WIRE_REJECT)
         log_warn("%s: not submitted: %s", f->path, h->out.reject.reason);
     return e;
@@ -65,9 +87,7 @@ enum err hub_watch_tick(struct hub *h, double now)
         return ERR_OK;
     h->watch_next_s = now + SCAN_EVERY_S;
     enum err e = watch_scan(&h->watch, h->p.watch, now);
-    for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++) {
+    for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++)
         e = submit(h, f, now);
-        f->taken = !e; // the ledger did not take it: once more
-    }
     return e;
 }

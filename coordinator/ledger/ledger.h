@@ -118,8 +118,8 @@ ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submiss
 // The job that submitting this identity would find; 0: there is none.
 ERR_CHECKED enum err ledger_find(struct ledger *l, const char *identity, int64_t *job);
 
-// Was that film submitted for that output since then, whatever became of it?
-ERR_CHECKED enum err ledger_had(struct ledger *l, const char *film, const char *output, int64_t since_ms, bool *had);
+// Was that film submitted for that output with an identity of that ending, whatever became of it?
+ERR_CHECKED enum err ledger_had(struct ledger *l, const char *film, const char *output, const char *ending, bool *had);
 // The job that is not over and is to write `output`; 0: there is none.
 ERR_CHECKED enum err ledger_writes(struct ledger *l, const char *output, int64_t *job);
 

@@ -67,12 +67,12 @@ enum err ledger_writes(struct ledger *l, const char *output, int64_t *job)
         (int64_t) JOB_DONE, (int64_t) JOB_FAILED, (int64_t) JOB_CANCELLED), 0, job);
 }
 
-enum err ledger_had(struct ledger *l, const char *film, const char *output, int64_t since_ms, bool *had)
+enum err ledger_had(struct ledger *l, const char *film, const char *output, const char *ending, bool *had)
 {
     int64_t n;
     const enum err e = sql_number(&l->sql, sql_bind(&l->sql,
-        "SELECT count(*) FROM jobs WHERE film = ?1 AND output = ?2 AND submitted_ms >= ?3", "ssi", film, output,
-        since_ms), 0, &n);
+        "SELECT count(*) FROM jobs WHERE film = ?1 AND output = ?2 AND substr(identity, -length(?3)) = ?3", "sss", film,
+        output, ending), 0, &n);
     *had = !e && n > 0;
     return e;
 }

@@ -55,7 +55,6 @@ static enum err add(struct watch *w, const char *path, struct watched_file **out
 
 static enum err see(struct watch *w, const char *path, const struct stat *st, double now)
 {
-    const int64_t changed_ns = (int64_t) st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     struct watched_file *f = find(w, path);
     if (!f) {
         const enum err e = w->count < WATCH_MOST_FILES ? add(w, path, &f) : ERR_OK;
@@ -63,12 +62,12 @@ static enum err see(struct watch *w, const char *path, const struct stat *st, do
             return e;
     }
     f->there = true;
-    if (f->bytes == st->st_size && f->changed_ns == changed_ns)
+    if (f->bytes == st->st_size && f->changed.tv_sec == st->st_mtim.tv_sec && f->changed.tv_nsec == st->st_mtim.tv_nsec)
         return ERR_OK;
     f->bytes = st->st_size;
-    f->changed_ns = changed_ns;
+    f->changed = st->st_mtim;
     f->since_s = now;
-    f->taken = false;
+    f->taken = f->waits = false;
     return ERR_OK;
 }
 

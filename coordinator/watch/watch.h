@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "common/base/err.h"
 
@@ -13,9 +14,11 @@
 
 struct watched_file {
     char *path;
-    int64_t bytes, changed_ns; // Unix time
+    int64_t bytes;
+    struct timespec changed;   // Unix time
     double since_s;            // when it was first seen so
     bool there, taken;
+    bool waits; // the caller's: it could not be submitted yet
 };
 
 struct watch {

@@ -61,6 +61,38 @@ class Watched(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assertEqual(farm.check_ledger(), [])
 
+    def test_films_that_are_replaced(self):
+        """By older files, as `cp -p`, `rsync -a` and `mv` bring them."""
+        film, other = e2e.make_film(self.path("film.mkv"), seconds=2), e2e.make_film(self.path("other.mkv"), seconds=3)
+        with Farm(self.path("again"), self.model) as farm:
+            def bring(path, name):
+                shutil.copy(path, farm.path("new"))
+                os.utime(farm.path("new"), (1e9, 1e9))
+                os.rename(farm.path("new"), farm.path("in", name))
+            def states():
+                return [j["state"] for j in self.jobs(farm)]
+            for name in ("in", "out"):
+                os.makedirs(farm.path(name))
+            farm.start_coordinator("--watch", farm.path("in"), "--watch-output", farm.path("out"), "--watch-settle", 1)
+            farm.start_worker("a")
+            farm.wait_until(lambda: "is here" in farm.log("coordinator"))
+            with open(farm.path("in", "cut.mkv"), "w") as f:
+                f.write("the disk was full")
+            farm.wait_until(lambda: states() == ["FAILED"])
+            bring(film, "cut.mkv")
+            farm.wait_until(lambda: os.path.exists(farm.path("out", "cut.mkv")))
+            # While it is being scored: its own turn comes.
+            self.assertEqual(farm.ask("queue", "stop").returncode, 0)
+            bring(film, "swap.mkv")
+            farm.wait_until(lambda: os.path.exists(farm.path("coordinator", "jobs", "3", "frames", "0"))) # it is looked at
+            bring(other, "swap.mkv")
+            farm.wait_until(lambda: "swap.mkv: waits until job 3 is over" in farm.log("coordinator"))
+            self.assertEqual(farm.ask("queue", "start").returncode, 0)
+            farm.wait_until(lambda: os.path.exists(farm.path("out", "swap.mkv")))
+            self.assertEqual(e2e.samples(farm.path("out", "swap.mkv")), e2e.samples(other))
+            farm.wait_until(lambda: states() == ["FAILED", "DONE", "FAILED", "DONE"])
+            self.assertEqual(farm.stop(), [0, 0])
+
     def test_settings(self):
         start = ["--media", self.folder, "--dir", self.path("d"), "--check-config"]
         program = os.path.abspath(os.environ["UNDERSCORED"])
