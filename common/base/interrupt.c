@@ -16,7 +16,9 @@ const atomic_bool *interrupt_watch(void)
     const struct sigaction once = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND };
     sigaction(SIGINT, &once, NULL);
     sigaction(SIGTERM, &once, NULL);
-    sigaction(SIGHUP, &once, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) // nohup has it ignored
+        sigaction(SIGHUP, &once, NULL);
     return &interrupted;
 }
 

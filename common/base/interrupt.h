@@ -5,7 +5,8 @@
 #include <stdbool.h>
 
 // From the first call on, the first of these signals sets the flag and a second
-// one ends the process at once. The flag lives for ever.
+// one ends the process at once; but SIGHUP stays ignored where it is, as under nohup. The
+// flag lives for ever.
 const atomic_bool *interrupt_watch(void);
 
 // Is it set?

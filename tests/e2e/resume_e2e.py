@@ -95,6 +95,22 @@ class Same(e2e.Case):
                 self.assertEqual(temporary, [])
                 self.resumed(out)
 
+    def start(self, out, *args, **options):
+        """score as in interrupted(), under way: one part is there."""
+        process = subprocess.Popen(e2e.command("score", self.film, "-o", self.path(out), "--model", self.model, "--seed", 5,
+                                               *SHORT, *ONE, "--quiet", *args), stdin=subprocess.DEVNULL, **options)
+        while process.poll() is None and not glob.glob(self.path(out) + ".underscore/c*.safetensors"):
+            time.sleep(0.002)
+        self.assertIsNone(process.poll(), "it was done too soon")
+        return process
+
+    def test_nohup(self):
+        """What was started to outlive its terminal does."""
+        process = self.start("nohup.mp4", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(process.wait(), 0)
+        self.assert_same("nohup.mp4")
+
     def test_what_is_there_is_not_thrown_away(self):
         self.interrupted("kept.mp4", signal.SIGINT)
         self.bad(73, "score", self.film, "-o", self.path("kept.mp4"), "--model", self.model, *SHORT,
