@@ -37,7 +37,7 @@ class Nodes(faults.Case):
 
     def test_a_coordinator_that_stands_still(self):
         """For longer than a lease: that was its own silence, nobody else's."""
-        lease, times, stands = rounds(2, 10), rounds(2, 5), rounds(4, 30)
+        lease, times, stands = 10, rounds(1, 5), rounds(13, 30)
         with self.farm("still", lease=lease) as farm:
             farm.start_coordinator()
             for name in ("a", "b", "c"):
