@@ -309,9 +309,15 @@ static void errand_done(struct hub *h, int64_t job, enum hub_child what)
         drop_errand(h, (size_t) i);
 }
 
+// Not the film's fault, or not for sure: it may be away because its file system is, for a moment.
+static bool may_pass(enum err e)
+{
+    return err_is_transient(e) || e == ERR_MISSING;
+}
+
 static enum err plan_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
-    if (result && err_is_transient(result))
+    if (result && may_pass(result))
         return later(h, job, CHILD_PLAN, result, reason, now);
     enum err e = result ? hub_job_fail(h, job, reason, now) : planned(h, job, now);
     if (!result && (e == ERR_INPUT || e == ERR_MISSING))
@@ -357,7 +363,7 @@ static enum err frames_ended(struct hub *h, int64_t job, enum err result, const 
         j->patience = (struct patience){ 0 };
     if (!result || !j)
         return ERR_OK;
-    if (!err_is_transient(result))
+    if (!may_pass(result))
         return hub_job_fail(h, job, reason, now);
     if (!patience_fail(&j->patience, result, now))
         return give_up(h, job, reason, now);
@@ -397,7 +403,7 @@ static enum err compose_again(struct hub *h, int64_t job, bool *again, double no
 
 static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
-    if (result && err_is_transient(result))
+    if (result && may_pass(result))
         return later(h, job, CHILD_PUBLISH, result, reason, now);
     bool again = false;
     const enum err reopened = result ? compose_again(h, job, &again, now) : ERR_OK;

@@ -75,6 +75,25 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
 
+    def test_a_film_that_is_away_for_a_moment(self):
+        """As all are when their file system is: their jobs wait for it, and do not fail one after the other."""
+        films, away = self.path("moment/films"), self.path("moment/unmounted")
+        os.makedirs(films)
+        film, out = shutil.copy(self.film, films), self.path("moment/out.mp4")
+        with Farm(self.path("moment"), self.model) as farm:
+            farm.start_coordinator()
+            self.assertEqual(farm.submit(film, out, *SEED, *SHORT).returncode, 0)
+            for n, (begin, is_due) in enumerate(((lambda: farm.start_worker("a"), lambda: True), # before it is planned
+                                                 (lambda: None, lambda: farm.done_segments() > 0)), 1): # and delivered
+                farm.wait_until(is_due)
+                os.rename(films, away)
+                begin()
+                farm.wait_until(lambda: farm.log("coordinator").count("again in") == n)
+                os.rename(away, films)
+            farm.wait_until(lambda: "underscored: job 1 is done" in farm.log("coordinator"))
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
+
     def test_a_film_that_is_replaced_meanwhile(self):
         """By one of the same length: music for the first must not be delivered with the second."""
         other = self.path("other.mp4")
