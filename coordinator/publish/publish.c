@@ -163,7 +163,11 @@ static enum err put_in_place(const struct publication *p)
         unlink(p->beside);
         return ERR_OK;
     }
-    log_error("%s: cannot create: %s", output, strerror(errno));
+    const int why = errno;
+    // One without second names, either: what appears there at this very moment, it cannot keep.
+    if (why != EEXIST && access(output, F_OK) != 0 && rename(p->beside, output) == 0)
+        return ERR_OK;
+    log_error("%s: cannot create: %s", output, strerror(why));
     unlink(p->beside);
     return ERR_CREATE;
 }

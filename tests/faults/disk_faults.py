@@ -1,4 +1,5 @@
 """A disk that fills up, on either side: all waits, nothing is lost, and it goes on by itself."""
+import json
 import os
 import shutil
 import subprocess
@@ -98,6 +99,29 @@ class Disks(faults.Case):
         finally:
             os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_BAD", None)
         report("a film on a bad disk", "2 films", "no other waits, on by itself", "tried again after 5, 10, ... s")
+
+    def test_under_outputs_that_can_do_little(self):
+        """Neither links nor a rename that replaces nothing, as on many file systems in user space."""
+        os.environ["FAULT_PLAIN"], os.environ["LD_PRELOAD"] = "1", faults.LIBRARY
+        try:
+            with self.farm("plain") as farm:
+                farm.start_coordinator()
+                del os.environ["LD_PRELOAD"]
+                farm.start_worker("a")
+                first, second = self.path("plain/first.mp4"), self.path("plain/second.mp4")
+                self.submit(farm, first)
+                self.wait(farm, first, seconds=300)
+                self.submit(farm, second) # somebody puts a file there meanwhile
+                with open(second, "w") as f:
+                    f.write("precious")
+                farm.wait_until(lambda: json.loads(farm.ask("show", 2, "--json").stdout)["state"] == "HELD", every=0.2)
+                self.assertEqual(os.path.getsize(second), len("precious"))
+                self.stop(farm)
+                self.assertEqual(farm.check_ledger(), [])
+                self.assertEqual(e2e.sha256(first), self.alone)
+        finally:
+            os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_PLAIN", None)
+        report("outputs on a plain file system", "2 films", "delivered; nothing replaced", "1 delivered, 1 held")
 
     def test_under_results(self):
         """A worker whose disk does not take them leaves after some tries, and others have its work."""

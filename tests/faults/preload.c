@@ -7,6 +7,7 @@
 //                   the monotonic clock goes right
 //   FAULT_SYNC=D    what is written below the folder D cannot be written down: EIO
 //   FAULT_BAD=F     what the file F names cannot be read: EIO
+//   FAULT_PLAIN     file systems can neither link nor keep a rename from replacing, as many of those in user space
 //
 // FAULT_DIE is for the program itself and not for those that it starts.
 #include <errno.h>
@@ -87,6 +88,22 @@ int rename(const char *from, const char *to)
 {
     const bool last = is_last();
     return done(last, (int) syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    if (!getenv("FAULT_PLAIN"))
+        return (int) syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+    errno = EINVAL;
+    return -1;
+}
+
+int link(const char *from, const char *to)
+{
+    if (!getenv("FAULT_PLAIN"))
+        return (int) syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+    errno = EPERM;
+    return -1;
 }
 
 static bool is_bad(int fd)
