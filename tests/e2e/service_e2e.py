@@ -7,7 +7,7 @@ import socket
 import time
 
 import e2e
-from farm import Farm
+from farm import Farm, catches
 
 
 class Manager:
@@ -60,6 +60,18 @@ class Notifications(e2e.Case):
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=120), 0)
         self.assertIn("STOPPING=1", manager.lines())
+
+    def test_closed_streams(self):
+        """What is logged goes nowhere then, and not into what else has got that number."""
+        class Closed(Farm):
+            def inside(self, name):
+                return ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+        with Closed(self.path("closed"), self.model) as farm:
+            for process in (farm.start_coordinator(), farm.start_worker("a")):
+                farm.wait_until(lambda: catches(process.pid, signal.SIGTERM))
+                streams = [os.readlink(f"/proc/{process.pid}/fd/{n}") for n in range(3)]
+                self.assertEqual(streams, 3 * ["/dev/null"])
+            self.assertEqual(farm.stop(), [0, 0])
 
     def test_by_a_path(self):
         with Farm(self.path("path"), self.model) as farm:
