@@ -65,6 +65,7 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
     struct plan *p = NULL;
     struct finish_result finished = { 0 };
     char *plan_path = NULL, *parts = NULL;
+    int lock = -1;
     if (asprintf(&plan_path, "%s/plan.json", tokens_dir) < 0)
         return ERR_NOMEM;
     enum err e = film_plan_read(&p, plan_path);
@@ -79,7 +80,7 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
     if (!e && !(parts = work_dir_path(v->delivery.output ? v->delivery.output : v->delivery.wav)))
         e = ERR_NOMEM;
     if (!e)
-        e = work_dir_begin(parts, false, false);
+        e = work_dir_begin(parts, false, false, &lock);
     if (!e) {
         e = render_all(v, p, &model, tokens_dir, parts);
         if (!e)
@@ -91,6 +92,7 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
                                               .finished = &finished },
                          &v->delivery, &v->talk);
     finish_result_release(&finished);
+    work_dir_release(&lock);
     free(plan_path);
     free(parts);
     plan_destroy(&p);

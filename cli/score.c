@@ -30,6 +30,7 @@ struct score {
     struct plan *plan;
     char *work;
     bool working; // the work directory is ours to use
+    int lock;     // of it; -1: none
     struct compose_result composed;
     struct finish_result finished;
     double started;
@@ -38,6 +39,7 @@ struct score {
 static void score_finish(struct score *s)
 {
     finish_result_release(&s->finished);
+    work_dir_release(&s->lock);
     free(s->work);
     plan_destroy(&s->plan);
     job_model_close(&s->model);
@@ -63,7 +65,9 @@ static enum err prepare(struct score *s, const char *film)
     s->work = v->work ? strdup(v->work) : work_dir_path(beside);
     if (!s->work)
         return ERR_NOMEM;
-    e = work_dir_begin(s->work, v->resume, v->restart);
+    int lock;
+    e = work_dir_begin(s->work, v->resume, v->restart, &lock);
+    s->lock = lock;
     s->working = !e;
     return e;
 }
@@ -128,7 +132,7 @@ static void leave_work(const struct score *s, enum err e)
 
 static enum err run(const struct score_verb *v, const char *film)
 {
-    struct score s = { .v = v, .started = clock_seconds() };
+    struct score s = { .v = v, .lock = -1, .started = clock_seconds() };
     enum err e = prepare(&s, film);
     if (!e)
         e = make_plan(&s);

@@ -1,9 +1,12 @@
 #include "cli/work_dir.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -17,21 +20,27 @@ char *work_dir_path(const char *output)
     return path;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcmp(text + n - m, end);
-}
-
-// Finished parts; and all files that we make there, with what a killed run left.
+// Finished parts, as part_path() names them; and all files that we make there, with what a killed
+// run left. Models may lie beside them.
 static bool is_part(const char *name)
 {
-    return ends_with(name, ".safetensors");
+    int end = 0;
+    sscanf(name, "c%*[0-9]s%*[0-9].safetensors%n", &end);
+    return end > 0 && !name[end];
+}
+
+static bool is_temporary(const char *name)
+{
+    int end = 0;
+    sscanf(name, ".c%*[0-9]s%*[0-9].safetensors.%*[0-9].part%n", &end);
+    if (end == 0)
+        sscanf(name, ".plan.json.%*[0-9].part%n", &end);
+    return end > 0 && !name[end];
 }
 
 static bool is_ours(const char *name)
 {
-    return is_part(name) || ends_with(name, ".part") || !strcmp(name, "plan.json");
+    return is_part(name) || is_temporary(name) || !strcmp(name, "plan.json");
 }
 
 // Removes the files that `matches` names, or only counts them.
@@ -57,15 +66,40 @@ bool work_dir_has_parts(const char *path)
     return each_file(path, is_part, false) > 0;
 }
 
-enum err work_dir_begin(const char *path, bool resume, bool restart)
+// Two runs in one folder would take each other's parts for their own. A file system that cannot
+// lock a folder (NFS) is trusted to have one run in it.
+static enum err take(const char *path, int *lock)
 {
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+        return ERR_OK;
+    log_error("%s: another run is at work there; let it end first, or choose another output or --work folder", path);
+    work_dir_release(lock);
+    return ERR_CREATE;
+}
+
+enum err work_dir_begin(const char *path, bool resume, bool restart, int *lock)
+{
+    *lock = -1;
+    enum err e = file_make_directory(path);
+    if (!e)
+        e = take(path, lock);
+    if (e)
+        return e;
     if (!resume && !restart && work_dir_has_parts(path)) {
         log_error("%s: holds an interrupted run; --resume takes it up, --restart begins anew", path);
         return ERR_CREATE;
     }
     if (restart && !resume)
         each_file(path, is_ours, true);
-    return file_make_directory(path);
+    return ERR_OK;
+}
+
+void work_dir_release(int *lock)
+{
+    if (*lock >= 0)
+        close(*lock);
+    *lock = -1;
 }
 
 void work_dir_remove(const char *path)

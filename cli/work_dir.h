@@ -10,8 +10,10 @@
 char *work_dir_path(const char *output);
 
 // Make it. One with parts in it is taken up when `resume`, emptied when
-// `restart`, and otherwise refused (ERR_CREATE) with a line that says so.
-ERR_CHECKED enum err work_dir_begin(const char *path, bool resume, bool restart);
+// `restart`, and otherwise refused (ERR_CREATE) with a line that says so; so is one in which another
+// run is at work. It is this one's until work_dir_release(lock), which is called even on failure.
+ERR_CHECKED enum err work_dir_begin(const char *path, bool resume, bool restart, int *lock);
+void work_dir_release(int *lock); // -1 is fine, and what is left there
 
 // Remove it with the parts, plan and temporary files in it, and nothing else
 // that somebody may have put there.

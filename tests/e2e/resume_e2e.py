@@ -99,6 +99,7 @@ class Same(e2e.Case):
         """score as in interrupted(), under way: one part is there."""
         process = subprocess.Popen(e2e.command("score", self.film, "-o", self.path(out), "--model", self.model, "--seed", 5,
                                                *SHORT, *ONE, "--quiet", *args), stdin=subprocess.DEVNULL, **options)
+        self.addCleanup(process.kill)
         while process.poll() is None and not glob.glob(self.path(out) + ".underscore/c*.safetensors"):
             time.sleep(0.002)
         self.assertIsNone(process.poll(), "it was done too soon")
@@ -120,6 +121,30 @@ class Same(e2e.Case):
         self.score(self.film, "kept.mp4", "--seed", 5, *SHORT, *ONE, "--restart")
         self.assert_same("kept.mp4")
         self.nothing_left("kept.mp4")
+
+    def test_one_run_at_a_time(self):
+        """Another would take the first one's parts for its own, and remove them."""
+        process = self.start("alone.mp4")
+        process.send_signal(signal.SIGSTOP)
+        for args in (["--resume"], ["--restart"], ["--resume", "--seed", "6"]):
+            done = e2e.run("score", self.film, "-o", self.path("alone.mp4"), "--model", self.model, "--seed", 5, *SHORT,
+                           *args)
+            self.assertEqual(done.returncode, 73, done.stderr)
+            self.assertIn("another run", done.stderr)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(), 0)
+        self.assert_same("alone.mp4")
+
+    def test_what_lies_beside_the_parts_stays(self):
+        work, model = self.path("models"), self.path("models/mine.safetensors")
+        os.makedirs(work)
+        shutil.copy(self.model, model)
+        for args in ([], ["--restart", "-y"], ["--resume", "-y"]):
+            done = self.good("score", self.film, "-o", self.path("beside.mp4"), "--model", model, "--seed", 5, *SHORT,
+                             *ONE, "--work", work, *args)
+            self.assertIn("something else is in it", done.stderr)
+            self.assertEqual(os.listdir(work), ["mine.safetensors"])
+        self.assert_same("beside.mp4")
 
     def test_a_damaged_part_is_made_anew(self):
         self.interrupted("damaged.mp4", signal.SIGINT)
