@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/page.h"
@@ -16,17 +15,11 @@
 #include "common/parts/deliver.h"
 #include "common/timeline/plan_json.h"
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
-}
-
-static enum err check_output(const char *path, const struct film *film, bool overwrite)
+enum err output_check(const char *path, const struct film *film, bool overwrite)
 {
     if (!path)
         return ERR_OK;
-    if (same_file(path, film->path)) {
+    if (file_is_same(path, film->path)) {
         log_error("%s: is the film itself; choose another output", path);
         return ERR_USAGE;
     }
@@ -42,17 +35,32 @@ static enum err check_output(const char *path, const struct film *film, bool ove
     return e;
 }
 
+// Whatever they are called: if they are one, so are their temporary files.
+static enum err check_apart(const char *a, const char *b)
+{
+    struct out_file probe = { 0 };
+    char *other = file_temporary_name(b);
+    enum err e = other ? out_file_open(&probe, a) : ERR_NOMEM;
+    if (!e && file_is_same(probe.temporary, other)) {
+        log_error("%s: is named for two outputs; give each its own", a);
+        e = ERR_USAGE;
+    }
+    out_file_discard(&probe);
+    free(other);
+    return e;
+}
+
 // Two outputs of one name: the second would take the place of the first.
 static enum err check_distinct(const struct delivery_options *o)
 {
-    const char *const names[] = { o->output, o->wav, o->report, o->page };
+    const char *const report = o->report && strcmp(o->report, "-") != 0 ? o->report : NULL;
+    const char *const names[] = { o->output, o->wav, report, o->page };
+    enum err e = ERR_OK;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        for (size_t k = 0; k < i; k++)
-            if (names[i] && names[k] && strcmp(names[i], "-") != 0 && !strcmp(names[i], names[k])) {
-                log_error("%s: is named for two outputs; give each its own", names[i]);
-                return ERR_USAGE;
-            }
-    return ERR_OK;
+        for (size_t k = 0; !e && k < i; k++)
+            if (names[i] && names[k])
+                e = check_apart(names[i], names[k]);
+    return e;
 }
 
 enum err finish_check(const struct delivery_options *options, const struct film *film)
@@ -60,13 +68,13 @@ enum err finish_check(const struct delivery_options *options, const struct film 
     struct delivery d;
     enum err e = delivery_from(&d, options);
     if (!e)
-        e = check_output(d.film, film, options->overwrite);
+        e = output_check(d.film, film, options->overwrite);
     if (!e)
-        e = check_output(d.wav, film, options->overwrite);
+        e = output_check(d.wav, film, options->overwrite);
     if (!e && options->report && strcmp(options->report, "-") != 0)
-        e = check_output(options->report, film, options->overwrite);
+        e = output_check(options->report, film, options->overwrite);
     if (!e)
-        e = check_output(options->page, film, options->overwrite);
+        e = output_check(options->page, film, options->overwrite);
     if (!e)
         e = check_distinct(options);
     if (!e)

@@ -37,6 +37,7 @@ struct job_story {
 // (unless told to overwrite), one that is an input, one whose place or container
 // does not work. Logs.
 ERR_CHECKED enum err finish_check(const struct delivery_options *options, const struct film *film);
+ERR_CHECKED enum err output_check(const char *path, const struct film *film, bool overwrite); // one; NULL is fine
 
 // Stitch the parts in `directory`, deliver, and look at what was delivered. Shows progress;
 // ERR_STOP on Ctrl-C.

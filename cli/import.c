@@ -86,6 +86,18 @@ static enum err read_license(const char *path, char **out)
     return !fits ? ERR_INPUT : *out ? ERR_OK : ERR_NOMEM;
 }
 
+// Written over, what was to be imported would be gone.
+static enum err check_output(const struct settings *s, const struct verb_arguments *a)
+{
+    const char *const inputs[] = { a->values[0], a->values[1], s->license };
+    for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++)
+        if (inputs[i] && file_is_same(inputs[i], s->output)) {
+            log_error("%s: is one of the inputs; choose another output", s->output);
+            return ERR_USAGE;
+        }
+    return ERR_OK;
+}
+
 static enum err write_model(const struct settings *s, struct model_import *m)
 {
     char *license;
@@ -110,6 +122,9 @@ enum err verb_import(int argc, char **argv)
     struct verb_arguments a;
     enum err e = parse(&s, &a, argc, argv);
     if (e || a.help_shown)
+        return e;
+    e = check_output(&s, &a);
+    if (e)
         return e;
     struct model_import *m;
     e = model_import_open(&m, a.values[0], a.values[1]);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/finish_film.h"
 #include "cli/model_path.h"
 #include "cli/plan_film.h"
 #include "cli/verb.h"
@@ -32,13 +33,18 @@ static enum err model_facts(const char *named, struct plan_model *out)
     return e;
 }
 
+static bool is_kept(const struct plan_verb *v)
+{
+    return v->output && strcmp(v->output, "-") != 0;
+}
+
 static enum err print_plan(const struct plan *p, const struct plan_verb *v)
 {
-    const bool is_kept = v->output && strcmp(v->output, "-") != 0;
-    const enum err e = is_kept ? film_plan_write(p, v->output) : ERR_OK;
-    if (!e && (v->talk.json || (v->output && !is_kept)))
+    const bool kept = is_kept(v);
+    const enum err e = kept ? film_plan_write(p, v->output) : ERR_OK;
+    if (!e && (v->talk.json || (v->output && !kept)))
         return film_plan_write(p, "-");
-    if (e || is_kept)
+    if (e || kept)
         return e;
     char *table = plan_to_table(p);
     if (!table)
@@ -84,6 +90,8 @@ enum err verb_plan(int argc, char **argv)
     e = model_facts(v.model, &model);
     if (!e)
         e = film_probe(&film, arguments.values[0]);
+    if (!e && is_kept(&v))
+        e = output_check(v.output, &film, true);
     if (!e)
         e = plan_film(&p, &film, &v.plan, &model, v.talk.quiet);
     if (!e)

@@ -7,6 +7,7 @@
 #include "cli/settings.h"
 #include "cli/trace_parts.h"
 #include "cli/verb.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/config/options.h"
 
@@ -178,5 +179,11 @@ enum err verb_trace(int argc, char **argv)
     struct trace_settings s;
     struct verb_arguments a;
     const enum err e = parse(&s, &a, argc, argv);
-    return e || a.help_shown ? e : run(&s, a.values[0]);
+    if (e || a.help_shown)
+        return e;
+    if (file_is_same(s.out, a.values[0]) || file_is_same(s.out, s.in)) {
+        log_error("%s: is one of the inputs; choose another output", s.out);
+        return ERR_USAGE;
+    }
+    return run(&s, a.values[0]);
 }

@@ -46,6 +46,12 @@ enum err file_map(struct file_map *out, const char *path)
     return ERR_OK;
 }
 
+bool file_is_same(const char *a, const char *b)
+{
+    struct stat sa, sb;
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
 void file_unmap(struct file_map *m)
 {
     if (m->data)
@@ -131,6 +137,12 @@ enum err out_file_open(struct out_file *out, const char *path)
         log_error("%s: out of memory", path);
         out_file_discard(out);
         return ERR_NOMEM;
+    }
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { // /dev/null would become a file
+        log_error("%s: cannot create: it exists and is not a file", path);
+        out_file_discard(out);
+        return ERR_CREATE;
     }
     out->stream = fopen(out->temporary, "wbe");
     if (!out->stream) {

@@ -1,6 +1,7 @@
 // file: reading whole files by mapping, writing whole files or none.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,9 @@ struct file_map {
 ERR_CHECKED enum err file_map(struct file_map *out, const char *path);
 void file_unmap(struct file_map *m); // a zeroed one is fine
 
+// Are both there, and one file under whatever names?
+bool file_is_same(const char *a, const char *b);
+
 // An output that appears under its final name only when it is whole: written
 // to a temporary file beside it, synced, renamed, the directory synced.
 struct out_file {
@@ -25,8 +29,8 @@ struct out_file {
     char *temporary; // where the bytes are until out_file_commit()
 };
 
-// ERR_CREATE when the directory cannot be written. Logs. On failure *out is
-// zeroed. The caller ends with out_file_commit() or out_file_discard().
+// ERR_CREATE when the directory cannot be written, or what is at `path` is not a
+// file. Logs. On failure *out is zeroed. The caller ends with out_file_commit() or out_file_discard().
 ERR_CHECKED enum err out_file_open(struct out_file *out, const char *path);
 
 // Why a write or the like failed, by its errno: ERR_FULL where a disk or a quota has no room left,

@@ -134,7 +134,25 @@ class BadOutput(e2e.Case):
     def test_onto_itself(self):
         before = e2e.sha256(self.film)
         self.refused(USAGE, self.film, "-y")
+        self.bad(USAGE, "plan", self.film, "-o", self.film, "--model", self.model, says="the film itself")
+        self.bad(USAGE, "import", self.film, self.film, "-o", self.film, says="one of the inputs")
+        self.bad(USAGE, "trace", self.model, "--in", self.film, "-o", self.film, says="one of the inputs")
         self.assertEqual(e2e.sha256(self.film), before)
+
+    def test_one_name_for_two(self):
+        for other in (self.path("out.mp4"), self.path("./out.mp4"), os.path.relpath(self.path("out.mp4"))):
+            self.refused(USAGE, self.path("out.mp4"), "--report", other, says="two outputs")
+
+    def test_what_is_not_a_file(self):
+        """A device that a file took the place of would be gone, as /dev/null for root."""
+        os.mkfifo(self.path("pipe"))
+        os.makedirs(self.path("drawer"))
+        for name in ("pipe", "drawer"):
+            kind = os.stat(self.path(name)).st_mode
+            self.refused(CANNOT_CREATE, self.path("out.mp4"), "--report", self.path(name), "-y", says="not a file")
+            self.bad(CANNOT_CREATE, "plan", self.film, "-o", self.path(name), "--model", self.model, says="not a file")
+            self.bad(CANNOT_CREATE, "init-model", "--preset", "tiny", "-o", self.path(name), says="not a file")
+            self.assertEqual(os.stat(self.path(name)).st_mode, kind)
 
     def test_files_too_large(self):
         """As on a full disk: writing fails half-way."""
