@@ -32,6 +32,7 @@ enum err output_check(const char *path, const struct film *film, bool overwrite)
     const enum err e = out_file_open(&probe, path);
     if (!e)
         out_file_discard(&probe);
+    file_remove_strays_of(path);
     return e;
 }
 

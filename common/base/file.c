@@ -125,6 +125,15 @@ void file_remove_strays(const char *directory, const char *name)
         closedir(d);
 }
 
+void file_remove_strays_of(const char *path)
+{
+    const char *name = strrchr(path, '/');
+    char *directory = name ? strndup(path, (size_t) (name - path) + 1) : strdup(".");
+    if (directory)
+        file_remove_strays(directory, name ? name + 1 : path);
+    free(directory);
+}
+
 enum err file_full_or(int why, enum err otherwise)
 {
     return why == ENOSPC || why == EDQUOT ? ERR_FULL : otherwise;

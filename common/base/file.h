@@ -54,6 +54,7 @@ char *file_temporary_name(const char *path);
 // Removes what processes that are no more have left in `directory` under temporary names of
 // files called `name`; "": of any.
 void file_remove_strays(const char *directory, const char *name);
+void file_remove_strays_of(const char *path); // of this file
 
 // Sync `temporary`, rename it to `path`, sync the directory. Logs; on failure
 // the temporary file is removed.

@@ -70,21 +70,11 @@ static bool is_delivered(const struct publication *p)
     return read && identify(there, sizeof(there), p->request.output) && !strcmp(there, kept);
 }
 
-// Of a child that was killed at it.
-static void remove_strays(const char *beside)
-{
-    const char *name = strrchr(beside, '/');
-    char *folder = name ? strndup(beside, (size_t) (name - beside) + 1) : NULL;
-    if (folder)
-        file_remove_strays(folder, name + 1);
-    free(folder);
-}
-
 void publish_forget(const char *output, int64_t job)
 {
     char *path = beside(output, job);
     if (path) {
-        remove_strays(path);
+        file_remove_strays_of(path); // of a child that was killed at it
         unlink(path);
     }
     free(path);
@@ -181,7 +171,7 @@ enum err publish(const char *folder, int64_t job)
             log_error("%s: exists; it is not overwritten", p->request.output);
             e = ERR_CREATE;
         }
-        remove_strays(p->beside);
+        file_remove_strays_of(p->beside);
         if (!e)
             e = write_film(p, folder);
         if (!e)

@@ -121,6 +121,18 @@ class BadOutput(e2e.Case):
     def test_a_report_nobody_can_write(self):
         self.refused(CANNOT_CREATE, self.path("out.mp4"), "--report", "/proc/out.json", says="/proc/out.json")
 
+    def test_what_a_killed_run_left(self):
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        left, ours = (self.path(f".swept.mp4.{pid}.part") for pid in (gone.pid, os.getpid()))
+        for path in left, ours:
+            with open(path, "w") as f:
+                f.write("half a film")
+        self.good("score", self.film, "-o", self.path("swept.mp4"), "--model", self.model, *SHORT)
+        self.assertFalse(os.path.exists(left))
+        self.assertTrue(os.path.exists(ours)) # its process is alive
+        os.unlink(ours)
+
     def test_unknown_container(self):
         self.refused(USAGE, self.path("out.xyz"), says=".mp4")
 
