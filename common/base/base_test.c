@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -105,6 +106,27 @@ static void a_full_disk_leaves_nothing(void **state)
     assert_int_not_equal(access("/tmp/underscore-full-disk-test", F_OK), 0);
 }
 
+// Who may write into a folder and not read it cannot sync it, either.
+static void a_folder_that_cannot_be_read_takes_files(void **state)
+{
+    (void) state;
+    char directory[] = "/tmp/underscore-base-XXXXXX", path[64];
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/out", directory);
+    assert_int_equal(chmod(directory, 0333), 0);
+    const bool is_root = geteuid() == 0;
+    if (is_root)
+        assert_int_equal(seteuid(65534), 0);
+    struct out_file f;
+    const enum err opened = out_file_open(&f, path);
+    const enum err written = opened ? opened : out_file_commit(&f);
+    if (is_root)
+        assert_int_equal(seteuid(0), 0);
+    assert_int_equal(written, ERR_OK);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 static void text_of_unknown_origin_becomes_text(void **state)
 {
     (void) state;
@@ -179,6 +201,7 @@ int main(void)
         cmocka_unit_test(halves_round_to_nearest_even),
         cmocka_unit_test(an_output_is_whole_or_absent),
         cmocka_unit_test(a_full_disk_leaves_nothing),
+        cmocka_unit_test(a_folder_that_cannot_be_read_takes_files),
         cmocka_unit_test(text_of_unknown_origin_becomes_text),
         cmocka_unit_test(what_was_logged_last_is_known),
         cmocka_unit_test(an_event_has_fields_in_the_journal),

@@ -210,8 +210,8 @@ static int sync_directory_of(const char *path)
     if (!directory)
         return -1;
     int r = sync_path(directory, O_RDONLY | O_DIRECTORY);
-    if (r < 0 && errno == EINVAL)
-        r = 0; // some file systems cannot sync a directory
+    if (r < 0 && (errno == EINVAL || errno == EACCES))
+        r = 0; // some file systems cannot sync a directory, nor can who may write there and not read
     free(directory);
     return r;
 }
