@@ -25,7 +25,7 @@ static enum err check_parts(const struct plan *p, const char *directory)
             first = i;
         }
     if (!missing)
-        return ERR_OK;
+        return parts_belong_together(directory, p);
     log_error("%s: %u of the plan's %u segments are not there, the first of them in cue %u; "
               "`underscore compose` makes them",
               directory, missing, p->segment_count, p->segments[first].cue);

@@ -221,6 +221,44 @@ bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segme
     return same;
 }
 
+// What a key says beside what the plan does. model and film are where the strings go.
+static bool read_inputs(const char *key, struct part_inputs *in, char model[65], char film[FILM_IDENTITY_BYTES])
+{
+    long long top_k;
+    if (sscanf(key, "model %64s film %63s watch %*d-%*d columns %*u prompt %*u seed %*u "
+                    "temperature %lg top_k %lld top_p %lg guidance %lg",
+               model, film, &in->temperature, &top_k, &in->top_p, &in->guidance) != 6)
+        return false;
+    in->model_sha256 = model;
+    in->film = film;
+    in->top_k = top_k;
+    return true;
+}
+
+enum err parts_belong_together(const char *directory, const struct plan *p)
+{
+    char model[65], film[FILM_IDENTITY_BYTES], key[PART_KEY_BYTES];
+    struct part_inputs in = { 0 };
+    for (uint32_t i = 0; i < p->segment_count; i++) {
+        struct part part;
+        const enum err e = part_open(&part, directory, p, i);
+        if (e)
+            return e;
+        bool fits = i > 0 || read_inputs(part.key, &in, model, film);
+        if (fits) {
+            part_key(key, &in, p, i);
+            fits = strcmp(part.key, key) == 0;
+        }
+        part_close(&part);
+        if (!fits) {
+            log_error("%s: its part of cue %u is of another plan or seed, or of another film, model or setting than "
+                      "those before it; compose the cue in another folder", directory, p->segments[i].cue);
+            return ERR_INPUT;
+        }
+    }
+    return ERR_OK;
+}
+
 enum err part_file_write(const char *path, const struct part_content *c)
 {
     const struct safetensors_item items[] = {

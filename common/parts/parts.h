@@ -68,6 +68,10 @@ void part_put_aside(const char *directory, const struct plan *p, uint32_t segmen
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment);
 bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment, const char *key);
 
+// Are all parts there, made for this plan, and of one film, model and sampling? ERR_MISSING,
+// ERR_INPUT; logs.
+ERR_CHECKED enum err parts_belong_together(const char *directory, const struct plan *p);
+
 ERR_CHECKED enum err part_write(const char *directory, const struct plan *p, uint32_t segment,
                                 const char *key, uint32_t codebooks, const int32_t *tokens,
                                 const float *pcm);

@@ -176,6 +176,23 @@ class Same(e2e.Case):
         self.bad(66, "stitch", plan, parts, "-o", self.path("holes.mp4"), says="compose")
         os.rename(self.path("hidden"), missing)
 
+    def test_parts_of_another_plan(self):
+        """Of the same lengths, but of another seed or setting: no film is made of them."""
+        for seed in "5", "6":
+            plan = self.path(f"seed{seed}.json")
+            self.good("plan", self.film, "-o", plan, "--model", self.model, "--seed", seed, *SHORT)
+            self.good("compose", plan, "-o", self.path(f"seed{seed}"), "--model", self.model, *ONE)
+        self.good("compose", self.path("seed5.json"), "-o", self.path("mixed"), "--model", self.model, "--cues", "0",
+                  "--top-k", "5", *ONE)
+        for name in os.listdir(self.path("seed5")):
+            if not name.startswith("c0000"):
+                shutil.copy(self.path(f"seed5/{name}"), self.path("mixed"))
+        for plan, parts, cue in (("seed5", "seed6", 0), ("seed6", "seed5", 0), ("seed5", "mixed", 1)):
+            self.bad(65, "stitch", self.path(f"{plan}.json"), self.path(parts), "-o", self.path("wrong.mp4"),
+                     says=f"{parts}: its part of cue {cue} is of another")
+        self.good("stitch", self.path("seed5.json"), self.path("seed5"), "-o", self.path("right.mp4"))
+        self.assert_same("right.mp4")
+
     def test_the_film_may_have_moved(self):
         plan, parts = self.path("moved.json"), self.path("moved-parts")
         first, second = self.path("here.mp4"), self.path("there.mp4")
