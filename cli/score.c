@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/finish_film.h"
 #include "cli/plan_film.h"
@@ -10,6 +11,7 @@
 #include "cli/verb.h"
 #include "cli/work_dir.h"
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
 
@@ -46,6 +48,27 @@ static void score_finish(struct score *s)
     film_release(&s->film);
 }
 
+// Tokens kept of another film, and this one's own parts, would be written over.
+static enum err check_tokens(const struct score *s)
+{
+    const struct score_verb *v = s->v;
+    char *plan = NULL;
+    if (!v->keep_tokens)
+        return ERR_OK;
+    if (file_is_same(v->keep_tokens, s->work)) {
+        log_error("%s: finished segments are kept there; choose another folder for --keep-tokens", v->keep_tokens);
+        return ERR_USAGE;
+    }
+    if (asprintf(&plan, "%s/plan.json", v->keep_tokens) < 0)
+        return ERR_NOMEM;
+    const bool taken = !v->resume && !v->delivery.overwrite && access(plan, F_OK) == 0;
+    free(plan);
+    if (!taken)
+        return ERR_OK;
+    log_error("%s: holds the tokens of a film; choose another folder or say --overwrite", v->keep_tokens);
+    return ERR_CREATE;
+}
+
 // All that can be refused before the work begins.
 static enum err prepare(struct score *s, const char *film)
 {
@@ -69,7 +92,7 @@ static enum err prepare(struct score *s, const char *film)
     e = work_dir_begin(s->work, v->resume, v->restart, &lock);
     s->lock = lock;
     s->working = !e;
-    return e;
+    return e ? e : check_tokens(s);
 }
 
 // A plan made by the run that is taken up is that run's plan, unless the

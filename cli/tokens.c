@@ -35,10 +35,10 @@ enum err tokens_keep(const struct plan *p, const char *parts, const char *direct
     if (asprintf(&plan, "%s/plan.json", directory) < 0)
         return ERR_NOMEM;
     enum err e = file_make_directory(directory);
-    if (!e)
-        e = film_plan_write(p, plan);
     for (uint32_t i = 0; !e && i < p->segment_count; i++)
         e = keep_one(p, parts, directory, i);
+    if (!e)
+        e = film_plan_write(p, plan);
     free(plan);
     return e;
 }

@@ -208,10 +208,22 @@ class Same(e2e.Case):
         tokens = self.path("tokens")
         self.score(self.film, "spoken.mp4", "--seed", 5, *SHORT, *ONE, "--keep-tokens", tokens)
         self.assert_same("spoken.mp4")
+        self.bad(73, "score", self.film, "-o", self.path("twice.mp4"), "--model", self.model, *SHORT, "--keep-tokens",
+                 tokens, says="tokens of a film")
         self.good("render", tokens, "-o", self.path("rendered.mp4"), "--model", self.model)
         self.assert_same("rendered.mp4")
         self.good("render", tokens, "-o", self.path("quiet.mkv"), "--model", self.model, "--loudness", "-23")
         self.assertAlmostEqual(e2e.loudness(self.path("quiet.mkv"), 1)[0], -23, delta=0.5)
+
+    def test_tokens_have_a_folder_of_their_own(self):
+        """Kept where the parts are, they would take their place before the film is made."""
+        self.bad(64, "score", self.film, "-o", self.path("own.mp4"), "--model", self.model, *SHORT,
+                 "--keep-tokens", self.path("own.mp4.underscore"), says="another folder")
+        self.interrupted("own.mp4", signal.SIGINT)
+        done = e2e.run("score", self.film, "-o", self.path("own.mp4"), "--model", self.model, "--seed", 5, *SHORT, *ONE,
+                       "--resume", "--keep-tokens", self.path("./own.mp4.underscore"))
+        self.assertEqual(done.returncode, 64, done.stderr)
+        self.resumed("own.mp4")
 
 
 if __name__ == "__main__":
