@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/media/music_clip.h"
 #include "common/parts/deliver.h"
 #include "common/timeline/plan_json.h"
@@ -231,11 +232,21 @@ static json_t *delivery_json(const struct finish_result *f)
                      "track", (int) d->track, "streams", (int) d->streams);
 }
 
+// A path is any bytes, JSON is UTF-8.
+static json_t *path_json(const char *path)
+{
+    const size_t room = 3 * strlen(path) + 1;
+    char *clean = malloc(room);
+    json_t *j = clean ? json_string(utf8_clean(clean, room, path, false)) : NULL;
+    free(clean);
+    return j;
+}
+
 static json_t *model_json(const struct job_model *m)
 {
     const struct model_config *c = m->config;
-    return json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}",
-                     "path", m->path, "sha256", m->sha256, "license", model_file_license(m->file),
+    return json_pack("{s:o, s:s, s:s, s:{s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}",
+                     "path", path_json(m->path), "sha256", m->sha256, "license", model_file_license(m->file),
                      "lm", "dim", (int) c->lm.dim, "heads", (int) c->lm.heads, "layers",
                      (int) c->lm.layers, "card", (int) c->lm.card,
                      "vit", "width", (int) c->vit.width, "layers", (int) c->vit.layers, "image",
@@ -278,9 +289,10 @@ static json_t *cue_loudness_json(const struct finish_result *f)
 static json_t *report_make(const struct job_story *s)
 {
     const struct film *film = s->film;
-    json_t *r = json_pack("{s:i, s:s, s:{s:s, s:I, s:s, s:i, s:i, s:f}, s:o, s:o, s:o, s:O, s:f}",
+    json_t *r = json_pack("{s:i, s:s, s:{s:o, s:I, s:s, s:i, s:i, s:f}, s:o, s:o, s:o, s:O, s:f}",
                           "version", 1, "software", "underscore " UNDERSCORE_VERSION,
-                          "film", "path", film->path, "duration_ms", (json_int_t) film->duration_ms,
+                          "film", "path", path_json(film->path), "duration_ms",
+                          (json_int_t) film->duration_ms,
                           "codec", film->picture_codec, "width", (int) film->width, "height",
                           (int) film->height, "frames_per_s", film->frames_per_s,
                           "plan", plan_to_json(s->plan), "delivery", delivery_json(s->finished),

@@ -1,6 +1,7 @@
 """A film in, a scored film out: streams, lengths, loudness and tags of every container."""
 import json
 import os
+import shutil
 import struct
 import subprocess
 
@@ -260,6 +261,20 @@ class Score(e2e.Case):
         film = e2e.make_film(self.path("silent.mp4"), seconds=3, sound=0)
         self.score(film, "silent-scored.mp4", *SHORT)
         self.check_scored(film, self.path("silent-scored.mp4"), 3, 0)
+
+    def test_names_that_are_not_text(self):
+        """A name is any bytes, a report is UTF-8."""
+        film, model = (self.path(os.fsdecode(name)) for name in (b"caf\xe9.mp4", b"mod\xe8le.safetensors"))
+        e2e.make_film(self.path("cafe.mp4"), seconds=3)
+        os.rename(self.path("cafe.mp4"), film)
+        shutil.copy(self.model, model)
+        self.good("score", film, "-o", self.path(os.fsdecode(b"caf\xe9-scored.mp4")), "--model", model, *SHORT,
+                  "--report", self.path("cafe.json"), "--report-html", self.path("cafe.html"))
+        with open(self.path("cafe.json"), encoding="utf-8") as f:
+            report = json.load(f)
+        self.assertEqual(report["film"]["path"], self.path("caf\ufffd.mp4"))
+        self.assertEqual(report["model"]["path"], self.path("mod\ufffdle.safetensors"))
+        self.assertEqual(report["model"]["sha256"], e2e.sha256(self.model))
 
     def test_replace(self):
         film = e2e.make_film(self.path("talk.mkv"), seconds=3, sound=2)
