@@ -1,5 +1,6 @@
 #include "common/base/log.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -31,8 +32,21 @@ static bool is_journal(void)
            st.st_dev == device && st.st_ino == inode;
 }
 
+// In the place of a closed standard stream the next file that is opened would be written into, be
+// it the film that is delivered. Writing there fails as before.
+static void fill_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 void log_init(const char *program, enum log_level level)
 {
+    fill_standard_streams();
     program_name = program;
     current_level = level;
     to_journal = is_journal();

@@ -19,7 +19,8 @@ enum log_level {
 
 // `program` must stay valid; it starts every line. Where standard error is systemd's journal
 // (JOURNAL_STREAM), lines start with their priority instead, as sd-daemon(3) has it: "<3>".
-// What log_event() is given goes to the journal with its fields.
+// What log_event() is given goes to the journal with its fields. Standard streams that are closed
+// become /dev/null.
 void log_init(const char *program, enum log_level level);
 enum log_level log_level_get(void);
 

@@ -6,6 +6,7 @@ import resource
 import signal
 import struct
 import subprocess
+import time
 
 import e2e
 from e2e import SHORT
@@ -132,6 +133,25 @@ class BadOutput(e2e.Case):
         self.assertFalse(os.path.exists(left))
         self.assertTrue(os.path.exists(ours)) # its process is alive
         os.unlink(ours)
+
+    def test_closed_streams(self):
+        """No file that is opened takes the place of one: messages would be written into it."""
+        def close():
+            for fd in 0, 1, 2:
+                os.close(fd)
+        args = e2e.command("score", self.film, "-o", self.path("mute.mp4"), "--model", self.model, *SHORT, "--quiet")
+        process = subprocess.Popen(args, preexec_fn=close)
+        seen = set()
+        while process.poll() is None:
+            for fd in 0, 1, 2:
+                try:
+                    seen.add(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
+                except OSError:
+                    pass # not yet, or not any more
+            time.sleep(0.001)
+        self.assertEqual([path for path in seen if self.folder in path or "safetensors" in path], [])
+        self.assertIn("/dev/null", seen)
+        self.assertEqual(len(e2e.streams(self.path("mute.mp4"), "audio")), 2)
 
     def test_unknown_container(self):
         self.refused(USAGE, self.path("out.xyz"), says=".mp4")
