@@ -20,6 +20,7 @@ int main(int argc, char **argv)
 {
     log_init("underscore", LOG_INFO);
     signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write, not a death
+    signal(SIGXFSZ, SIG_IGN); // and so is a file that grows beyond `ulimit -f`
     for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++)
         if (!strcmp(argv[1], verbs[i].name))
             return verb_end(verbs[i].run(argc - 1, argv + 1));
