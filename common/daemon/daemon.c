@@ -1,6 +1,5 @@
 #include "common/daemon/daemon.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -96,21 +95,8 @@ void daemon_alive(double now, void (*status)(void *user, char *out, size_t room)
 
 // Settings
 
-// The number of a standard stream that is closed would be the next file's, or ZeroMQ's, and what is logged would
-// go there.
-static void open_standard_streams(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
 enum err daemon_begin(struct daemon_reload *d)
 {
-    open_standard_streams();
     return d->read(&d->now, d->argc, d->argv);
 }
 
