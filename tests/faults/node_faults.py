@@ -15,7 +15,7 @@ class Nodes(faults.Case):
 
     def test_stopped_past_its_lease(self):
         """Stopped with a result that it has not delivered yet."""
-        lease = rounds(2, 30)
+        lease = rounds(6, 30)
         with self.farm("stopped", lease=lease) as farm:
             farm.start_coordinator()
             worker = farm.start_worker("a")
