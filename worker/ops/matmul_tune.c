@@ -144,11 +144,18 @@ static enum err tune(struct device *d, bool f16, enum err (*race)(struct race *r
     return e;
 }
 
+// The forms add up in different orders: a file of choices that is damaged must not choose another.
+static bool form_is_known(const struct device *d)
+{
+    uint32_t form;
+    return device_choice(d, "matmul", &form) && (form == MATMUL_TEXEL || form == MATMUL_SLICED);
+}
+
 enum err matmul_tune(struct device *d)
 {
     uint32_t known;
     enum err e = ERR_OK;
-    if (!device_choice(d, "matmul", &known))
+    if (!form_is_known(d))
         e = tune(d, true, race_forms);
     const bool texel = device_choice(d, "matmul", &known) && known == MATMUL_TEXEL;
     for (int f16 = 0; !e && texel && f16 < 2; f16++)
