@@ -6,8 +6,8 @@
 #   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8)
 #   validation  again, under the Vulkan validation layer with synchronisation checks
 #   asan        under AddressSanitizer, LeakSanitizer and UBSan; of the end-to-end tests those that read most
-#   threads     under ThreadSanitizer, where there are threads: not operations, model, weights and stages, which run
-#               in their caller's; of the end-to-end tests those with threads of ours
+#   threads     under ThreadSanitizer, where there are threads: not plans, operations, model, weights, stages and
+#               the simulation, which run in their caller's; of the end-to-end tests those with threads of ours
 #   clang       clang, warnings are errors
 #   tidy        clang-tidy over every source
 #   package     the .debs and the tarball: built, unpacked, run
@@ -103,7 +103,7 @@ lane_release() { build release && suite release release; }
 lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
 lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
 lane_asan() { build asan && suite asan asan; }
-lane_threads() { build tsan && suite threads tsan -LE '^worker/(ops|model|weights)$|^tests/(stages|flow)$'; }
+lane_threads() { build tsan && suite threads tsan -LE '^worker/(ops|model|weights)$|^tests/(stages|flow)$|^common/timeline$|^simulation$'; }
 lane_tsan() { build tsan && suite tsan tsan; }
 lane_clang() { build clang && suite clang clang -LE "$on_device|^tests/(e2e|faults)$"; }
 lane_tidy() { build clang && step tidy tools/tidy.sh; }
