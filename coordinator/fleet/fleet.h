@@ -9,8 +9,7 @@
 //                               QUIET ──goodbye──► OFFLINE   LOST ──hello──► JOINING
 //
 // Beside that each GPU is in order or QUARANTINED: after FLEET_MOST_TROUBLES device
-// failures in a row it is given nothing until somebody releases it. A success ends a row; a
-// lease that ends because a worker that is there did not get on with it counts as a failure.
+// failures in a row it is given nothing until somebody releases it. A success ends a row.
 // Drained is what an operator says of a name, QUIET what becomes of whoever has it.
 //
 // Pure: times are seconds of a clock that the caller has. One thread per fleet.

@@ -307,27 +307,6 @@ void foreman_part_with(struct foreman *f, size_t place, double now)
     lose_what_is_not_held(f, place, &none, now);
 }
 
-static void blame(struct foreman *f, const struct work_lease *l, double now)
-{
-    if (l->worker == SCHEDULE_NOBODY || !fleet_trouble(f->fleet, l->worker, l->granted_s, now))
-        return;
-    log_event(LOG_WARN, &(struct log_subject){ .worker = f->fleet->workers[l->worker].name },
-              "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
-              f->fleet->workers[l->worker].name, FLEET_MOST_TROUBLES);
-    if (f->hooks->quarantined)
-        f->hooks->quarantined(f->user, l->worker);
-}
-
-// Its worker is there, and has it: a GPU that never answers, a network that keeps from it what is large. It
-// would have the next ones, too, and they would end in the same way, until their jobs fail of that.
-static bool hangs(const struct foreman *f, const struct work_lease *l)
-{
-    if (l->worker == SCHEDULE_NOBODY || !l->acknowledged)
-        return false;
-    const enum worker_state s = f->fleet->workers[l->worker].state;
-    return s == WORKER_READY || s == WORKER_QUIET;
-}
-
 enum err foreman_lapse(struct foreman *f, double now)
 {
     enum err e = ERR_OK;
@@ -343,8 +322,6 @@ enum err foreman_lapse(struct foreman *f, double now)
                                              .worker = l->worker_name };
         log_event(LOG_WARN, &subject, "segment %u of job %lld: its lease has ended, %s did not get on with it",
                   l->segment, (long long) l->job, l->worker_name);
-        if (hangs(f, l))
-            blame(f, l, now);
         e = foreman_failed(f, a, OUTCOME_LOST, "its lease ended", now);
     }
     return e;
@@ -397,6 +374,20 @@ static double gpu_time(const struct work_lease *l, double now)
     return since < l->promised_s ? since : l->promised_s;
 }
 
+static void blame(struct foreman *f, const struct work_lease *l, enum outcome why, double now)
+{
+    const size_t place = l->worker;
+    if (place == SCHEDULE_NOBODY || (why != OUTCOME_OOM && why != OUTCOME_DEVICE_LOST))
+        return;
+    if (!fleet_trouble(f->fleet, place, l->granted_s, now))
+        return;
+    log_event(LOG_WARN, &(struct log_subject){ .worker = f->fleet->workers[place].name },
+              "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
+              f->fleet->workers[place].name, FLEET_MOST_TROUBLES);
+    if (f->hooks->quarantined)
+        f->hooks->quarantined(f->user, place);
+}
+
 enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, const char *detail, double now)
 {
     const struct work_lease *l = schedule_find(f->schedule, attempt);
@@ -408,8 +399,7 @@ enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, co
     if (e)
         return e;
     f->hooks->ended(f->user, why, 0, gpu_s, now);
-    if (why == OUTCOME_OOM || why == OUTCOME_DEVICE_LOST)
-        blame(f, l, now);
+    blame(f, l, why, now);
     schedule_end(f->schedule, f->fleet, attempt, work_state_of(ending.segment_state), now);
     return job_state_is_over(ending.job_state) ? f->hooks->changed(f->user, ending.job, now) : ERR_OK;
 }
