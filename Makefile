@@ -8,7 +8,7 @@ help:
 	@echo "make test      all of the proof: gcc and clang, sanitizers, validation, lint, fuzzing"
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
-	@echo "make asan | tsan | clang | tidy    one part of make test"
+	@echo "make asan | clang | tidy    one part of make test; make tsan: and more, every test under ThreadSanitizer"
 	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table; then a"
 	@echo "               million farms on a simulated clock. Takes hours"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"

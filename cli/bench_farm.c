@@ -78,11 +78,12 @@ static bool attend_list(void *user)
         l->pid = fork();
         if (l->pid == 0)
             become_list(l);
-        return l->pid < 0;
     }
-    if (waitpid(l->pid, &status, WNOHANG) == l->pid) {
+    const bool failed = l->pid < 0;
+    if (failed || waitpid(l->pid, &status, WNOHANG) == l->pid) {
         const double now = clock_seconds();
-        l->ms[l->count++] = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? (now - l->begun_s) * 1000 : (double) 1e9;
+        const bool done = !failed && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        l->ms[l->count++] = done ? (now - l->begun_s) * 1000 : (double) 1e9;
         l->next_s = now + LIST_EVERY_S;
         l->pid = 0;
     }
@@ -128,8 +129,8 @@ static enum err measure(struct measurement *m, struct bench_site *site, const st
     if (!e)
         *m = (struct measurement){ segments, workers, site->made_s, site->ready_s,
                                    (double) result.accepted / result.seconds,
-                                   result.cpu_s * 1e6 / (double) result.accepted, median_of_lists(&list), bench_site_most_mb(site),
-                                   result.refused };
+                                   result.cpu_s * 1e6 / (double) result.accepted, median_of_lists(&list),
+                                   bench_site_most_mb(site), result.refused };
     bench_site_stop(site);
     return e;
 }

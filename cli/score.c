@@ -88,7 +88,7 @@ static enum err prepare(struct score *s, const char *film)
     s->work = v->work ? strdup(v->work) : work_dir_path(beside);
     if (!s->work)
         return ERR_NOMEM;
-    int lock;
+    int lock; // of s itself clang-tidy believes that s->work is lost
     e = work_dir_begin(s->work, v->resume, v->restart, &lock);
     s->lock = lock;
     s->working = !e;

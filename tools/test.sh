@@ -28,6 +28,9 @@ mkdir -p "$logs" "$XDG_CACHE_HOME"
 # What runs kernels on the device, by the folder its source is in.
 on_device='^worker/(engine|ops|model|composer|bench)$|^tests/(stages|flow)$'
 
+# What runs in its caller's thread alone.
+one_thread='^worker/(ops|model|weights)$|^tests/(stages|flow)$|^common/timeline$|^simulation$'
+
 # step NAME COMMAND...: one thing that passes or fails; its output goes to a log.
 step() {
     local name=$1 start=$SECONDS
@@ -103,7 +106,7 @@ lane_release() { build release && suite release release; }
 lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
 lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
 lane_asan() { build asan && suite asan asan; }
-lane_threads() { build tsan && suite threads tsan -LE '^worker/(ops|model|weights)$|^tests/(stages|flow)$|^common/timeline$|^simulation$'; }
+lane_threads() { build tsan && suite threads tsan -LE "$one_thread"; }
 lane_tsan() { build tsan && suite tsan tsan; }
 lane_clang() { build clang && suite clang clang -LE "$on_device|^tests/(e2e|faults)$"; }
 lane_tidy() { build clang && step tidy tools/tidy.sh; }

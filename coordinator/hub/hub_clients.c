@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "coordinator/hub/hub_internal.h"
 
@@ -68,12 +69,6 @@ static bool is_permitted(struct hub *h, const struct hub_route *from, const stru
     return false;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
-}
-
 // What is wrong with a submission, said to the client; false then.
 static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
 {
@@ -90,7 +85,7 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
         hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
     else if (access(s->output, F_OK) != 0 && errno == ENAMETOOLONG)
         hub_reject(h, from, "%.1500s: its name is too long for a file there", s->output);
-    else if (same_file(s->film, s->output))
+    else if (file_is_same(s->film, s->output))
         hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
     else if (*s->model && models == 0)
         hub_reject(h, from, "no worker has had the model %.64s, and it is in no folder of models", s->model);

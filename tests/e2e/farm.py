@@ -23,6 +23,17 @@ def catches(pid, number):
     return int(caught.split()[1], 16) >> (number - 1) & 1
 
 
+def children(pid):
+    """Their numbers and command lines; of those that are there still."""
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        for child in map(int, f.read().split()):
+            try:
+                with open(f"/proc/{child}/cmdline") as line:
+                    yield child, line.read().split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+
+
 def free_ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [s.getsockname()[1] for s in sockets]

@@ -258,7 +258,7 @@ class OneFilm(e2e.Case):
 
     def test_workers_killed(self):
         """With kill -9, at any moment, again and again; each begins anew."""
-        with Farm(self.path("kill"), self.model, lease=6) as farm:
+        with Farm(self.path("kill"), self.model, lease=3) as farm:
             farm.start_coordinator()
             out = self.path("kill/out.mp4")
             self.submitted(farm, out)
@@ -299,7 +299,7 @@ class OneFilm(e2e.Case):
 
     def test_a_worker_stopped_and_gone_on(self):
         """Its lease ends, another composes; what it says afterwards changes nothing."""
-        with Farm(self.path("stopped"), self.model, lease=6) as farm:
+        with Farm(self.path("stopped"), self.model, lease=2) as farm:
             farm.start_coordinator()
             farm.start_worker("a")
             out = self.path("stopped/out.mp4")
@@ -333,7 +333,7 @@ class OneFilm(e2e.Case):
         """It waits for it as long as a lease lasts, and leaves with 0; what it composed is offered by the next one."""
         def results():
             return [name for name in os.listdir(farm.path("a")) if name.endswith(".safetensors") and name[0] != "."]
-        with Farm(self.path("away"), self.model, lease=6) as farm:
+        with Farm(self.path("away"), self.model, lease=3) as farm:
             farm.start_coordinator()
             farm.start_worker("a")
             out = self.path("away/out.mp4")

@@ -7,7 +7,7 @@ import time
 
 import e2e
 from e2e import SHORT
-from farm import Farm
+from farm import Farm, children
 from wire import Peer
 
 # One segment that a tiny model is at for a while.
@@ -57,16 +57,7 @@ class Orders(e2e.Case):
 
     def delivering(self, farm):
         """The child process that delivers, if there is one now."""
-        pid = farm.coordinator.pid
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            for child in f.read().split():
-                try:
-                    with open(f"/proc/{child}/cmdline", "rb") as line:
-                        if b"\0publish\0" in line.read():
-                            return int(child)
-                except FileNotFoundError:
-                    pass
-        return None
+        return next((pid for pid, line in children(farm.coordinator.pid) if "publish" in line), None)
 
     def stop_while_it_writes(self, farm, child, folder):
         """Lets it run in slices until it has begun its file; it is stopped then. False: it was through before."""

@@ -7,7 +7,7 @@ import time
 import unittest
 
 import faults
-from faults import e2e, report, rounds
+from faults import e2e, preloaded, report, rounds
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small tmpfs")
@@ -70,83 +70,71 @@ class Disks(faults.Case):
         """Sectors that cannot be read: tried again, less and less often, and nobody else waits for that."""
         bad, kept = self.path("bad.mp4"), self.path("unreadable")
         shutil.copy(self.film, bad)
-        os.environ["FAULT_BAD"], os.environ["LD_PRELOAD"] = kept, faults.LIBRARY
-        try:
-            with self.farm("bad", lease=30) as farm:
+        with self.farm("bad", lease=30) as farm:
+            with preloaded(FAULT_BAD=kept):
                 farm.start_coordinator()
-                del os.environ["LD_PRELOAD"]
-                farm.start_worker("a")
-                first, second, good = (self.path(f"bad/{name}.mp4") for name in ("first", "second", "good"))
-                self.assertEqual(farm.submit(bad, first, *faults.SETTINGS).returncode, 0)
-                farm.wait_until(lambda: farm.done_segments() > 0, 300) # planned, and some pictures are there
-                with open(kept, "w") as f:
-                    f.write(bad)
-                self.assertEqual(farm.submit(bad, second, *faults.SETTINGS).returncode, 0)
-                short = e2e.make_film(self.path("short.mp4"), seconds=2)
-                self.assertEqual(farm.submit(short, good, *faults.SETTINGS).returncode, 0)
-                self.wait(farm, good)
-                for says in ("job 1: ", "job 2: "):
-                    for seconds in (5, 10):
-                        farm.wait_until(lambda: any(says in line and f"again in {seconds} s" in line
-                                                    for line in farm.log("coordinator").splitlines()), 120)
-                self.assertFalse(os.path.exists(first) or os.path.exists(second))
-                self.assertEqual(farm.ask("cancel", 2).returncode, 0)
-                os.unlink(kept)
-                self.wait(farm, first)
-                self.stop(farm)
-                self.assertEqual(farm.check_ledger(), [])
-                self.assertEqual(e2e.sha256(first), self.alone)
-        finally:
-            os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_BAD", None)
+            farm.start_worker("a")
+            first, second, good = (self.path(f"bad/{name}.mp4") for name in ("first", "second", "good"))
+            self.assertEqual(farm.submit(bad, first, *faults.SETTINGS).returncode, 0)
+            farm.wait_until(lambda: farm.done_segments() > 0, 300) # planned, and some pictures are there
+            with open(kept, "w") as f:
+                f.write(bad)
+            self.assertEqual(farm.submit(bad, second, *faults.SETTINGS).returncode, 0)
+            short = e2e.make_film(self.path("short.mp4"), seconds=2)
+            self.assertEqual(farm.submit(short, good, *faults.SETTINGS).returncode, 0)
+            self.wait(farm, good)
+            for says in ("job 1: ", "job 2: "):
+                for seconds in (5, 10):
+                    farm.wait_until(lambda: any(says in line and f"again in {seconds} s" in line
+                                                for line in farm.log("coordinator").splitlines()), 120)
+            self.assertFalse(os.path.exists(first) or os.path.exists(second))
+            self.assertEqual(farm.ask("cancel", 2).returncode, 0)
+            os.unlink(kept)
+            self.wait(farm, first)
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+            self.assertEqual(e2e.sha256(first), self.alone)
         report("a film on a bad disk", "2 films", "no other waits, on by itself", "tried again after 5, 10, ... s")
 
     def test_under_outputs_that_can_do_little(self):
         """Neither links nor a rename that replaces nothing, as on many file systems in user space."""
-        os.environ["FAULT_PLAIN"], os.environ["LD_PRELOAD"] = "1", faults.LIBRARY
-        try:
-            with self.farm("plain") as farm:
+        with self.farm("plain") as farm:
+            with preloaded(FAULT_PLAIN="1"):
                 farm.start_coordinator()
-                del os.environ["LD_PRELOAD"]
-                farm.start_worker("a")
-                first, second = self.path("plain/first.mp4"), self.path("plain/second.mp4")
-                self.submit(farm, first)
-                self.wait(farm, first, seconds=300)
-                self.submit(farm, second) # somebody puts a file there meanwhile
-                with open(second, "w") as f:
-                    f.write("precious")
-                farm.wait_until(lambda: json.loads(farm.ask("show", 2, "--json").stdout)["state"] == "HELD", every=0.2)
-                self.assertEqual(os.path.getsize(second), len("precious"))
-                self.stop(farm)
-                self.assertEqual(farm.check_ledger(), [])
-                self.assertEqual(e2e.sha256(first), self.alone)
-        finally:
-            os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_PLAIN", None)
+            farm.start_worker("a")
+            first, second = self.path("plain/first.mp4"), self.path("plain/second.mp4")
+            self.submit(farm, first)
+            self.wait(farm, first, seconds=300)
+            self.submit(farm, second) # somebody puts a file there meanwhile
+            with open(second, "w") as f:
+                f.write("precious")
+            farm.wait_until(lambda: json.loads(farm.ask("show", 2, "--json").stdout)["state"] == "HELD", every=0.2)
+            self.assertEqual(os.path.getsize(second), len("precious"))
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+            self.assertEqual(e2e.sha256(first), self.alone)
         report("outputs on a plain file system", "2 films", "delivered; nothing replaced", "1 delivered, 1 held")
 
     def test_under_results(self):
         """A worker whose disk does not take them leaves after some tries, and others have its work."""
-        os.environ["FAULT_SYNC"], os.environ["LD_PRELOAD"] = os.path.realpath(self.path("failing/a")) + "/", faults.LIBRARY
-        try:
-            with self.farm("failing", lease=300) as farm:
-                out = self.path("failing/out.mp4")
+        with self.farm("failing", lease=300) as farm:
+            out = self.path("failing/out.mp4")
+            with preloaded(FAULT_SYNC=os.path.realpath(self.path("failing/a")) + "/"):
                 bad = farm.start_worker("a")
-                del os.environ["LD_PRELOAD"]
-                farm.start_coordinator()
-                self.submit(farm, out)
-                farm.wait_until(lambda: bad.poll() is not None)
-                self.assertEqual(bad.returncode, 74, farm.log("a"))
-                self.assertIn("cannot write: Input/output error", farm.log("a"))
-                self.assertEqual(os.listdir(farm.path("a")), [])
-                farm.start_worker("b")
-                left = time.monotonic()
-                self.wait(farm, out)
-                took = time.monotonic() - left
-                self.assertLess(took, 300) # nobody waited for a lease to end
-                del farm.workers["a"]
-                self.stop(farm)
-                self.check(farm, out)
-        finally:
-            os.environ.pop("LD_PRELOAD", None), os.environ.pop("FAULT_SYNC", None)
+            farm.start_coordinator()
+            self.submit(farm, out)
+            farm.wait_until(lambda: bad.poll() is not None)
+            self.assertEqual(bad.returncode, 74, farm.log("a"))
+            self.assertIn("cannot write: Input/output error", farm.log("a"))
+            self.assertEqual(os.listdir(farm.path("a")), [])
+            farm.start_worker("b")
+            left = time.monotonic()
+            self.wait(farm, out)
+            took = time.monotonic() - left
+            self.assertLess(took, 300) # nobody waited for a lease to end
+            del farm.workers["a"]
+            self.stop(farm)
+            self.check(farm, out)
         report("a worker whose disk fails", "1 worker", "it leaves, others go on", f"exit 74; the film {took:.0f} s after that")
 
     def test_no_room_for_a_new_film(self):

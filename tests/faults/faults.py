@@ -3,6 +3,7 @@
 Environment beside farm.py's: FAULTS=full for the rounds of `make faults`; FAULTS_TABLE, a file that
 each test adds its line to; FAULTS_LIBRARY, preload.c as built.
 """
+import contextlib
 import json
 import os
 import sqlite3
@@ -21,6 +22,18 @@ JOB_DONE, ACCEPTED, SUPERSEDED = 7, 1, 2 # as coordinator/ledger/ledger.h counts
 
 def rounds(few, full):
     return full if FULL else few
+
+
+@contextlib.contextmanager
+def preloaded(**told):
+    """What is started within has preload.c in it, told so."""
+    told["LD_PRELOAD"] = LIBRARY
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
 
 
 BACK = rounds(120, 10) # s; a busy machine under a sanitizer is given more

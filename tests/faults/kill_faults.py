@@ -6,24 +6,16 @@ import signal
 import time
 
 import faults
-from faults import attempts, e2e, kill, report, rounds
+from faults import attempts, e2e, kill, preloaded, report, rounds
+from farm import children
 
 LEASE = 5
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as f:
-        return [int(child) for child in f.read().split()]
-
-
 def send(pid, number):
-    """To a child that is underscored already, and not its copy that is about to become it."""
     try:
-        with open(f"/proc/{pid}/cmdline") as f:
-            if "--child" not in f.read():
-                return 0
         os.kill(pid, number)
-    except (FileNotFoundError, ProcessLookupError):
+    except ProcessLookupError:
         return 0
     return 1
 
@@ -95,7 +87,8 @@ class Kills(faults.Case):
             self.start_workers(farm, "a")
             self.submit(farm, outs[0])
             while not os.path.exists(outs[0]):
-                for child in children(farm.coordinator.pid):
+                # Not to a copy of the coordinator that is about to become one.
+                for child in [pid for pid, line in children(farm.coordinator.pid) if "--child" in line]:
                     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
                         sent += send(child, number)
                 self.assertNotIn("failed: ", farm.log("coordinator"))
@@ -141,11 +134,8 @@ class Kills(faults.Case):
             return all(os.path.exists(out) for out in outs)
         if all_done():
             return 0
-        os.environ["FAULT_DIE"], os.environ["LD_PRELOAD"] = until, faults.LIBRARY
-        try:
+        with preloaded(FAULT_DIE=until):
             farm.start_coordinator()
-        finally:
-            del os.environ["FAULT_DIE"], os.environ["LD_PRELOAD"]
         farm.wait_until(lambda: farm.coordinator.poll() is not None or all_done(), 300)
         if farm.coordinator.poll() is None:
             return 0
