@@ -100,7 +100,7 @@ enum err verb_node(int argc, char **argv)
         "underscore node list | show NAME | drain NAME | undrain NAME | quarantine NAME | release NAME",
         "The workers of a farm. A drained one finishes what it has and gets nothing new, whenever it is\n"
         "started, until it is undrained. One in quarantine gets nothing; three failures of its GPU in a\n"
-        "row put it there, too.", 1, 2, NULL };
+        "row put it there, too. One that lets three leases in a row end is RESTING and tried again later.", 1, 2, NULL };
     struct client *c = NULL;
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)

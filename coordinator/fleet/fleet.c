@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define SUSPECT_BEATS 3
+#define REST_LEASES 10
+#define REST_MOST_S 3600.0
 // Who has been gone for so long is forgotten when somebody new comes: where workers come and
 // go, each may have a name of its own.
 #define FORGET_S 86400.0
@@ -14,7 +16,7 @@ const char *worker_state_name(enum worker_state s)
 {
     static const char *const names[WORKER_STATES] = {
         [WORKER_JOINING] = "JOINING", [WORKER_READY] = "READY", [WORKER_QUIET] = "QUIET",
-        [WORKER_SUSPECT] = "SUSPECT", [WORKER_LOST] = "LOST", [WORKER_OFFLINE] = "OFFLINE",
+        [WORKER_RESTING] = "RESTING", [WORKER_SUSPECT] = "SUSPECT", [WORKER_LOST] = "LOST", [WORKER_OFFLINE] = "OFFLINE",
     };
     return names[s];
 }
@@ -121,6 +123,7 @@ enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, si
     w->incarnation = h->incarnation;
     id_map_put(&f->incarnations, w->incarnation, *place);
     w->state = w->drained ? WORKER_QUIET : WORKER_JOINING;
+    w->hangs = 0;
     w->slots = h->slots;
     w->memory = h->memory;
     w->rate = h->rate;
@@ -143,11 +146,16 @@ static void leave(struct fleet *f, size_t place, enum worker_state to)
     forget_incarnation(f, place);
 }
 
+static void take_up(struct fleet_worker *w)
+{
+    w->state = w->drained ? WORKER_QUIET : WORKER_READY;
+}
+
 static void heard(struct fleet_worker *w, double now)
 {
     w->heard_s = now;
-    if (w->state == WORKER_SUSPECT || w->state == WORKER_JOINING)
-        w->state = w->drained ? WORKER_QUIET : WORKER_READY;
+    if (w->state == WORKER_SUSPECT || w->state == WORKER_JOINING || (w->state == WORKER_RESTING && now >= w->rests_s))
+        take_up(w);
 }
 
 bool fleet_beat(struct fleet *f, size_t place, uint64_t progress, double rate, double now)
@@ -211,8 +219,25 @@ bool fleet_trouble(struct fleet *f, size_t place, double granted_s, double now)
 
 void fleet_success(struct fleet *f, size_t place)
 {
-    f->workers[place].troubles = 0;
-    f->workers[place].done++;
+    struct fleet_worker *w = &f->workers[place];
+    w->troubles = w->hangs = 0;
+    w->done++;
+    if (w->state == WORKER_RESTING)
+        take_up(w);
+}
+
+bool fleet_hung(struct fleet *f, size_t place, double granted_s, double now)
+{
+    struct fleet_worker *w = &f->workers[place];
+    if (granted_s < w->hung_s)
+        return false;
+    w->hung_s = now;
+    w->hangs++;
+    if (w->state != WORKER_READY || w->hangs < FLEET_MOST_TROUBLES)
+        return false;
+    w->state = WORKER_RESTING;
+    w->rests_s = now + fmin(REST_MOST_S, ldexp(REST_LEASES * f->lease_s, (int) (w->hangs - FLEET_MOST_TROUBLES)));
+    return true;
 }
 
 void fleet_drain(struct fleet *f, size_t place, bool drain)
@@ -225,8 +250,11 @@ void fleet_drain(struct fleet *f, size_t place, bool drain)
 
 void fleet_quarantine(struct fleet *f, size_t place, bool quarantined)
 {
-    f->workers[place].quarantined = quarantined;
-    f->workers[place].troubles = 0;
+    struct fleet_worker *w = &f->workers[place];
+    w->quarantined = quarantined;
+    w->troubles = w->hangs = 0;
+    if (w->state == WORKER_RESTING)
+        take_up(w);
 }
 
 bool fleet_may_work(const struct fleet_worker *w)

@@ -8,6 +8,10 @@
 //                                 ▼                            ▼
 //                               QUIET ──goodbye──► OFFLINE   LOST ──hello──► JOINING
 //
+// A worker that is there but lets its leases end, as one whose GPU never answers does, is RESTING after
+// FLEET_MOST_TROUBLES in a row: for ten leases, then twice as long each time, an hour at most. Then it
+// is READY again; a result of it ends the row.
+//
 // Beside that each GPU is in order or QUARANTINED: after FLEET_MOST_TROUBLES device
 // failures in a row it is given nothing until somebody releases it. A success ends a row.
 // Drained is what an operator says of a name, QUIET what becomes of whoever has it.
@@ -29,6 +33,7 @@ enum worker_state {
     WORKER_JOINING, // has said hello, nothing more
     WORKER_READY,
     WORKER_QUIET,   // finishes what it has, takes nothing new
+    WORKER_RESTING, // did not get on: takes nothing new until it has rested
     WORKER_SUSPECT, // not heard of for some beats
     WORKER_LOST,    // given up: what it had is another's
     WORKER_OFFLINE, // has said goodbye
@@ -53,6 +58,9 @@ struct fleet_worker {
     double backlog_s;   // seconds of music in those
     uint32_t troubles;  // device failures in a row
     double troubled_s;  // when the last of them was
+    uint32_t hangs;     // leases in a row with which it did not get on
+    double hung_s;      // when the last of them ended
+    double rests_s;     // RESTING: until then
     uint64_t done, failed;
 };
 
@@ -101,6 +109,9 @@ int64_t fleet_tick(struct fleet *f, double now);
 // lost fails all that it had at once: what was granted before its last failure is of that one.
 bool fleet_trouble(struct fleet *f, size_t place, double granted_s, double now);
 void fleet_success(struct fleet *f, size_t place);
+
+// A lease has ended that it was there for and did not get on with. True when it is RESTING now.
+bool fleet_hung(struct fleet *f, size_t place, double granted_s, double now);
 
 void fleet_drain(struct fleet *f, size_t place, bool drain);
 void fleet_quarantine(struct fleet *f, size_t place, bool quarantined);

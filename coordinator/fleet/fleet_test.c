@@ -1,4 +1,5 @@
 // Tests of the fleet on a clock of their own.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,6 +141,64 @@ static void what_fails_together_is_one_failure(void **state)
     fleet_finish(&f);
 }
 
+static void who_lets_leases_end_rests(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0);
+    fleet_pull(&f, a, 4, 0);
+    assert_false(fleet_hung(&f, a, 0, 30) || fleet_hung(&f, a, 1, 30)); // two at once are one
+    assert_false(fleet_hung(&f, a, 31, 61));
+    fleet_success(&f, a); // the row ends
+    for (int k = 0; k < 2; k++)
+        assert_false(fleet_hung(&f, a, 62 + 30 * k, 92 + 30 * k));
+    assert_true(fleet_hung(&f, a, 123, 200));
+    assert_int_equal(f.workers[a].state, WORKER_RESTING);
+    assert_false(fleet_hung(&f, a, 201, 201)); // said once
+    fleet_beat(&f, a, 1, 0, 499.9);
+    assert_false(fleet_may_work(&f.workers[a]));
+    assert_int_equal(fleet_tick(&f, 505), -1); // missed no sooner than others
+    fleet_beat(&f, a, 1, 0, 505);
+    assert_true(fleet_may_work(&f.workers[a]));
+    for (double rest = 1200, now = 540; rest < 5000; rest *= 2) { // four were in a row already
+        assert_true(fleet_hung(&f, a, now - 30, now));
+        now += fmin(rest, 3600);
+        fleet_beat(&f, a, 1, 0, now - 0.1);
+        assert_int_equal(f.workers[a].state, WORKER_RESTING);
+        fleet_beat(&f, a, 1, 0, now);
+        assert_int_equal(f.workers[a].state, WORKER_READY);
+        now += 30;
+    }
+    fleet_finish(&f);
+}
+
+static void a_rest_ends_early(void **state)
+{
+    (void) state;
+    struct fleet f;
+    fleet_init(&f, 1, 30);
+    const size_t a = joined(&f, "a", 1, 0);
+    fleet_pull(&f, a, 4, 0);
+    for (int how = 0, now = 0; how < 4; how++) {
+        for (int k = 0; k < 3; k++, now += 30)
+            assert_int_equal(fleet_hung(&f, a, now + 1, now + 30), k == 2);
+        if (how == 0)
+            fleet_success(&f, a); // it was only late
+        else if (how == 1)
+            fleet_quarantine(&f, a, false); // released
+        else if (how == 2)
+            joined(&f, "a", 2, now); // started anew
+        else
+            fleet_drain(&f, a, true);
+        fleet_beat(&f, a, 1, 0, now);
+        assert_int_equal(f.workers[a].state, how < 3 ? WORKER_READY : WORKER_RESTING);
+    }
+    fleet_beat(&f, a, 1, 0, 9000);
+    assert_int_equal(f.workers[a].state, WORKER_QUIET); // drained meanwhile
+    fleet_finish(&f);
+}
+
 static void a_restart_is_noticed(void **state)
 {
     (void) state;
@@ -206,6 +265,8 @@ int main(void)
         cmocka_unit_test(progress_is_not_liveness),
         cmocka_unit_test(three_failures_in_a_row_are_quarantine),
         cmocka_unit_test(what_fails_together_is_one_failure),
+        cmocka_unit_test(who_lets_leases_end_rests),
+        cmocka_unit_test(a_rest_ends_early),
         cmocka_unit_test(a_restart_is_noticed),
         cmocka_unit_test(what_an_operator_says_of_a_name_stays),
     };

@@ -307,6 +307,19 @@ void foreman_part_with(struct foreman *f, size_t place, double now)
     lose_what_is_not_held(f, place, &none, now);
 }
 
+// Its worker is there and has it: a GPU that never answers, a network that keeps from it what is large. It would
+// take the next ones, too, until their jobs fail of that.
+static void blame_idleness(struct foreman *f, const struct work_lease *l, double now)
+{
+    if (l->worker == SCHEDULE_NOBODY || !l->acknowledged)
+        return;
+    const struct fleet_worker *w = &f->fleet->workers[l->worker];
+    if (fleet_hung(f->fleet, l->worker, l->granted_s, now))
+        log_event(LOG_WARN, &(struct log_subject){ .worker = w->name },
+                  "worker %s: %u leases in a row ended while it was there; it gets nothing for %.0f s; look at its GPU",
+                  w->name, w->hangs, w->rests_s - now);
+}
+
 enum err foreman_lapse(struct foreman *f, double now)
 {
     enum err e = ERR_OK;
@@ -322,6 +335,7 @@ enum err foreman_lapse(struct foreman *f, double now)
                                              .worker = l->worker_name };
         log_event(LOG_WARN, &subject, "segment %u of job %lld: its lease has ended, %s did not get on with it",
                   l->segment, (long long) l->job, l->worker_name);
+        blame_idleness(f, l, now);
         e = foreman_failed(f, a, OUTCOME_LOST, "its lease ended", now);
     }
     return e;

@@ -55,6 +55,8 @@ bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, c
         snprintf(out, room, "is in quarantine");
     else if (w->drained)
         snprintf(out, room, "is drained");
+    else if (w->state == WORKER_RESTING)
+        snprintf(out, room, "let %u leases in a row end; it is tried again later", w->hangs);
     else if (!fleet_may_work(w))
         snprintf(out, room, "has not been heard of enough (%s)", worker_state_name(w->state));
     else

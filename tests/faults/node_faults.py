@@ -129,6 +129,21 @@ class Nodes(faults.Case):
         report("wall clock +-1 day", "3 jumps", "no lease expires", "none")
 
 
+class Hung(StandIn):
+    """Its leases end at its own clock, as a worker's do, and it asks for others."""
+    lease = 1
+
+    def step(self):
+        super().step()
+        self.moved = 0
+        for attempt in [a for a, task in self.tasks.items() if time.monotonic() > task["ends"]]:
+            del self.tasks[attempt]
+
+    def on_lease(self, m, now):
+        super().on_lease(m, now)
+        self.tasks[m["attempt"]] |= {"due": float("inf"), "ends": now + self.lease}
+
+
 class Fleets(faults.Case):
     """Workers that compose silence in a stated time: what they make is not listened to."""
     seconds = rounds(45, 300)
@@ -172,6 +187,29 @@ class Fleets(faults.Case):
             self.stop(farm)
             self.assertEqual(farm.check_ledger(), [])
         report("a worker that loses its GPU once", f"{len(failed)} segments", "no quarantine", "none, the job is done")
+
+    def test_one_that_hangs(self):
+        """It beats and asks for work, and gets on with none: a GPU that never answers, a network that keeps
+        from it what is large."""
+        with self.farm("hung", lease=1) as farm, Hung(farm, "hung", 1, prefetch=2) as hung, \
+                StandIn(farm, "sound", 2, rate=3) as sound:
+            farm.start_coordinator()
+            both = [hung, sound]
+            work(both, lambda: hung.welcome and sound.welcome)
+            out = self.path("hung/out.mp4")
+            self.submit(farm, out)
+            seen, until = set(), time.monotonic() + 600
+            while (job := self.states(farm))["state"] not in ("DONE", "FAILED") and time.monotonic() < until:
+                work(both, lambda until=time.monotonic() + 1: time.monotonic() > until)
+                seen.add(json.loads(farm.ask("node", "show", "hung", "--json").stdout)["state"])
+            self.assertEqual(job["state"], "DONE", job["reason"])
+            self.assertIn("RESTING", seen)
+            lost = [a for a in attempts(farm) if a["outcome"] == "lost"]
+            self.assertEqual({a["worker"] for a in lost}, {"hung"})
+            self.stop(farm)
+            self.assertEqual(farm.check_ledger(), [])
+        report("a worker that hangs, and beats", "1 film", "rests, no job fails",
+               f"{len(lost)} attempts lost, the job is done")
 
     def test_one_ten_times_slower(self):
         """The last of the work is what counts: nobody waits for the slow one at the end."""
