@@ -227,9 +227,12 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
 {
     struct ledger_job *row = malloc(sizeof(*row));
     enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    const enum err known = e;
     if (!e)
         e = foreman_follow(&h->foreman, row, now);
-    if (!e)
+    if (!known && (e == ERR_MISSING || e == ERR_INPUT)) // its files are gone or damaged: it alone fails
+        e = hub_job_unreadable(h, job, now);
+    else if (!e)
         switch (row->state) {
         case JOB_SUBMITTED:
             if (!hub_errand_has(h, job, CHILD_PLAN))
@@ -279,10 +282,7 @@ enum err hub_job_wake(void *user, int64_t job, enum job_state state, double now)
         e = ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0);
     if (!e && (state == JOB_PROBING || state == JOB_SUBMITTED))
         return hub_job_submitted(h, job);
-    e = hub_job_follow(h, job, now);
-    if (e == ERR_MISSING || e == ERR_INPUT) // its files are gone or damaged: it alone fails
-        return hub_job_unreadable(h, job, now);
-    return e;
+    return e ? e : hub_job_follow(h, job, now);
 }
 
 enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there, double now)

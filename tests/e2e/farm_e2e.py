@@ -228,6 +228,24 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
 
+    def test_a_job_whose_files_are_gone(self):
+        """It alone fails when it is to go on, and can be submitted again."""
+        with Farm(self.path("gone"), self.model) as farm:
+            out = self.path("gone/out.mp4")
+            farm.start_coordinator()
+            farm.start_worker("a")
+            self.submitted(farm, out)
+            farm.wait_until(lambda: json.loads(farm.ask("show", 1, "--json").stdout)["segments"])
+            self.assertEqual(farm.ask("cancel", 1).returncode, 0)
+            os.rename(farm.path("coordinator/jobs/1"), farm.path("away"))
+            self.assertEqual(farm.ask("retry", 1).returncode, 0)
+            job = json.loads(farm.ask("show", 1, "--json").stdout)
+            self.assertEqual(job["state"], "FAILED")
+            self.assertIn("submit it again", job["reason"])
+            self.submitted(farm, out, "--wait")
+            self.assertEqual(farm.stop(), [0, 0])
+            self.assert_whole(farm, out)
+
     def test_what_a_kill_left_of_jobs_that_are_over(self):
         """Between the ledger's word and the clearing away: the next start does it."""
         with Farm(self.path("left"), self.model) as farm:
