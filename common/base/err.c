@@ -40,7 +40,7 @@ bool err_is_transient(enum err e)
 
 bool err_is_disk(enum err e)
 {
-    return e == ERR_IO || e == ERR_FULL;
+    return e == ERR_IO || e == ERR_FULL || e == ERR_CREATE;
 }
 
 int err_exit_code(enum err e)

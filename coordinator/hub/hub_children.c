@@ -309,15 +309,16 @@ static void errand_done(struct hub *h, int64_t job, enum hub_child what)
         drop_errand(h, (size_t) i);
 }
 
-// Not the film's fault, or not for sure: it may be away because its file system is, for a moment.
-static bool may_pass(enum err e)
+// Not the film's fault, or not for sure: it may be away because its file system is, for a moment. What cannot be
+// created is a file of the spool, but for the output.
+static bool may_pass(enum err e, enum hub_child what)
 {
-    return err_is_transient(e) || e == ERR_MISSING;
+    return err_is_transient(e) || e == ERR_MISSING || (e == ERR_CREATE && what != CHILD_PUBLISH);
 }
 
 static enum err plan_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
-    if (result && may_pass(result))
+    if (result && may_pass(result, CHILD_PLAN))
         return later(h, job, CHILD_PLAN, result, reason, now);
     enum err e = result ? hub_job_fail(h, job, reason, now) : planned(h, job, now);
     if (!result && (e == ERR_INPUT || e == ERR_MISSING))
@@ -363,7 +364,7 @@ static enum err frames_ended(struct hub *h, int64_t job, enum err result, const 
         j->patience = (struct patience){ 0 };
     if (!result || !j)
         return ERR_OK;
-    if (!may_pass(result))
+    if (!may_pass(result, CHILD_FRAMES))
         return hub_job_fail(h, job, reason, now);
     if (!patience_fail(&j->patience, result, now))
         return give_up(h, job, reason, now);
@@ -403,7 +404,7 @@ static enum err compose_again(struct hub *h, int64_t job, bool *again, double no
 
 static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
 {
-    if (result && may_pass(result))
+    if (result && may_pass(result, CHILD_PUBLISH))
         return later(h, job, CHILD_PUBLISH, result, reason, now);
     bool again = false;
     const enum err reopened = result ? compose_again(h, job, &again, now) : ERR_OK;

@@ -9,7 +9,7 @@ import time
 
 import e2e
 from e2e import SHORT
-from farm import Farm, catches
+from farm import Farm, catches, children
 
 SEED = ["--seed", "5"]
 
@@ -245,6 +245,38 @@ class OneFilm(e2e.Case):
             self.submitted(farm, out, "--wait")
             self.assertEqual(farm.stop(), [0, 0])
             self.assert_whole(farm, out)
+
+    def test_a_spool_that_takes_nothing(self):
+        """As on a disk that has become read-only: all waits until it does again."""
+        with Farm(self.path("taken"), self.model) as farm:
+            outs = [self.path(f"taken/{n}.mp4") for n in (1, 2)]
+            jobs, frames = farm.path("coordinator/jobs"), farm.path("coordinator/jobs/1/frames")
+            def in_the_way(folder):
+                os.rename(folder, farm.path("away"))
+                open(folder, "w").close()
+            def out_of_the_way(folder):
+                os.remove(folder)
+                os.rename(farm.path("away"), folder)
+            farm.start_coordinator()
+            farm.start_worker("a")
+            farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
+            farm.workers["a"].terminate()
+            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
+            in_the_way(jobs)
+            self.submitted(farm, outs[0])
+            farm.wait_until(lambda: "paused: the disk does not take" in farm.log("coordinator"))
+            out_of_the_way(jobs)
+            farm.wait_until(lambda: os.path.isdir(frames) and any(name.isdigit() for name in os.listdir(frames)))
+            farm.wait_until(lambda: not list(children(farm.coordinator.pid)))
+            in_the_way(frames)
+            farm.start_worker("b")
+            farm.wait_until(lambda: "cannot create: Not a directory; again in 5 s" in farm.log("coordinator"))
+            out_of_the_way(frames)
+            self.submitted(farm, outs[1])
+            farm.wait_until(lambda: all(os.path.exists(out) for out in outs))
+            self.assertEqual(farm.stop(), [0, 0])
+            for out in outs:
+                self.assert_whole(farm, out)
 
     def test_what_a_kill_left_of_jobs_that_are_over(self):
         """Between the ledger's word and the clearing away: the next start does it."""
