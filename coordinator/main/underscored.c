@@ -20,6 +20,8 @@
 #include "coordinator/publish/publish.h"
 
 #define MOST_SEGMENTS 64
+// For itself and the status page, and two for each worker: with fewer it would soon be able to open nothing.
+#define LEAST_FILES 256
 
 static atomic_bool stopping; // a signal handler can reach nothing else
 
@@ -90,14 +92,20 @@ static enum err configure(void *user, enum wire_config what, void (*line)(void *
 }
 
 // Two connections for each worker: more than a process has files by default.
-static void raise_limit(void)
+static enum err raise_limit(void)
 {
     struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
-        return;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return ERR_OK;
+    if (files.rlim_max < LEAST_FILES) {
+        log_error("no more than %llu files may be open at once here, and at least %d are needed: see ulimit -Hn, or "
+                  "LimitNOFILE= of the service", (unsigned long long) files.rlim_max, LEAST_FILES);
+        return ERR_UNAVAILABLE;
+    }
     files.rlim_cur = files.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &files) != 0)
         log_warn("no more than the usual number of connections: %s", strerror(errno));
+    return ERR_OK;
 }
 
 static enum err find_program(struct coordinator *c)
@@ -120,9 +128,10 @@ static enum err serve(struct coordinator *c)
     sigaction(SIGTERM, &once, NULL);
     signal(SIGPIPE, SIG_IGN);
     daemon_watch_hangup();
-    raise_limit();
     coordinator_settings_to_hub(s, &p);
-    enum err e = find_program(c);
+    enum err e = raise_limit();
+    if (!e)
+        e = find_program(c);
     if (!e)
         e = hub_open(&c->hub, &p);
     if (e)

@@ -1,6 +1,7 @@
 """A farm gives the track that one machine gives, whoever dies on the way."""
 import json
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -277,6 +278,12 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.stop(), [0, 0])
             for out in outs:
                 self.assert_whole(farm, out)
+
+    def test_too_few_open_files(self):
+        done = e2e.run("--media", self.folder, "--dir", self.path("few"), program=os.environ["UNDERSCORED"],
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)))
+        self.assertEqual(done.returncode, 69, done.stderr)
+        self.assertIn("no more than 48 files may be open", done.stderr)
 
     def test_what_a_kill_left_of_jobs_that_are_over(self):
         """Between the ledger's word and the clearing away: the next start does it."""
