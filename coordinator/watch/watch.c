@@ -22,17 +22,20 @@ static bool is_film(const char *name)
     return false;
 }
 
+static int against(const void *path, const void *file)
+{
+    return strcmp(path, ((const struct watched_file *) file)->path);
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return against(((const struct watched_file *) a)->path, b);
+}
+
+// Among those of the last scan.
 static struct watched_file *find(struct watch *w, const char *path)
 {
-    for (size_t i = 0; i < w->count; i++) {
-        // A folder is mostly read in the order of the last time.
-        struct watched_file *f = &w->files[(w->next + i) % w->count];
-        if (!strcmp(f->path, path)) {
-            w->next = (size_t) (f - w->files) + 1;
-            return f;
-        }
-    }
-    return NULL;
+    return w->sorted ? bsearch(path, w->files, w->sorted, sizeof(*w->files), against) : NULL;
 }
 
 static enum err add(struct watch *w, const char *path, struct watched_file **out)
@@ -56,11 +59,13 @@ static enum err add(struct watch *w, const char *path, struct watched_file **out
 static enum err see(struct watch *w, const char *path, const struct stat *st, double now)
 {
     struct watched_file *f = find(w, path);
-    if (!f) {
-        const enum err e = w->count < WATCH_MOST_FILES ? add(w, path, &f) : ERR_OK;
-        if (e || !f)
-            return e;
+    if (!f && w->count == WATCH_MOST_FILES) {
+        w->left_out++;
+        return ERR_OK;
     }
+    const enum err e = f ? ERR_OK : add(w, path, &f);
+    if (e)
+        return e;
     f->there = true;
     if (f->bytes == st->st_size && f->changed.tv_sec == st->st_mtim.tv_sec && f->changed.tv_nsec == st->st_mtim.tv_nsec)
         return ERR_OK;
@@ -94,19 +99,35 @@ static enum err scan_folder(struct watch *w, const char *folder, double now)
     return e;
 }
 
+// Those that came take their places by name, those that went leave; one seen twice is one.
+static void tidy(struct watch *w)
+{
+    size_t kept = 0;
+    if (w->sorted < w->count)
+        qsort(w->files, w->count, sizeof(*w->files), by_path);
+    for (size_t i = 0; i < w->count; i++) {
+        const struct watched_file *f = &w->files[i];
+        if (f->there && (kept == 0 || by_path(&w->files[kept - 1], f) != 0))
+            w->files[kept++] = *f;
+        else
+            free(f->path);
+    }
+    w->count = w->sorted = kept;
+}
+
 enum err watch_scan(struct watch *w, const char *const *folders, double now)
 {
     enum err e = ERR_OK;
+    const size_t left_out = w->left_out;
+    w->left_out = 0;
     for (size_t i = 0; i < w->count; i++)
         w->files[i].there = false;
-    w->next = 0;
     for (; !e && *folders; folders++)
         e = scan_folder(w, *folders, now);
-    for (size_t i = w->count; i-- > 0;)
-        if (!w->files[i].there) {
-            free(w->files[i].path);
-            w->files[i] = w->files[--w->count];
-        }
+    tidy(w);
+    if (w->left_out && !left_out)
+        log_warn("%zu watched files are left alone: no more than %d are looked after; move away those that are done",
+                 w->left_out, WATCH_MOST_FILES);
     return e;
 }
 

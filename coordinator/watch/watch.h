@@ -22,13 +22,15 @@ struct watched_file {
 };
 
 struct watch {
-    struct watched_file *files; // in no order
-    size_t count, room, next;
+    struct watched_file *files; // by name, those that came in a scan under way after the others
+    size_t count, sorted, room;
+    size_t left_out; // at the last scan: there were too many
 };
 
 // What is in the folders now: files of formats that hold films, whose names do not begin
 // with a dot; no folders in them, no links. A folder that cannot be read is logged and has
-// nothing; what it had begins anew. `folders` ends with NULL. ERR_NOMEM.
+// nothing; what it had begins anew. `folders` ends with NULL. ERR_NOMEM. Of
+// films beyond WATCH_MOST_FILES it is logged that they are left out.
 ERR_CHECKED enum err watch_scan(struct watch *w, const char *const *folders, double now);
 void watch_finish(struct watch *w); // a zeroed one is fine
 

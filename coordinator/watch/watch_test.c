@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,12 +97,50 @@ static void test_many_and_a_folder_that_is_not_there(void **state)
     watch_finish(&w);
 }
 
+static double used_s(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double) r.ru_utime.tv_sec + (double) r.ru_utime.tv_usec / 1e6;
+}
+
+// An archive that is put there at once: the coordinator does nothing else meanwhile.
+static void test_an_archive(void **state)
+{
+    (void) state;
+    enum { MANY = 5000, TIMES = 10 };
+    struct watch w = { 0 };
+    char name[32];
+    const char *const folders[] = { test_folder(), test_folder(), NULL }; // one of them too many
+    assert_int_equal(watch_scan(&w, folders, 0), ERR_OK);
+    const size_t before = w.count;
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "many-%d.mp4", i * 7919 % MANY);
+        put(name, "1");
+    }
+    const double begin_s = used_s();
+    for (int i = 0; i < TIMES; i++) {
+        watch_finish(&w);
+        assert_int_equal(watch_scan(&w, folders, i), ERR_OK);
+        assert_int_equal(w.count, before + MANY);
+    }
+    assert_true(used_s() - begin_s < 0.3); // not each with each
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "many-%d.mp4", i);
+        unlink(in_folder(name));
+    }
+    assert_int_equal(watch_scan(&w, folders, TIMES), ERR_OK);
+    assert_int_equal(w.count, before);
+    watch_finish(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_what_has_settled_and_once),
         cmocka_unit_test(test_what_is_no_film),
         cmocka_unit_test(test_many_and_a_folder_that_is_not_there),
+        cmocka_unit_test(test_an_archive),
     };
     return cmocka_run_group_tests(tests, begin_folder, end_folder);
 }
