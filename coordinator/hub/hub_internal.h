@@ -122,6 +122,7 @@ struct hub {
     double postponed_s;         // when the first of those postponed is to be tried again
     struct watch watch;
     double watch_next_s;
+    bool watch_waits; // for the folder of its outputs
     struct shelf *shelf; // or NULL
     struct elastic elastic;
     struct start_command start_command;

@@ -1,9 +1,11 @@
 // The hub and the watched folders: films that have settled there are submitted as if by a
 // client; what becomes of that is in the log.
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "common/base/log.h"
 #include "common/media/scenes.h"
@@ -80,12 +82,24 @@ static enum err submit(struct hub *h, struct watched_file *f, double now)
     return e;
 }
 
+// Without it every film would be refused, and nobody would submit them again when it is back.
+static bool has_output_folder(struct hub *h)
+{
+    const bool there = access(h->p.watch_output, F_OK) == 0;
+    if (!there && !h->watch_waits)
+        log_warn("watch-output %s: %s; watched films wait until it is there", h->p.watch_output, strerror(errno));
+    h->watch_waits = !there;
+    return there;
+}
+
 enum err hub_watch_tick(struct hub *h, double now)
 {
     struct watched_file *f;
     if (!h->p.watch || !h->p.watch[0] || now < h->watch_next_s || h->queue.disabled)
         return ERR_OK;
     h->watch_next_s = now + SCAN_EVERY_S;
+    if (!has_output_folder(h))
+        return ERR_OK;
     enum err e = watch_scan(&h->watch, h->p.watch, now);
     for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++)
         e = submit(h, f, now);

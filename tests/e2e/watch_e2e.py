@@ -93,6 +93,17 @@ class Watched(e2e.Case):
             farm.wait_until(lambda: states() == ["FAILED", "DONE", "FAILED", "DONE"])
             self.assertEqual(farm.stop(), [0, 0])
 
+    def test_a_folder_of_outputs_that_is_away(self):
+        with Farm(self.path("away"), self.model) as farm:
+            os.makedirs(farm.path("in"))
+            e2e.make_film(farm.path("in", "film.mkv"), seconds=2)
+            farm.start_coordinator("--watch", farm.path("in"), "--watch-output", farm.path("out"), "--watch-settle", 1)
+            farm.start_worker("a")
+            farm.wait_until(lambda: "watched films wait until it is there" in farm.log("coordinator"))
+            os.makedirs(farm.path("out"))
+            farm.wait_until(lambda: os.path.exists(farm.path("out", "film.mkv")))
+            self.assertEqual(farm.stop(), [0, 0])
+
     def test_settings(self):
         start = ["--media", self.folder, "--dir", self.path("d"), "--check-config"]
         program = os.path.abspath(os.environ["UNDERSCORED"])
