@@ -392,6 +392,7 @@ static enum err turn(struct hub *h)
     hub_bulk_tick(h, now);
     hub_elastic_tick(h, now);
     hub_status_tick(h, now);
+    hub_ledger_tick(h, now);
     return e;
 }
 

@@ -12,6 +12,9 @@
 
 // Jobs that are forgotten at once; the client asks again while there are more.
 #define PRUNE_AT_ONCE 64
+// How often is looked whether the ledger is where it was, and how often said that it is not.
+#define LOOK_EVERY_S 5
+#define GONE_EVERY_S 600
 
 // The queue
 
@@ -93,6 +96,13 @@ enum err hub_on_ledger(struct hub *h, const struct hub_route *from)
     m->ledger_done.more = count == PRUNE_AT_ONCE;
     hub_send(h, from);
     return ERR_OK;
+}
+
+void hub_ledger_tick(struct hub *h, double now)
+{
+    if (now < h->ledger_next_s)
+        return;
+    h->ledger_next_s = now + (ledger_is_gone(h->ledger) ? GONE_EVERY_S : LOOK_EVERY_S);
 }
 
 // What happened

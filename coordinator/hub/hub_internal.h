@@ -94,6 +94,7 @@ struct hub {
     void *zmq, *control, *bulk;
     struct gate gate;
     struct ledger *ledger;
+    double ledger_next_s;
     struct spool spool;
     struct fleet fleet;
     struct schedule schedule;
@@ -212,6 +213,7 @@ ERR_CHECKED enum err hub_on_node_order(struct hub *h, const struct hub_route *fr
 // hub_admin.c
 ERR_CHECKED enum err hub_on_queue(struct hub *h, const struct hub_route *from);
 ERR_CHECKED enum err hub_on_ledger(struct hub *h, const struct hub_route *from);
+void hub_ledger_tick(struct hub *h, double now); // a ledger that somebody removed is said
 ERR_CHECKED enum err hub_on_logs(struct hub *h, const struct hub_route *from);
 
 // hub_status.c

@@ -270,9 +270,19 @@ enum err ledger_check_rules(struct ledger *l, int64_t job)
     return ERR_OK;
 }
 
+bool ledger_is_gone(struct ledger *l)
+{
+    int moved = 0;
+    if (sqlite3_file_control(l->sql.db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || !moved)
+        return false;
+    log_error("%s: it was moved or removed while it is in use, and what is in it goes when this coordinator ends: "
+              "make a copy with `underscore db backup`, stop the coordinator and put that there", l->sql.path);
+    return true;
+}
+
 enum err ledger_check(struct ledger *l)
 {
-    const enum err e = check_pages(l);
+    const enum err e = ledger_is_gone(l) ? ERR_CONFIG : check_pages(l);
     return e ? e : ledger_check_rules(l, 0);
 }
 

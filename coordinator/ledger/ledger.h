@@ -292,7 +292,11 @@ ERR_CHECKED enum err ledger_prune(struct ledger *l, int64_t before_ms, int64_t *
 // The jobs in each state.
 ERR_CHECKED enum err ledger_count_jobs(struct ledger *l, uint64_t counts[JOB_STATES]);
 
-// Every invariant over the whole ledger, and SQLite's own check of the file: ERR_CONFIG. ERR_BUG logs the first that does not hold.
+// Is its file not under its name any more? What is written then is gone with this process. Logged.
+bool ledger_is_gone(struct ledger *l);
+
+// Every invariant over the whole ledger, and SQLite's own check of the file: ERR_CONFIG, as when that is gone. ERR_BUG
+// logs the first that does not hold.
 ERR_CHECKED enum err ledger_check(struct ledger *l);
 // The invariants alone, of one job or (0) of all.
 ERR_CHECKED enum err ledger_check_rules(struct ledger *l, int64_t job);

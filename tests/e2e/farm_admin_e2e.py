@@ -208,6 +208,24 @@ class Admin(e2e.Case):
             db.close()
             self.assertIn("invariant 5", self.ask(farm, "db", "check", farm.path("coordinator/ledger.db"), status=70).stderr)
 
+    def test_a_ledger_that_was_removed(self):
+        """While it is in use: it is said, and a copy can still be made."""
+        with Farm(self.path("removed"), self.model) as farm:
+            ledger = farm.path("coordinator/ledger.db")
+            farm.start_coordinator()
+            farm.wait_until(lambda: farm.ask("list").returncode == 0)
+            self.assertEqual(farm.submit(self.film, self.path("removed/1.mp4"), *SHORT).returncode, 0)
+            os.remove(ledger)
+            farm.wait_until(lambda: "it was moved or removed while it is in use" in farm.log("coordinator"))
+            self.ask(farm, "db", "check", status=65)
+            copy = self.ask(farm, "db", "backup").stdout.strip()
+            self.assertEqual(farm.stop(), [0])
+            os.rename(copy, ledger)
+            farm.start_coordinator()
+            farm.wait_until(lambda: farm.ask("list").returncode == 0)
+            self.assertEqual(len(self.json(farm, "list", "-a")["jobs"]), 1)
+            self.assertEqual(farm.stop(), [0])
+
     def test_completion(self):
         """What bash offers, with the completion sourced as bash-completion does it."""
         def offered(*words):
