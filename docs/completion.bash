@@ -11,7 +11,7 @@ _underscore()
         offers=$(underscore "$verb" $farm --help 2> /dev/null | sed -n 's/^  \(-., \|    \)\(--[a-z0-9-]*\).*/\2/p')
     else
         case $verb,$COMP_CWORD in
-        node,2 | queue,2 | db,2) # "usage: underscore queue show | enable | ..."
+        node,2 | queue,2 | db,2 | config,2 | key,2) # "usage: underscore queue show | enable | ..."
             offers=$(underscore "$verb" --help 2> /dev/null | sed -n "1{s/^usage: underscore $verb//;s/|/\n/g;p}" |
                 sed -n 's/^ *\([a-z]*\).*/\1/p') ;;
         bench,2) offers=farm ;;

@@ -239,6 +239,8 @@ class Admin(e2e.Case):
         self.assertEqual(offered("underscore", "node", "un"), ["undrain"])
         self.assertEqual(set(offered("underscore", "queue ")), {"show", "enable", "disable", "start", "stop"})
         self.assertEqual(set(offered("underscore", "db ")), {"check", "backup", "prune"})
+        self.assertEqual(set(offered("underscore", "config ")), {"check", "dump", "reload"})
+        self.assertEqual(set(offered("underscore", "key ")), {"gen", "add", "revoke", "list"})
         self.assertEqual(offered("underscore", "submit", "--requ"), ["--require"])
         self.assertEqual(offered("underscore", "db", "prune", "--old"), ["--older-than"])
         with Farm(self.path("completion"), self.model) as farm:
