@@ -341,7 +341,14 @@ static enum err on_show(struct hub *h, const struct hub_route *from)
     return e;
 }
 
-static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t room, double now)
+// Why nothing of any job is given out, as a clause; NULL: it is.
+static const char *held_up(const struct hub *h)
+{
+    return h->paused ? "wait because the coordinator's disk takes nothing"
+           : h->queue.stopped ? "wait because the queue is stopped, until `underscore queue start`" : NULL;
+}
+
+static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t room)
 {
     switch (j->state) {
     case JOB_SUBMITTED:
@@ -351,7 +358,7 @@ static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t
     case JOB_PROBING: snprintf(out, room, "its scene changes are being looked for"); break;
     case JOB_PLANNED:
     case JOB_RUNNING:
-    case JOB_PAUSED: schedule_explain(&h->schedule, &h->fleet, j->id, now, out, room); break;
+    case JOB_PAUSED: schedule_explain(&h->schedule, &h->fleet, j->id, held_up(h), out, room); break;
     case JOB_ASSEMBLING: snprintf(out, room, "all is composed; the film is being written%s%.1000s",
                                   *j->reason ? ": " : "", j->reason); break;
     case JOB_HELD: snprintf(out, room, "it waits for somebody to see to this, and then for `retry`: %.1500s", j->reason);
@@ -385,13 +392,8 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
     if (!j)
         return e;
     struct wire_message *m = hub_answer(h, WIRE_LINE);
-    explain(h, j, m->line.text, sizeof(m->line.text), now);
+    explain(h, j, m->line.text, sizeof(m->line.text));
     hub_send(h, from);
-    if (h->queue.stopped && !job_state_is_over(j->state)) {
-        snprintf(hub_answer(h, WIRE_LINE)->line.text, WIRE_TEXT_BYTES,
-                 "no segment of any job is given out: the queue is stopped, until `underscore queue start`");
-        hub_send(h, from);
-    }
     char text[WIRE_TEXT_BYTES];
     hub_elastic_explain(h, j->id, now, text, sizeof(text));
     if (*text) {

@@ -144,8 +144,9 @@ double schedule_left(const struct schedule *s, const struct fleet *f, int64_t jo
 // Why a worker may not compose a job, as a clause; false: it may.
 bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, char *out, size_t room);
 
-// Why what waits of a job is not running, in one sentence.
-void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, double now, char *out,
+// Why what waits of a job is not running, in one sentence. `held`: why nothing of any job is given out
+// now, "wait because ..."; NULL: it is.
+void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, const char *held, char *out,
                       size_t room);
 
 // Does all that is counted and linked in here agree with what it stands for? For tests: looks

@@ -84,26 +84,31 @@ static struct reasons count_reasons(const struct work_job *j, const struct fleet
     return r;
 }
 
-void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, double now, char *out, size_t room)
+void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, const char *held, char *out,
+                      size_t room)
 {
     const struct work_job *j = schedule_job(s, job);
-    (void) now;
     if (!j) {
         snprintf(out, room, "none of its segments waits for a worker");
         return;
     }
-    const struct reasons r = count_reasons(j, f);
+    struct reasons r = count_reasons(j, f);
     size_t n = (size_t) snprintf(out, room, "%u of %u segments are done, %u are being composed", j->done, j->count,
                                  r.running);
     if (j->paused) {
         snprintf(out + n, room - n, "; the rest waits because the job is paused");
         return;
     }
+    if (held) {
+        r.free_worker += r.pictures; // and then they would wait for the same
+        r.pictures = 0;
+    }
     const struct { uint32_t count; const char *why; } parts[] = {
         { r.blocked, "continue a segment that is not done yet" },
         { r.retrying, "will be tried again shortly after a GPU failed them" },
         { r.pictures, "wait for their pictures to be read from the film" },
-        { r.free_worker, r.able == 0    ? "wait because no worker may compose them"
+        { r.free_worker, held           ? held
+                         : r.able == 0  ? "wait because no worker may compose them"
                          : r.asking == 0 ? "wait for a worker with room"
                                          : "are next, after work of other jobs or owners" },
     };

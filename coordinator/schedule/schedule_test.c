@@ -233,7 +233,7 @@ static void nothing_goes_where_it_cannot(void **state)
     add_job(&farm, 1, "ada", 1, 0, 2, 1, 10);
     const size_t other = add_worker(&farm, "another model", 1, true);
     assert_false(grant(&farm, &d));
-    schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
+    schedule_explain(&farm.s, &farm.f, 1, NULL, why, sizeof(why));
     assert_non_null(strstr(why, "no worker may compose them"));
     const size_t right = add_worker(&farm, "m", 1, true);
     fleet_quarantine(&farm.f, right, true);
@@ -241,14 +241,17 @@ static void nothing_goes_where_it_cannot(void **state)
     fleet_quarantine(&farm.f, right, false);
     schedule_order(&farm.s, 1, true, 0);
     assert_false(grant(&farm, &d));
-    schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
+    schedule_explain(&farm.s, &farm.f, 1, NULL, why, sizeof(why));
     assert_non_null(strstr(why, "paused"));
     schedule_order(&farm.s, 1, false, 0);
     schedule_frames(&farm.s, 1, 0, FRAMES_ABSENT);
     assert_true(grant(&farm, &d));
     assert_true(d.segment == 1 && d.worker == right && right != other);
-    schedule_explain(&farm.s, &farm.f, 1, 0, why, sizeof(why));
+    schedule_explain(&farm.s, &farm.f, 1, NULL, why, sizeof(why));
     assert_non_null(strstr(why, "1 wait for their pictures"));
+    schedule_explain(&farm.s, &farm.f, 1, "wait because of that", why, sizeof(why));
+    assert_non_null(strstr(why, "; 1 wait because of that"));
+    assert_null(strstr(why, "pictures"));
     finish(&farm);
 }
 

@@ -161,7 +161,9 @@ class Admin(e2e.Case):
             farm.wait_until(lambda: self.json(farm, "show", 1)["state"] == "PLANNED")
             time.sleep(1)
             self.assertEqual(self.json(farm, "show", 1)["running"], 0)
-            self.assertIn("the queue is stopped", self.ask(farm, "explain", 1).stdout)
+            why, = self.json(farm, "explain", 1)["why"] # one sentence, and the reason is no other
+            self.assertRegex(why, "; [0-9]+ wait because the queue is stopped")
+            self.assertNotRegex(why, "are next|pictures|with room")
             self.ask(farm, "queue", "start")
             farm.wait_until(lambda: self.json(farm, "show", 1)["state"] == "DONE")
             self.assertEqual(self.json(farm, "queue", "show"), {"disabled": True, "stopped": False})
