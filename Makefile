@@ -9,8 +9,8 @@ help:
 	@echo "make build     build/release/underscore"
 	@echo "make package   build/release/underscore*.deb and a tarball"
 	@echo "make asan | clang | tidy    one part of make test; make tsan: and more, every test under ThreadSanitizer"
-	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table; then a"
-	@echo "               million farms on a simulated clock. Takes hours"
+	@echo "make faults    kill, cut and fill up a farm of real processes, in full, and print a table; then fuzz"
+	@echo "               wire, settings and ledger, and play a million farms on a simulated clock. Takes hours"
 	@echo "make fuzz      fuzz every reader of foreign bytes; FUZZ_SECONDS=600 for each"
 	@echo "make slurm     try the scripts of conf/slurm/ on a Slurm of their own, on this machine; as root"
 	@echo "make systemd   try the packages and the units on a systemd of their own, in a container; as root"
@@ -36,7 +36,8 @@ test:
 
 faults:
 	@tools/install-deps.sh test
-	@tools/faults.sh; status=$$?; tools/simulation.sh && exit $$status
+	@status=0; tools/faults.sh || status=1; tools/fuzz.sh 600 wire config ledger || status=1; \
+	tools/simulation.sh || status=1; exit $$status
 
 build:
 	@tools/install-deps.sh build

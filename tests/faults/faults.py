@@ -1,7 +1,7 @@
 """What the tests of faults share: how many rounds, films of many segments, the checker, the table.
 
 Environment beside farm.py's: FAULTS=full for the rounds of `make faults`; FAULTS_TABLE, a file that
-each test adds its line to; FAULTS_LIBRARY, preload.c as built.
+each test adds its line to; FAULTS_LIBRARY, preload.c as built; FAULTS_UNDER, the sanitizers of this build.
 """
 import contextlib
 import json
@@ -41,6 +41,8 @@ BACK = rounds(120, 10) # s; a busy machine under a sanitizer is given more
 
 def report(test, count, bar, figures, result="ok"):
     """A line of the table that `make faults` prints."""
+    if os.environ.get("FAULTS_UNDER"):
+        figures += f"; under {os.environ['FAULTS_UNDER']}"
     line = f"{test}\t{count}\t{result}\t{figures}\t{bar}\n"
     print(line.replace("\t", "  "), end="", flush=True)
     if os.environ.get("FAULTS_TABLE"):
