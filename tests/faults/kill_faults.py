@@ -127,6 +127,7 @@ class Kills(faults.Case):
                     lives += self.live(farm, f"{n}{after}", outs)
             farm.start_coordinator()
             self.judge(farm, outs, "kill -9 at each commit point", f"{lives} kills", self.ready_again(farm))
+        self.assertGreaterEqual(lives, rounds(8, 50)) # it did die
 
     def live(self, farm, until, outs):
         """A life of the coordinator, and whether it ended where it was to: it may have had too little to write."""
