@@ -139,10 +139,11 @@ class Keys(e2e.Case):
             film = e2e.make_film(self.path("revoked/long.mp4"), seconds=7) # not done before the keys are revoked
             self.assertEqual(farm.submit(film, out, *SHORT).returncode, 0)
             farm.wait_until(lambda: "to a/a" in farm.log("coordinator"))
+            known = farm.log("coordinator").count("client is let in")
             waiting = e2e.subprocess.Popen(e2e.command("submit", film, "-o", out, *SHORT, "--wait", "--farm",
                                                        farm.control, *farm.key_options("client")),
                                            stdout=e2e.subprocess.DEVNULL, stderr=e2e.subprocess.PIPE, text=True)
-            time.sleep(0.5)
+            farm.wait_until(lambda: farm.log("coordinator").count("client is let in") > known)
             self.assertIsNone(waiting.poll())
             before = farm.log("coordinator")
             farm.revoke("client"), farm.revoke("a")
