@@ -17,6 +17,7 @@ cmake --preset fuzz > build/fuzz/configure.log 2>&1 || { cat build/fuzz/configur
 cmake --build build/fuzz --target "${names[@]}" -- --quiet
 [ "$1" = build ] && exit 0
 
+export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1
 status=0
 for name in "${names[@]}"; do
     subject=${name%_fuzz}
