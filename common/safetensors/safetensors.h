@@ -58,7 +58,7 @@ struct safetensors_write_params {
 };
 
 // Write `path`, whole or not at all. Data starts at a multiple of 64 bytes, and
-// so does every tensor whose size is one. ERR_CREATE, ERR_FULL, ERR_IO, ERR_NOMEM, or
-// what the source says; logs.
+// so does every tensor whose size is one. ERR_CREATE, ERR_FULL, ERR_IO, ERR_NOMEM,
+// ERR_INPUT when what the source gives is not finite, or what the source says; logs.
 ERR_CHECKED enum err safetensors_write(const char *path,
                                        const struct safetensors_write_params *p);

@@ -1,5 +1,6 @@
 // Tests of safetensors: what is written is read back, and nothing unsound is
 // believed.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,6 +24,39 @@ static enum err find_floats(struct tensor_source *self, const char *name,
         return ERR_MISSING;
     *out = (struct tensor_view){ DTYPE_F32, 2, { 2, 3 }, floats, sizeof(floats) };
     return ERR_OK;
+}
+
+static float given; // what find_number() gives
+
+static enum err find_number(struct tensor_source *self, const char *name, struct tensor_view *out)
+{
+    (void) self, (void) name;
+    *out = (struct tensor_view){ DTYPE_F32, 1, { 1 }, &given, sizeof(given) };
+    return ERR_OK;
+}
+
+static enum err write_number(float number, enum dtype dtype)
+{
+    struct tensor_source source = { .find = find_number };
+    const struct safetensors_item item = { "number", dtype, 1, { 1 }, NULL };
+    given = number;
+    return safetensors_write(path, &(struct safetensors_write_params){
+                                       .items = &item, .item_count = 1, .source = &source });
+}
+
+static void weights_that_are_no_numbers_are_refused(void **state)
+{
+    (void) state;
+    assert_int_equal(write_number(65504, DTYPE_F16), ERR_OK);
+    assert_int_equal(write_number(65536, DTYPE_F32), ERR_OK);
+    unlink(path);
+    const enum dtype dtypes[] = { DTYPE_F32, DTYPE_F16 };
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(write_number(NAN, dtypes[i]), ERR_INPUT);
+        assert_int_equal(write_number(-INFINITY, dtypes[i]), ERR_INPUT);
+    }
+    assert_int_equal(write_number(65536, DTYPE_F16), ERR_INPUT);
+    assert_int_not_equal(access(path, F_OK), 0);
 }
 
 static void what_is_written_is_read(void **state)
@@ -250,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(weights_that_are_no_numbers_are_refused),
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(unsound_headers_are_refused),
         cmocka_unit_test(a_deeply_nested_header_is_refused),

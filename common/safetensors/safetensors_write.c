@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,12 +121,23 @@ static enum err put_header(struct writer *w)
     return e;
 }
 
-static enum err put_converted(struct writer *w, const struct tensor_view *t, enum dtype dtype)
+union floats {
+    float f32[CHUNK];
+    uint16_t f16[CHUNK];
+};
+
+static bool are_finite(const union floats *x, uint64_t count, enum dtype dtype)
 {
-    union {
-        float f32[CHUNK];
-        uint16_t f16[CHUNK];
-    } out;
+    for (uint64_t i = 0; i < count; i++)
+        if (dtype == DTYPE_F16 ? (x->f16[i] & 0x7c00) == 0x7c00 : !isfinite(x->f32[i]))
+            return false;
+    return true;
+}
+
+// One number that is none, or that is beyond what halves hold, spoils all that is computed with it.
+static enum err put_floats(struct writer *w, const char *name, const struct tensor_view *t, enum dtype dtype)
+{
+    union floats out;
     const uint64_t elements = tensor_elements(t);
     enum err e = ERR_OK;
     for (uint64_t first = 0; !e && first < elements; first += CHUNK) {
@@ -134,7 +146,13 @@ static enum err put_converted(struct writer *w, const struct tensor_view *t, enu
             tensor_to_f16(t, first, n, out.f16);
         else
             tensor_to_f32(t, first, n, out.f32);
-        e = put(w, &out, n * dtype_bytes(dtype));
+        if (are_finite(&out, n, dtype)) {
+            e = put(w, &out, n * dtype_bytes(dtype));
+            continue;
+        }
+        log_error("%s: a number of the tensor %s is not finite%s", w->path, name,
+                  dtype == DTYPE_F16 ? ", or too large for half precision: try --f32" : "");
+        e = ERR_INPUT;
     }
     return e;
 }
@@ -153,11 +171,9 @@ static enum err put_item(struct writer *w, const struct safetensors_item *item)
         log_error("%s: the tensor %s is not of the shape it should have", w->path, item->name);
         return ERR_INPUT;
     }
-    if (t.dtype == item->dtype)
-        return put(w, t.data, t.bytes);
     if (item->dtype != DTYPE_F32 && item->dtype != DTYPE_F16)
         return ERR_BUG;
-    return put_converted(w, &t, item->dtype);
+    return put_floats(w, item->name, &t, item->dtype);
 }
 
 static enum err write_all(struct writer *w)
