@@ -1,5 +1,6 @@
 #include "cli/compose_film.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/media/frames.h"
 #include "common/media/preprocess.h"
 #include "common/media/sha256.h"
@@ -53,6 +55,7 @@ enum err job_model_fits(const struct job_model *m, const struct plan *p)
 struct work {
     const struct compose_film *c;
     struct part_inputs inputs;
+    char device[3 * sizeof(((struct device_facts *) 0)->name)]; // what parts say of it
     struct frame_reader *reader;
     bool *done;     // [segments] a part of the right inputs is on disk
     bool *started;  // [segments] handed to the composer, done, or not wanted
@@ -157,7 +160,10 @@ static enum err deliver(void *user, const struct composed *c)
     const uint32_t segment = (uint32_t) c->id;
     char key[PART_KEY_BYTES];
     part_key(key, &w->inputs, w->c->plan, segment);
-    const enum err e = part_write(w->c->directory, w->c->plan, segment, key, c->codebooks, c->tokens, c->pcm);
+    const char *license = model_file_license(w->c->model->file);
+    const struct part_origin origin = { w->device, *license ? license : NULL };
+    const enum err e = part_write(w->c->directory, w->c->plan, segment, key, &origin, c->codebooks, c->tokens,
+                                  c->pcm);
     if (e)
         return e;
     w->done[segment] = true;
@@ -238,6 +244,13 @@ static uint32_t wanted_cues(const struct work *w)
     return n;
 }
 
+static void name_device(struct work *w, const struct device_facts *d)
+{
+    char text[sizeof(w->device)];
+    snprintf(text, sizeof(text), "%s; %s; %s", d->name, d->driver, d->uuid);
+    utf8_clean(w->device, sizeof(w->device), text, false);
+}
+
 static enum err run(struct work *w, struct compose_result *out)
 {
     const struct compose_film *c = w->c;
@@ -251,6 +264,8 @@ static enum err run(struct work *w, struct compose_result *out)
             .rate = c->model->config->frames_per_s, .hooks = &hooks });
     if (!e)
         e = device_open_for(&device, c->options);
+    if (!e)
+        name_device(w, device_facts(device));
     if (!e)
         e = composer_open(&composer, &(struct composer_params){
             .device = device,

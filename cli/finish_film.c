@@ -14,6 +14,7 @@
 #include "common/base/utf8.h"
 #include "common/media/music_clip.h"
 #include "common/parts/deliver.h"
+#include "common/parts/parts.h"
 #include "common/timeline/plan_json.h"
 
 enum err output_check(const char *path, const struct film *film, bool overwrite)
@@ -304,6 +305,9 @@ static json_t *report_make(const struct job_story *s)
         json_object_set_new(r, "sampling", sampling_json(s->model, s->options));
     if (r && s->composed)
         json_object_set_new(r, "composed", composed_json(s->composed));
+    json_t *told = r ? parts_tell(s->told_by, s->plan) : NULL;
+    json_object_update_missing(r, told);
+    json_decref(told);
     return r;
 }
 

@@ -22,7 +22,7 @@ struct finish_result {
 };
 
 // All that is told of a job. `model`, `options` and `composed` are NULL where nobody knows
-// them: stitch alone does not.
+// them: stitch alone does not, but for what its parts tell.
 struct job_story {
     const struct plan *plan;
     const struct film *film;
@@ -30,6 +30,7 @@ struct job_story {
     const struct model_options *options;
     const struct compose_result *composed;
     const struct finish_result *finished;
+    const char *told_by; // the directory of the parts, or of the tokens, that the music is of
     double took_s; // from the film to its music; 0: not all of it was done now
 };
 

@@ -29,7 +29,7 @@ static enum err render_segment(struct composer *c, const struct plan *p, const c
     if (!e)
         e = composer_render(c, tokens, p->segments[segment].columns, pcm);
     if (!e)
-        e = part_write(parts, p, segment, "rendered", codebooks, tokens, pcm);
+        e = part_write(parts, p, segment, "rendered", &(struct part_origin){ 0 }, codebooks, tokens, pcm);
     free(tokens);
     free(pcm);
     return e;
@@ -89,7 +89,7 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
     }
     if (!e)
         e = report_write(&(struct job_story){ .plan = p, .film = &film, .model = &model,
-                                              .finished = &finished },
+                                              .finished = &finished, .told_by = tokens_dir },
                          &v->delivery, &v->talk);
     finish_result_release(&finished);
     work_dir_release(&lock);

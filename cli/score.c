@@ -133,6 +133,7 @@ static enum err report(const struct score *s)
         .options = &v->model,
         .composed = &s->composed,
         .finished = &s->finished,
+        .told_by = s->work,
         .took_s = s->composed.segments_there ? 0 : clock_seconds() - s->started,
     };
     const enum err e = report_write(&story, &v->delivery, &v->talk);

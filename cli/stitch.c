@@ -47,7 +47,8 @@ static enum err run(const struct stitch_verb *v, const char *plan_path, const ch
     if (!e)
         e = finish_film(p, directory, &film, &v->delivery, v->talk.quiet, &finished);
     if (!e)
-        e = report_write(&(struct job_story){ .plan = p, .film = &film, .finished = &finished },
+        e = report_write(&(struct job_story){ .plan = p, .film = &film, .finished = &finished,
+                                              .told_by = directory },
                          &v->delivery, &v->talk);
     finish_result_release(&finished);
     plan_destroy(&p);

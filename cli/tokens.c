@@ -20,9 +20,11 @@ static enum err keep_one(const struct plan *p, const char *parts, const char *di
         .name = "tokens", .dtype = DTYPE_I32, .rank = 2,
         .shape = { part.tokens.shape[0], part.tokens.shape[1] }, .data = part.tokens.data,
     };
-    const struct safetensors_string key = { "underscore.part", part.key };
+    const struct part_origin origin = part_origin_of(part.file);
+    struct safetensors_string strings[3] = { { "underscore.part", part.key } };
+    const uint32_t count = 1 + part_origin_strings(strings + 1, &origin);
     e = path ? safetensors_write(path, &(struct safetensors_write_params){
-                   .items = &item, .item_count = 1, .metadata = &key, .metadata_count = 1 })
+                   .items = &item, .item_count = 1, .metadata = strings, .metadata_count = count })
              : ERR_NOMEM;
     free(path);
     part_close(&part);

@@ -13,6 +13,8 @@
 #include "common/base/log.h"
 
 #define KEY_NAME "underscore.part"
+#define DEVICE_NAME "underscore.device"
+#define LICENSE_NAME "underscore.license"
 #define FNV_START 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 #define IDENTITY_BYTES (1u << 20)
@@ -259,36 +261,102 @@ enum err parts_belong_together(const char *directory, const struct plan *p)
     return ERR_OK;
 }
 
-enum err part_file_write(const char *path, const struct part_content *c)
+uint32_t part_origin_strings(struct safetensors_string *out, const struct part_origin *origin)
+{
+    uint32_t n = 0;
+    if (origin->device)
+        out[n++] = (struct safetensors_string){ DEVICE_NAME, origin->device };
+    if (origin->license)
+        out[n++] = (struct safetensors_string){ LICENSE_NAME, origin->license };
+    return n;
+}
+
+struct part_origin part_origin_of(const struct safetensors *file)
+{
+    return (struct part_origin){ safetensors_metadata(file, DEVICE_NAME), safetensors_metadata(file, LICENSE_NAME) };
+}
+
+static bool holds_text(const json_t *list, const char *text)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+        if (!strcmp(json_string_value(one), text))
+            return true;
+    return false;
+}
+
+static void tell_model(json_t *told, const char *key, const struct part_origin *origin)
+{
+    char model[65], film[FILM_IDENTITY_BYTES];
+    struct part_inputs in = { 0 };
+    if (!key || !read_inputs(key, &in, model, film))
+        return;
+    json_object_set_new(told, "model", json_pack("{s:s, s:s}", "sha256", model, "license",
+                                                 origin->license ? origin->license : ""));
+    json_object_set_new(told, "sampling",
+                        json_pack("{s:f, s:I, s:f, s:f}", "temperature", in.temperature, "top_k",
+                                  (json_int_t) in.top_k, "top_p", in.top_p, "guidance", in.guidance));
+}
+
+json_t *parts_tell(const char *directory, const struct plan *p)
+{
+    json_t *told = json_object(), *devices = json_array();
+    for (uint32_t i = 0; told && devices && i < p->segment_count; i++) {
+        char *path = part_path(directory, p, i);
+        struct safetensors *file = NULL;
+        if (path && safetensors_open(&file, path) == ERR_OK) {
+            const struct part_origin origin = part_origin_of(file);
+            if (origin.device && !holds_text(devices, origin.device))
+                json_array_append_new(devices, json_string(origin.device));
+            if (i == 0) // they are all of one model and sampling
+                tell_model(told, safetensors_metadata(file, KEY_NAME), &origin);
+        }
+        safetensors_close(&file);
+        free(path);
+    }
+    json_object_set_new(told, "devices", devices);
+    return told;
+}
+
+static enum err write_file(const char *path, const struct part_content *c, const struct part_origin *origin)
 {
     const struct safetensors_item items[] = {
         { .name = "tokens", .dtype = DTYPE_I32, .rank = 2, .shape = { c->codebooks, c->columns },
           .data = c->tokens },
         { .name = "pcm", .dtype = DTYPE_F32, .rank = 1, .shape = { c->samples }, .data = c->pcm },
     };
-    const struct safetensors_string strings[] = {
+    struct safetensors_string strings[4] = {
         { KEY_NAME, c->key },
         { "underscore.software", UNDERSCORE_VERSION },
     };
+    const uint32_t count = 2 + part_origin_strings(strings + 2, origin);
     return safetensors_write(path, &(struct safetensors_write_params){
-        .items = items, .item_count = 2, .metadata = strings, .metadata_count = 2,
+        .items = items, .item_count = 2, .metadata = strings, .metadata_count = count,
     });
 }
 
+enum err part_file_write(const char *path, const struct part_content *c)
+{
+    return write_file(path, c, &(struct part_origin){ 0 });
+}
+
 enum err part_write(const char *directory, const struct plan *p, uint32_t segment, const char *key,
-                    uint32_t codebooks, const int32_t *tokens, const float *pcm)
+                    const struct part_origin *origin, uint32_t codebooks, const int32_t *tokens,
+                    const float *pcm)
 {
     char *path = part_path(directory, p, segment);
     if (!path)
         return ERR_NOMEM;
-    const enum err e = part_file_write(path, &(struct part_content){
+    const struct part_content content = {
         .key = key,
         .codebooks = codebooks,
         .columns = p->segments[segment].columns,
         .tokens = tokens,
         .samples = (uint64_t) plan_segment_samples(p, segment),
         .pcm = pcm,
-    });
+    };
+    const enum err e = write_file(path, &content, origin);
     free(path);
     return e;
 }

@@ -3,6 +3,7 @@
 // the music depends on. A part is written whole or not at all.
 #pragma once
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -72,9 +73,23 @@ bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segme
 // ERR_INPUT; logs.
 ERR_CHECKED enum err parts_belong_together(const char *directory, const struct plan *p);
 
+// What a part says of how it was made, beside its key. NULL: it does not say.
+struct part_origin {
+    const char *device;  // name, driver, UUID
+    const char *license; // the model's
+};
+
 ERR_CHECKED enum err part_write(const char *directory, const struct plan *p, uint32_t segment,
-                                const char *key, uint32_t codebooks, const int32_t *tokens,
-                                const float *pcm);
+                                const char *key, const struct part_origin *origin, uint32_t codebooks,
+                                const int32_t *tokens, const float *pcm);
+
+// An origin as metadata of a file, and back: `out` has room for two.
+uint32_t part_origin_strings(struct safetensors_string *out, const struct part_origin *origin);
+struct part_origin part_origin_of(const struct safetensors *file);
+
+// How the music in a directory of parts, or of kept tokens, was made, as far as they say it:
+// "model" (sha256, license), "sampling", "devices" (each once). A new reference; NULL when out of memory.
+json_t *parts_tell(const char *directory, const struct plan *p);
 
 // The same for who has no plan.
 struct part_content {

@@ -1,6 +1,7 @@
 """The same music however it came about: twice, after a kill, in three processes, from
 kept tokens, in batches of another size."""
 import glob
+import json
 import os
 import shutil
 import signal
@@ -214,6 +215,38 @@ class Same(e2e.Case):
         self.assert_same("rendered.mp4")
         self.good("render", tokens, "-o", self.path("quiet.mkv"), "--model", self.model, "--loudness", "-23")
         self.assertAlmostEqual(e2e.loudness(self.path("quiet.mkv"), 1)[0], -23, delta=0.5)
+
+    def check_origin(self, report, model, license):
+        """A report says enough to make the music again, whichever step wrote it."""
+        with open(self.path(report)) as f:
+            said = json.load(f)
+        device = next(d for d in json.loads(self.good("devices", "--json").stdout)["devices"] if d["chosen"])
+        self.assertEqual((said["model"]["sha256"], said["model"]["license"]), (e2e.sha256(model), license))
+        self.assertEqual(said["sampling"], {"temperature": 0.5, "top_k": 9, "top_p": 0, "guidance": 2})
+        self.assertEqual(len(said["devices"]), 1)
+        self.assertIn(device["name"], said["devices"][0])
+        self.assertIn(device["uuid"], said["devices"][0])
+        return said
+
+    def test_each_step_reports_what_made_the_music(self):
+        golden, model = "tests/golden/tiny-a/", self.path("licensed.safetensors")
+        with open(self.path("licence"), "w") as f:
+            f.write("Not for sale.\n")
+        self.good("import", golden + "state_dict.bin", golden + "compression_state_dict.bin", "--license",
+                  self.path("licence"), "-o", model)
+        plan, parts, tokens = self.path("told.json"), self.path("told-parts"), self.path("told-tokens")
+        sampling = ["--temperature", "0.5", "--top-k", "9", "--guidance", "2"]
+        self.good("plan", self.film, "-o", plan, "--model", model, *SHORT)
+        self.good("compose", plan, "-o", parts, "--model", model, *sampling)
+        self.good("stitch", plan, parts, "-o", self.path("told.mp4"), "--report", self.path("stitch.json"))
+        self.check_origin("stitch.json", model, "Not for sale.\n")
+        # A run that finds all of it composed has no device itself.
+        self.good("score", self.film, "-o", self.path("told2.mp4"), "--model", model, *SHORT, *sampling, "--work", parts,
+                  "--resume", "--keep-tokens", tokens, "--report", self.path("score.json"))
+        said = self.check_origin("score.json", model, "Not for sale.\n")
+        self.assertEqual((said["composed"]["segments_composed"], said["composed"]["device"]), (0, None))
+        self.good("render", tokens, "-o", self.path("told3.mp4"), "--model", model, "--report", self.path("render.json"))
+        self.check_origin("render.json", model, "Not for sale.\n")
 
     def test_tokens_have_a_folder_of_their_own(self):
         """Kept where the parts are, they would take their place before the film is made."""
