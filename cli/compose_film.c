@@ -21,7 +21,7 @@ enum err job_model_open(struct job_model *out, const struct model_options *optio
     if (!e)
         e = model_file_open(&out->file, out->path);
     if (!e)
-        e = sha256_file(out->sha256, out->path);
+        e = sha256_mapped(out->sha256, model_file_map(out->file));
     if (e) {
         job_model_close(out);
         return e;

@@ -20,23 +20,28 @@ static void hash(struct AVSHA *sha, const struct file_map *m, uint8_t digest[DIG
     av_sha_final(sha, digest);
 }
 
-enum err sha256_file(char out[SHA256_TEXT_BYTES], const char *path)
+enum err sha256_mapped(char out[SHA256_TEXT_BYTES], const struct file_map *m)
 {
-    struct file_map m;
-    const enum err e = file_map(&m, path);
-    if (e)
-        return e;
     struct AVSHA *sha = av_sha_alloc();
     if (!sha) {
-        log_error("%s: out of memory", path);
-        file_unmap(&m);
+        log_error("out of memory");
         return ERR_NOMEM;
     }
     uint8_t digest[DIGEST_BYTES];
-    hash(sha, &m, digest);
+    hash(sha, m, digest);
     for (int i = 0; i < DIGEST_BYTES; i++)
         snprintf(out + 2 * (size_t) i, 3, "%02x", digest[i]);
     av_free(sha);
-    file_unmap(&m);
     return ERR_OK;
+}
+
+enum err sha256_file(char out[SHA256_TEXT_BYTES], const char *path)
+{
+    struct file_map m;
+    enum err e = file_map(&m, path);
+    if (e)
+        return e;
+    e = sha256_mapped(out, &m);
+    file_unmap(&m);
+    return e;
 }

@@ -226,6 +226,11 @@ enum err safetensors_open(struct safetensors **out, const char *path)
     return e;
 }
 
+const struct file_map *safetensors_map(const struct safetensors *s)
+{
+    return &s->map;
+}
+
 void safetensors_close(struct safetensors **s)
 {
     if (!*s)

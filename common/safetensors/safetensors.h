@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "common/base/tensor_view.h"
 
 struct safetensors;
@@ -24,6 +25,9 @@ ERR_CHECKED enum err safetensors_open(struct safetensors **out, const char *path
 ERR_CHECKED enum err safetensors_parse(struct safetensors **out, const char *name,
                                        const void *data, uint64_t bytes);
 void safetensors_close(struct safetensors **s); // NULL inside is fine
+
+// The whole file; nothing where the caller keeps the bytes.
+const struct file_map *safetensors_map(const struct safetensors *s);
 
 // Tensors in the order of their data.
 size_t safetensors_count(const struct safetensors *s);

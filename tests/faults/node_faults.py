@@ -192,7 +192,7 @@ class Fleets(faults.Case):
         """It beats and asks for work, and gets on with none: a GPU that never answers, a network that keeps
         from it what is large."""
         with self.farm("hung", lease=1) as farm, Hung(farm, "hung", 1, prefetch=2) as hung, \
-                StandIn(farm, "sound", 2, rate=3) as sound:
+                StandIn(farm, "sound", 2, rate=5) as sound:
             farm.start_coordinator()
             both = [hung, sound]
             work(both, lambda: hung.welcome and sound.welcome)

@@ -75,7 +75,7 @@ static void name_it(struct wire_hello *h, const struct worker_settings *c, const
     h->memory = f->memory;
 }
 
-static enum err describe_model(struct wire_model *out, const char *path, const struct model_file *f)
+static enum err describe_model(struct wire_model *out, const struct model_file *f)
 {
     const struct model_config *m = model_file_config(f);
     *out = (struct wire_model){
@@ -90,7 +90,7 @@ static enum err describe_model(struct wire_model *out, const char *path, const s
     utf8_clean(out->license, sizeof(out->license), model_file_license(f), true);
     if (*out->license)
         log_info("the model's licence: %.60s (underscore inspect shows all of it)", out->license);
-    return sha256_file(out->sha256, path);
+    return sha256_mapped(out->sha256, model_file_map(f));
 }
 
 // The longest segment there can be decides how much memory each slot takes.
@@ -191,7 +191,7 @@ static enum err load(struct worker *w, const struct worker_settings *c, const ch
 {
     enum err e = model_file_open(&w->model, path);
     if (!e)
-        e = describe_model(&w->link.hello.model, path, w->model);
+        e = describe_model(&w->link.hello.model, w->model);
     return e ? e : open_composer(w, c);
 }
 

@@ -94,6 +94,11 @@ static const char *metadata_or_nothing(const struct model_file *m, const char *k
     return text ? text : "";
 }
 
+const struct file_map *model_file_map(const struct model_file *m)
+{
+    return safetensors_map(m->file);
+}
+
 const char *model_file_license(const struct model_file *m)
 {
     return metadata_or_nothing(m, "underscore.license");

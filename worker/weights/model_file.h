@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "worker/model/tensors.h"
 
 struct model_file;
@@ -22,6 +23,7 @@ void model_file_close(struct model_file **m); // NULL inside is fine
 // Owned by `m`.
 struct tensor_source *model_file_tensors(struct model_file *m);
 const struct model_config *model_file_config(const struct model_file *m);
+const struct file_map *model_file_map(const struct model_file *m); // the whole file
 const char *model_file_license(const struct model_file *m);  // "" when none was given
 const char *model_file_software(const struct model_file *m); // "" when unknown
 
