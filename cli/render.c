@@ -11,6 +11,7 @@
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/media/film_plan.h"
+#include "common/parts/parts.h"
 
 struct render_verb {
     struct talk_settings talk;
@@ -58,6 +59,17 @@ static enum err render_all(const struct render_verb *v, const struct plan *p,
     return e;
 }
 
+// One codec's tokens are another's noise, and nothing else would say so.
+static void compare_models(const struct plan *p, const char *tokens_dir, const struct job_model *m)
+{
+    json_t *told = parts_tell(tokens_dir, p);
+    const char *composed = json_string_value(json_object_get(json_object_get(told, "model"), "sha256"));
+    if (composed && strcmp(composed, m->sha256) != 0)
+        log_warn("%s: composed with the model %.12s, rendered with %s, which is %.12s: unless their codecs are the same, "
+                 "this is noise", tokens_dir, composed, m->path, m->sha256);
+    json_decref(told);
+}
+
 static enum err run(const struct render_verb *v, const char *tokens_dir)
 {
     struct film film = { 0 };
@@ -77,6 +89,8 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
         e = job_model_open(&model, &v->model);
     if (!e)
         e = job_model_fits(&model, p);
+    if (!e)
+        compare_models(p, tokens_dir, &model);
     if (!e && !(parts = work_dir_path(v->delivery.output ? v->delivery.output : v->delivery.wav)))
         e = ERR_NOMEM;
     if (!e)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -36,6 +38,20 @@ static bool is_local(const char *address)
     return false;
 }
 
+// ZeroMQ would take a local socket's name from whoever listens there, who would never know.
+static bool is_taken(const char *address)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    if (strncmp(address, "ipc://", 6) != 0 || strlen(address + 6) >= sizeof(to.sun_path))
+        return false;
+    memcpy(to.sun_path, address + 6, strlen(address + 6));
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool taken = fd >= 0 && connect(fd, (const struct sockaddr *) &to, sizeof(to)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return taken;
+}
+
 static enum err listen_at(struct hub *h, void **socket, const char *address)
 {
     const int mandatory = 1, linger = 0, high_water = HIGH_WATER, give_up = TCP_GIVE_UP_MS;
@@ -60,6 +76,10 @@ static enum err listen_at(struct hub *h, void **socket, const char *address)
         const enum err e = gate_guard(&h->gate, h->zmq, *socket, socket == &h->bulk ? "bulk" : "control");
         if (e)
             return e;
+        if (is_taken(address)) {
+            log_error("%s: cannot listen: another program does; stop it, or give this one another address", address);
+            return ERR_UNAVAILABLE;
+        }
         if (zmq_bind(*socket, address) == 0)
             return ERR_OK;
     }

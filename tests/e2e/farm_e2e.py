@@ -285,6 +285,18 @@ class OneFilm(e2e.Case):
         self.assertEqual(done.returncode, 69, done.stderr)
         self.assertIn("no more than 48 files may be open", done.stderr)
 
+    def test_two_coordinators_at_one_address(self):
+        """The second does not take the first one's place behind its back."""
+        with Farm(self.path("first"), self.model) as farm:
+            farm.start_coordinator()
+            farm.wait_until(lambda: farm.ask("list").returncode == 0)
+            second = e2e.run("--media", self.folder, "--dir", self.path("second"), "--control", farm.control, "--bulk",
+                             farm.bulk, program=os.environ["UNDERSCORED"])
+            self.assertEqual(second.returncode, 69, second.stderr)
+            self.assertIn("another program does", second.stderr)
+            self.assertEqual(farm.ask("list").returncode, 0)
+            self.assertEqual(farm.stop(), [0])
+
     def test_what_a_kill_left_of_jobs_that_are_over(self):
         """Between the ledger's word and the clearing away: the next start does it."""
         with Farm(self.path("left"), self.model) as farm:

@@ -213,7 +213,12 @@ class Same(e2e.Case):
                  tokens, says="tokens of a film")
         self.good("render", tokens, "-o", self.path("rendered.mp4"), "--model", self.model)
         self.assert_same("rendered.mp4")
-        self.good("render", tokens, "-o", self.path("quiet.mkv"), "--model", self.model, "--loudness", "-23")
+        other = self.path("other.safetensors")
+        self.good("init-model", "--preset", "tiny", "--seed", 99, "-o", other)
+        noise = self.good("render", tokens, "-o", self.path("noise.mp4"), "--model", other)
+        self.assertIn("unless their codecs are the same", noise.stderr)
+        quiet = self.good("render", tokens, "-o", self.path("quiet.mkv"), "--model", self.model, "--loudness", "-23")
+        self.assertNotIn("their codecs", quiet.stderr)
         self.assertAlmostEqual(e2e.loudness(self.path("quiet.mkv"), 1)[0], -23, delta=0.5)
 
     def check_origin(self, report, model, license):
