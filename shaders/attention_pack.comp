@@ -11,6 +11,7 @@
 // variants: texels storage
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 
 #include "attention.h"
 
@@ -18,11 +19,15 @@ layout(local_size_x = 64) in; // 8 rows by 8 blocks at a time
 
 layout(push_constant) uniform Push { attention_pack_push p; };
 #ifdef VARIANT_texels
+#include "lib/pairs.glsl"
 layout(binding = 0) uniform usamplerBuffer x;
+layout(binding = 1) writeonly buffer Y { u64vec2 y[]; };
+#define STORE(i, v) y[i] = pairs(v)
 #else
 layout(binding = 0) readonly buffer X { float x[]; };
-#endif
 layout(binding = 1) writeonly buffer Y { vec4 y[]; };
+#define STORE(i, v) y[i] = v
+#endif
 
 vec4 load(uint from, uint block)
 {
@@ -49,6 +54,6 @@ void main()
                     (tiled ? low : high * p.blocks);
     for (uint block = tiled ? high : low; block < p.blocks; block += ATTENTION_TILE) {
         const bool there = row < p.rows && 4 * block < p.dims;
-        y[to + block * (tiled ? ATTENTION_TILE : 1)] = there ? load(from, block) * p.scale : vec4(0.0);
+        STORE(to + block * (tiled ? ATTENTION_TILE : 1), there ? load(from, block) * p.scale : vec4(0.0));
     }
 }

@@ -14,6 +14,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 
 #include "layernorm.h"
 
@@ -21,15 +22,16 @@ layout(local_size_x_id = 0) in; // the subgroup's size
 
 layout(push_constant) uniform Push { layernorm_push p; };
 #ifdef VARIANT_texels
+#include "lib/pairs.glsl"
 #define WIDTH 4
 #define numbers vec4
 layout(binding = 0, rgba32ui) readonly uniform uimageBuffer x;
 layout(binding = 1, rgba32ui) readonly uniform uimageBuffer gain;
 layout(binding = 2, rgba32ui) readonly uniform uimageBuffer bias;
 layout(binding = 3, rgba32ui) readonly uniform uimageBuffer residual;
-layout(binding = 4, rgba32ui) writeonly uniform uimageBuffer y;
+layout(binding = 4) writeonly buffer Y { u64vec2 y[]; };
 #define LOAD(from, i) uintBitsToFloat(imageLoad(from, int(i)))
-#define STORE(i, v) imageStore(y, int(i), floatBitsToUint(v))
+#define STORE(i, v) y[i] = pairs(v)
 float total(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
 #else
 #define WIDTH 1

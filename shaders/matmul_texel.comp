@@ -21,6 +21,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #extension GL_EXT_control_flow_attributes : require
 
 #include "lib/activation.glsl"
@@ -47,8 +48,9 @@ layout(binding = 2, rgba32ui) readonly uniform uimageBuffer bias;
 layout(binding = 3) readonly buffer Residual { float residual[]; };
 layout(binding = 4) writeonly buffer Y { float y[]; };
 #else
+#include "lib/pairs.glsl"
 layout(binding = 3, rgba32ui) readonly uniform uimageBuffer residual;
-layout(binding = 4) writeonly buffer Y { vec4 y[]; };
+layout(binding = 4) writeonly buffer Y { u64vec2 y[]; };
 #endif
 
 #define DEPTH MATMUL_DEPTH // of one round of the loop
@@ -188,7 +190,7 @@ void store()
         if ((FLAGS & MATMUL_RESIDUAL) != 0 && inside)
             v += uintBitsToFloat(imageLoad(residual, int((p.residual_offset + at.y * p.residual_stride + at.x) / 4)));
         if (inside)
-            y[(p.y_offset + at.y * p.y_stride + at.x) / 4] = v;
+            y[(p.y_offset + at.y * p.y_stride + at.x) / 4] = pairs(v);
     }
 }
 #endif

@@ -13,6 +13,7 @@
 // variants: any quads images
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 
 #include "lib/activation.glsl"
 #include "pad_rows.h"
@@ -29,13 +30,17 @@ layout(push_constant) uniform Push { pad_rows_push p; };
 #endif
 
 #ifdef VARIANT_images
+#include "lib/pairs.glsl"
 layout(binding = 0, rgba32ui) readonly uniform uimageBuffer x;
 #define LOAD(i) uintBitsToFloat(imageLoad(x, i))
+layout(binding = 1) writeonly buffer Y { u64vec2 y[]; };
+#define STORE(i, v) y[i] = pairs(v)
 #else
 layout(binding = 0) readonly buffer X { UNIT x[]; };
-#define LOAD(i) x[i]
-#endif
 layout(binding = 1) writeonly buffer Y { UNIT y[]; };
+#define LOAD(i) x[i]
+#define STORE(i, v) y[i] = v
+#endif
 
 float activated(float v)
 {
@@ -62,7 +67,7 @@ void main()
         }
         const bool inside = i >= 0 && i < p.total;
         const int from = int(p.x_offset) + (i - p.x_first) * int(p.row_units) + int(column);
-        y[unit] = inside ? activated(LOAD(inside ? from : 0)) : UNIT(0.0);
+        STORE(unit, inside ? activated(LOAD(inside ? from : 0)) : UNIT(0.0));
 
         unit += lanes;
         row += p.skip_rows;

@@ -342,6 +342,7 @@ static void fill_details(struct device_facts *f, VkPhysicalDevice p)
     f->subgroup_max = f->subgroup_control ? control_properties.maxSubgroupSize : f->subgroup;
     f->f16_storage = storage16.storageBuffer16BitAccess;
     f->f16_arithmetic = f16 && f16_features.shaderFloat16;
+    f->int64 = features.features.shaderInt64;
     f->int8_storage = extensions_have(&ext, VK_KHR_8BIT_STORAGE_EXTENSION_NAME);
     f->cooperative_matrix = extensions_have(&ext, "VK_KHR_cooperative_matrix");
     f->integer_dot = extensions_have(&ext, "VK_KHR_shader_integer_dot_product");
@@ -506,6 +507,7 @@ static enum err open_logical(struct device *d)
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
+    const VkPhysicalDeviceFeatures features = { .shaderInt64 = f->int64 };
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = &storage16,
@@ -513,6 +515,7 @@ static enum err open_logical(struct device *d)
         .pQueueCreateInfos = &queue,
         .enabledExtensionCount = count,
         .ppEnabledExtensionNames = names,
+        .pEnabledFeatures = &features,
     };
     const VkResult r = vkCreateDevice(d->physical, &info, NULL, &d->handle);
     if (r)

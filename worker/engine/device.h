@@ -46,6 +46,7 @@ struct device_facts {
     bool subgroup_control;   // VK_EXT_subgroup_size_control, full subgroups
     bool portability;        // VK_KHR_portability_subset: over another API, such as Metal
     bool f16_storage, f16_arithmetic, int8_storage;
+    bool int64;              // in shaders
     bool cooperative_matrix, integer_dot, timeline; // detected, for `underscore devices`
 };
 

@@ -84,7 +84,7 @@ static void pack(struct stream *s, const struct attention *a, const struct atten
     push.x_offset = x->offset;
     push.x_stride = x->stride ? x->stride : a->heads * a->dims;
     push.x_batch = x->batch ? x->batch : push.rows * push.x_stride;
-    const bool texels = on_cpu(s) && whole_texels(x, &push);
+    const bool texels = on_cpu(s) && device_facts(stream_device(s))->int64 && whole_texels(x, &push);
     stream_dispatch(s, texels ? &pack_texels_kernel : &pack_storage_kernel, &(struct dispatch){
         .bind = { x->span, a->scratch },
         .push = &push,

@@ -12,14 +12,15 @@ static const struct kernel storage_kernel = {
 };
 static const struct kernel texels_kernel = {
     .name = "layernorm_texels", .code = layernorm_texels_spv, .code_bytes = sizeof(layernorm_texels_spv),
-    .bindings = 5, .images = 31, .push_bytes = sizeof(struct layernorm_push), .full_subgroups = true,
+    .bindings = 5, .images = 15, .push_bytes = sizeof(struct layernorm_push), .full_subgroups = true,
 };
 
 // Where accesses of texels are the fast ones, and everything lies in them.
 static bool in_texels(struct stream *s, const struct layernorm *l, const struct layernorm_push *p)
 {
-    return device_facts(stream_device(s))->kind == DEVICE_CPU && l->x.view && l->y.view &&
-           l->gain.view && l->bias.view && (!l->residual.bytes || l->residual.view) &&
+    const struct device_facts *f = device_facts(stream_device(s));
+    return f->kind == DEVICE_CPU && f->int64 && l->x.view && l->gain.view && l->bias.view &&
+           (!l->residual.bytes || l->residual.view) &&
            (p->cols | p->x_stride | p->y_stride | p->x_offset | p->y_offset) % 4 == 0;
 }
 
@@ -35,7 +36,7 @@ void op_layernorm(struct stream *s, const struct layernorm *l)
         .epsilon = l->epsilon,
     };
     stream_dispatch(s, in_texels(s, l, &push) ? &texels_kernel : &storage_kernel, &(struct dispatch){
-        .bind = { l->x, l->gain, l->bias, l->residual.bytes ? l->residual : l->y, l->y },
+        .bind = { l->x, l->gain, l->bias, l->residual.bytes ? l->residual : l->x, l->y },
         .push = &push,
         .constants = { device_facts(stream_device(s))->subgroup },
         .constant_count = 1,

@@ -33,11 +33,12 @@ static void check_one(struct ops_fixture *f, uint32_t rows, uint32_t cols, float
     double *want = malloc(n * sizeof(*want));
     reference(want, x, gain, bias, residual ? extra : NULL, rows, cols, 1e-5);
 
-    struct span y = span_of_floats(f, NULL, n);
+    struct span from = span_of_floats(f, x, n);
     if (!views)
-        y.view = NULL;
+        from.view = NULL;
+    const struct span y = span_of_floats(f, NULL, n);
     op_layernorm(f->stream, &(struct layernorm){
-        .x = span_of_floats(f, x, n), .y = y,
+        .x = from, .y = y,
         .gain = span_of_floats(f, gain, cols), .bias = span_of_floats(f, bias, cols),
         .residual = residual ? span_of_floats(f, extra, n) : (struct span){ 0 },
         .rows = rows, .cols = cols, .epsilon = 1e-5f,

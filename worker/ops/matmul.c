@@ -72,7 +72,7 @@ bool matmul_fits_texel(struct stream *s, const struct matmul *m)
 {
     const struct device_facts *f = device_facts(stream_device(s));
     const struct matmul_push p = push_for(m);
-    return f->subgroup_shuffle && f->subgroup >= 4 && m->w->span.view &&
+    return f->subgroup_shuffle && f->subgroup >= 4 && f->int64 && m->w->span.view &&
            (!m->w->bias.bytes || m->w->bias.view) && in_texels(m->x, p.x_offset, p.x_stride);
 }
 

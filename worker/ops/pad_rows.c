@@ -18,9 +18,8 @@ void op_pad_rows(struct stream *s, const struct pad_rows *p)
 {
     const struct device_facts *facts = device_facts(stream_device(s));
     const uint32_t wide = p->channels % 4 == 0 && p->x_offset % 4 == 0 ? 4 : 1;
-    const struct kernel *k = wide == 1                                ? &any
-                             : facts->kind == DEVICE_CPU && p->x.view ? &images
-                                                                      : &quads;
+    const bool fetches = facts->kind == DEVICE_CPU && facts->int64 && p->x.view;
+    const struct kernel *k = wide == 1 ? &any : fetches ? &images : &quads;
     const uint32_t lanes = facts->subgroup;
     const uint32_t row_units = p->channels / wide;
     const struct pad_rows_push push = {
