@@ -33,6 +33,7 @@ layout(constant_id = 1) const uint ROWS = 8;      // queries of a workgroup: a m
 layout(constant_id = 2) const uint KEYS = 4;      // keys of a lane in one round
 layout(constant_id = 3) const uint V_LANES = 8;   // power of two, <= LANES
 layout(constant_id = 4) const uint V_BLOCKS = 2;  // blocks of v of a lane
+layout(constant_id = 5) const bool PASSED_ON = false; // how lanes get the weights of the values
 
 const uint Q_LOADS = ROWS > LANES ? ROWS / LANES : 1;  // loads for one block of all rows ...
 const uint Q_BLOCKS = LANES > ROWS ? LANES / ROWS : 1; // ... or blocks that one load brings
@@ -66,7 +67,7 @@ float max_of_all(float v, uint lane)
 
 void main()
 {
-    const uint lane = gl_LocalInvocationID.x;
+    const uint lane = gl_SubgroupInvocationID; // what drivers on a CPU take for a constant
     const uint row0 = gl_WorkGroupID.x * ROWS;
     const uint head = gl_WorkGroupID.z * gl_NumWorkGroups.y + gl_WorkGroupID.y;
     const uint q_from = head * p.query_padded * p.qk_blocks;
@@ -126,17 +127,21 @@ void main()
                 sum[r][n] *= fade;
         }
 
-        // V_LANES times: key j of every group, in each of the KEYS rounds.
+        // V_LANES times: key j of every group, in each of the KEYS rounds. PASSED_ON: the
+        // weights move on by GROUPS lanes each time, so that all shuffles are by constants.
         [[dont_unroll]] for (uint j = 0; j < V_LANES; j++) {
-            const uint from = j * GROUPS + group;
             vec4 v[KEYS * V_BLOCKS];
             [[unroll]] for (uint c = 0; c < KEYS; c++)
                 [[unroll]] for (uint n = 0; n < V_BLOCKS; n++)
-                    v[c * V_BLOCKS + n] = LOAD(v_from + ((key0 + c * LANES + from) * V_BLOCKS + n) * V_LANES);
+                    v[c * V_BLOCKS + n] =
+                        LOAD(v_from + ((key0 + c * LANES + j * GROUPS + group) * V_BLOCKS + n) * V_LANES);
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
                 float weight[KEYS];
-                [[unroll]] for (uint c = 0; c < KEYS; c++)
-                    weight[c] = subgroupShuffle(s[r][c], from);
+                [[unroll]] for (uint c = 0; c < KEYS; c++) {
+                    weight[c] = subgroupShuffle(s[r][c], PASSED_ON ? group : j * GROUPS + group);
+                    if (PASSED_ON)
+                        s[r][c] = subgroupShuffle(s[r][c], (lane + GROUPS) % LANES);
+                }
                 [[unroll]] for (uint n = 0; n < V_BLOCKS; n++)
                     [[unroll]] for (uint c = 0; c < KEYS; c++)
                         sum[r][n] += weight[c] * v[c * V_BLOCKS + n];

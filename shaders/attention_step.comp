@@ -36,6 +36,9 @@ layout(constant_id = 2) const uint SUBGROUPS = 1;
 layout(constant_id = 3) const uint TEXELS = 8;
 layout(constant_id = 4) const uint KEYS = 64; // a multiple of LANES, a part of DECODE_BLOCK
 layout(constant_id = 5) const bool SHIFTED = false; // how halves are unpacked
+// For drivers on a CPU with many lanes: there a fetch costs the same for one lane as for
+// all, a reduction goes from lane to lane, and a shuffle by constants is one instruction.
+layout(constant_id = 6) const bool SHUFFLING = false;
 
 layout(push_constant) uniform Push { attention_step_push p; };
 layout(binding = 0) readonly buffer Rows { decode_row rows[]; };
@@ -104,22 +107,51 @@ void unpack(uvec4 v, out float e[4])
 }
 #endif
 
+// Products of a texel's elements of the query with those of a lot of keys.
+void add_products(vec4 part[QUADS], uint texel)
+{
+    [[unroll]] for (uint i = 0; i < TURNS; i++) {
+        float e[ELEMENTS];
+        unpack(FETCH(keys, texel + i * LANES + lane), e);
+        [[unroll]] for (uint j = 0; j < ELEMENTS; j++)
+            score[i] = fma(part[j / 4][j % 4], e[j], score[i]);
+    }
+}
+
 // Products of the query with a lot of keys, a lane's own keys in score[].
 void take_scores(uint query, uint lot)
 {
     [[unroll]] for (uint i = 0; i < TURNS; i++)
         score[i] = 0.0;
-    for (uint t = 0; t < TEXELS; t++) {
-        vec4 part[QUADS];
-        [[unroll]] for (uint i = 0; i < QUADS; i++)
-            part[i] = FETCH_Q(query + t * QUADS + i) * query_scale;
-        [[unroll]] for (uint i = 0; i < TURNS; i++) {
-            float e[ELEMENTS];
-            unpack(FETCH(keys, lot + t * DECODE_BLOCK + i * LANES + lane), e);
-            [[unroll]] for (uint j = 0; j < ELEMENTS; j++)
-                score[i] = fma(part[j / 4][j % 4], e[j], score[i]);
+    vec4 part[QUADS];
+    if (!SHUFFLING) {
+        for (uint t = 0; t < TEXELS; t++) {
+            [[unroll]] for (uint i = 0; i < QUADS; i++)
+                part[i] = FETCH_Q(query + t * QUADS + i) * query_scale;
+            add_products(part, lot + t * DECODE_BLOCK);
+        }
+        return;
+    }
+    [[unroll]] for (uint first = 0; first < TEXELS; first += LANES / QUADS) {
+        // A lane has four elements of the query; they move on by a texel each time.
+        vec4 held = FETCH_Q(query + min(first * QUADS + lane, TEXELS * QUADS - 1)) * query_scale;
+        [[dont_unroll]] for (uint t = first; t < min(first + LANES / QUADS, TEXELS); t++) {
+            [[unroll]] for (uint i = 0; i < QUADS; i++)
+                part[i] = subgroupShuffle(held, i);
+            held = subgroupShuffle(held, (lane + QUADS) % LANES);
+            add_products(part, lot + t * DECODE_BLOCK);
         }
     }
+}
+
+float highest_of_all(float v)
+{
+    if (!SHUFFLING)
+        return subgroupMax(v);
+    [[unroll]] for (uint i = 0; i < 6; i++)
+        if (1u << i < LANES)
+            v = max(v, subgroupShuffle(v, lane ^ (1u << i)));
+    return v;
 }
 
 // Scores to weights of the values. `count`: keys of the lot that are there.
@@ -130,7 +162,7 @@ void take_weights(uint count)
         score[i] = i * LANES + lane < count ? score[i] * score_scale : LEAST;
         highest = max(highest, score[i]);
     }
-    highest = subgroupMax(highest);
+    highest = highest_of_all(highest);
     const float fade = exp(top - highest);
     top = highest;
     mass *= fade;

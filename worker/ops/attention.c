@@ -33,6 +33,7 @@ static const struct kernel storage_kernel = {
 struct layout {
     uint32_t lanes, rows, keys;   // a workgroup's, attention.comp's constants
     uint32_t v_lanes, v_blocks;   // likewise
+    bool passed_on;               // likewise
     uint32_t qk_blocks;           // of a row
     uint32_t query_padded, key_padded;
     uint64_t k_from, v_from, end;
@@ -42,14 +43,17 @@ static struct layout lay_out(const struct device *d, const struct attention *a)
 {
     struct layout l = { .lanes = device_facts(d)->subgroup };
     const uint32_t blocks = (a->dims + 3) / 4;
-    // Narrow subgroups belong to CPUs, which have more to gain from keeping what
-    // they fetched than to lose from spilling: measured on lavapipe.
-    l.rows = l.lanes > 8 ? 8 : 16;
-    l.keys = l.lanes > 32 ? 1 : l.lanes > 8 ? 2 : 4;
+    // A CPU has more to gain from keeping what it fetched than to lose from
+    // spilling: measured on lavapipe.
+    const bool cpu = device_facts(d)->kind == DEVICE_CPU;
+    l.rows = cpu ? 16 : 8;
+    l.keys = cpu ? 4 : l.lanes > 32 ? 1 : 2;
     l.v_lanes = 1;
     while (l.v_lanes < blocks && l.v_lanes < l.lanes)
         l.v_lanes *= 2;
     l.v_blocks = (blocks + l.v_lanes - 1) / l.v_lanes;
+    // Only for 8 lanes has lavapipe an instruction for a shuffle by what is not constant.
+    l.passed_on = cpu && l.lanes != 8;
     l.qk_blocks = (uint32_t) round_up(blocks, l.lanes > l.rows ? l.lanes / l.rows : 1);
     l.query_padded = (uint32_t) round_up(a->queries, l.rows);
     l.key_padded = (uint32_t) round_up(a->keys, round_up((uint64_t) l.lanes * l.keys, ATTENTION_TILE));
@@ -137,8 +141,8 @@ void op_attention(struct stream *s, const struct attention *a)
     stream_dispatch(s, texels ? &texels_kernel : &storage_kernel, &(struct dispatch){
         .bind = { a->scratch, a->y.span },
         .push = &push,
-        .constants = { l.lanes, l.rows, l.keys, l.v_lanes, l.v_blocks },
-        .constant_count = 5,
+        .constants = { l.lanes, l.rows, l.keys, l.v_lanes, l.v_blocks, l.passed_on },
+        .constant_count = 6,
         .groups = { l.query_padded / l.rows, a->heads, a->batches },
         .flops = 4.0 * a->queries * a->keys * a->dims * a->heads * a->batches,
     });

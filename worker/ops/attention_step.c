@@ -54,12 +54,13 @@ void op_attention_step(struct stream *s, const struct attention_step *a)
     };
     const bool texels = a->q.view && a->y.view && from->keys.view && from->values.view;
     const uint32_t n = subgroups(f, from->width, a->subgroups);
+    const bool cpu = f->kind == DEVICE_CPU;
     stream_dispatch(s, &attention_step_kernels[from->f16][texels], &(struct dispatch){
         .bind = { a->rows, a->slots, a->q, from->keys, from->values, a->y },
         .push = &push,
         .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4),
-                       keys(f, a->cross), from->f16 && f->kind == DEVICE_CPU },
-        .constant_count = 6,
+                       keys(f, a->cross), from->f16 && cpu, cpu && f->subgroup > 8 },
+        .constant_count = 7,
         .groups = { a->row_count, from->heads, 1 },
         .flops = 4.0 * a->row_count * from->heads * from->width * a->reach,
     });
