@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh [LANE...]: the proof, lane by lane; all but the last without arguments. Goes on
+# test.sh [LANE...]: the proof, lane by lane; all but the last two without arguments. Goes on
 # after a failure, so that one run shows everything; ends with the sum.
 #
 #   release     gcc, warnings are errors, every test
@@ -13,6 +13,7 @@
 #   package     the .debs and the tarball: built, unpacked, run
 #   fuzz        libFuzzer on every reader of foreign bytes, seconds each
 #   tsan        what `threads` leaves out as well
+#   subgroup16  as subgroup4, on a processor with AVX-512 and Mesa 22.3
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -104,6 +105,7 @@ export TSAN_OPTIONS=ignore_noninstrumented_modules=1:second_deadlock_stack=1
 
 lane_release() { build release && suite release release; }
 lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
+lane_subgroup16() { build release && LP_NATIVE_VECTOR_WIDTH=512 suite subgroup16 release -L "$on_device"; }
 lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
 lane_asan() { build asan && suite asan asan; }
 lane_threads() { build tsan && suite threads tsan -LE "$one_thread"; }
