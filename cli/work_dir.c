@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -66,15 +65,12 @@ bool work_dir_has_parts(const char *path)
     return each_file(path, is_part, false) > 0;
 }
 
-// Two runs in one folder would take each other's parts for their own. A file system that cannot
-// lock a folder (NFS) is trusted to have one run in it.
+// Two runs in one folder would take each other's parts for their own.
 static enum err take(const char *path, int *lock)
 {
-    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    if (file_lock_directory(path, lock))
         return ERR_OK;
     log_error("%s: another run is at work there; let it end first, or choose another output or --work folder", path);
-    work_dir_release(lock);
     return ERR_CREATE;
 }
 

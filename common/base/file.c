@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -234,6 +235,16 @@ enum err file_publish(const char *temporary, const char *path)
     log_error("%s: cannot write: %s", path, strerror(why));
     unlink(temporary);
     return file_full_or(why, ERR_IO);
+}
+
+bool file_lock_directory(const char *path, int *lock)
+{
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+        return true;
+    close(*lock);
+    *lock = -1;
+    return false;
 }
 
 enum err file_make_directory(const char *path)

@@ -63,5 +63,9 @@ ERR_CHECKED enum err file_publish(const char *temporary, const char *path);
 // So that a name in it that is new or another is there after a power failure. ERR_FULL, ERR_IO. Logs.
 ERR_CHECKED enum err file_sync_directory_of(const char *path);
 
+// False: another process has this folder. Until *lock, a descriptor or -1, is closed nobody else
+// gets it. A file system that cannot lock a folder (NFS) is trusted to have one user of it.
+bool file_lock_directory(const char *path, int *lock);
+
 // mkdir -p. ERR_CREATE when that cannot be. Logs.
 ERR_CHECKED enum err file_make_directory(const char *path);

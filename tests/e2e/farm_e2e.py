@@ -297,6 +297,20 @@ class OneFilm(e2e.Case):
             self.assertEqual(farm.ask("list").returncode, 0)
             self.assertEqual(farm.stop(), [0])
 
+    def test_two_workers_in_one_folder(self):
+        """They would take each other's results for their own."""
+        with Farm(self.path("shared"), self.model) as farm:
+            farm.start_coordinator()
+            farm.start_worker("a")
+            farm.wait_until(lambda: "a" in farm.ask("node", "list").stdout)
+            second = farm.start_worker("b", folder="a")
+            self.assertEqual(second.wait(60), 69)
+            self.assertIn("another worker keeps its results there", farm.log("b"))
+            del farm.workers["b"]
+            self.submitted(farm, self.path("shared/out.mp4"))
+            farm.wait_until(lambda: os.path.exists(self.path("shared/out.mp4")))
+            self.assertEqual(farm.stop(), [0, 0])
+
     def test_what_a_kill_left_of_jobs_that_are_over(self):
         """Between the ledger's word and the clearing away: the next start does it."""
         with Farm(self.path("left"), self.model) as farm:

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/daemon/daemon.h"
@@ -195,11 +196,24 @@ static enum err load(struct worker *w, const struct worker_settings *c, const ch
     return e ? e : open_composer(w, c);
 }
 
+// Two workers in one folder would take each other's results for their own. The process keeps it.
+static enum err take_directory(const char *path)
+{
+    int lock;
+    const enum err e = file_make_directory(path);
+    if (e || file_lock_directory(path, &lock))
+        return e;
+    log_error("%s: another worker keeps its results there; give each a --dir of its own", path);
+    return ERR_UNAVAILABLE;
+}
+
 // ERR_STOP: it is to end before it has a model.
 static enum err prepare(struct worker *w, const struct worker_settings *c)
 {
-    enum err e = device_open(&w->device, &(struct device_params){ .select = c->device, .memory_limit = c->memory,
-                                                                  .cache_dir = c->cache });
+    enum err e = take_directory(c->directory);
+    if (!e)
+        e = device_open(&w->device, &(struct device_params){ .select = c->device, .memory_limit = c->memory,
+                                                             .cache_dir = c->cache });
     if (e)
         return e;
     name_it(&w->link.hello, c, device_facts(w->device));
