@@ -1,0 +1,140 @@
+// A file system that does not answer, played by a statvfs() that does not come back. What it costs is measured.
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/clock.h"
+#include "common/base/files_fixture.h"
+#include "coordinator/mounts/mounts.h"
+
+static const char *const roots[] = { "/dead", "/dead/not", "/tmp", NULL };
+static atomic_bool hangs;
+static atomic_int asked;
+
+// Instead of the C library's.
+int statvfs(const char *restrict path, struct statvfs *restrict out)
+{
+    atomic_fetch_add(&asked, 1);
+    while (atomic_load(&hangs) && !strncmp(path, "/dead", 5) &&
+           strncmp(path, "/dead/not", 9) != 0)
+        usleep(1000);
+    *out = (struct statvfs){ 0 };
+    errno = ENOENT;
+    return strstr(path, "/none") ? -1 : 0;
+}
+
+static bool answers(struct mounts *m, const char *path, double *took_s)
+{
+    const double start = clock_seconds();
+    const bool a = mounts_answer(m, roots, path, start);
+    *took_s = clock_seconds() - start;
+    return a;
+}
+
+static void until_all_answer(struct mounts *m)
+{
+    const double until = clock_seconds() + 60;
+    while (m->count && clock_seconds() < until) {
+        mounts_tick(m, clock_seconds() + MOUNTS_SILENT_S);
+        usleep(1000);
+    }
+    assert_int_equal(m->count, 0);
+}
+
+static void a_dead_one_is_waited_for_once(void **state)
+{
+    (void) state;
+    struct mounts m = { 0 };
+    double took_s;
+    const int kept = silence_stderr();
+    atomic_store(&hangs, true);
+    assert_false(answers(&m, "/dead/a.mp4", &took_s));
+    assert_true(took_s >= 0.9); // a second, at least
+    atomic_store(&asked, 0);
+    for (int i = 0; i < 100; i++)
+        assert_false(answers(&m, i % 2 ? "/dead/b.mp4" : "/dead", &took_s));
+    assert_int_equal(atomic_load(&asked), 0);
+    assert_true(answers(&m, "/tmp/a.mp4", &took_s));      // the others
+    assert_true(answers(&m, "/dead/not/a.mp4", &took_s)); // and one that is mounted within
+    assert_false(answers(&m, "/deadly/a.mp4", &took_s));  // under no root, and dead itself
+    assert_int_equal(m.count, 2);
+    mounts_tick(&m, clock_seconds() + 10 * MOUNTS_SILENT_S);
+    assert_int_equal(m.count, 2);
+    atomic_store(&hangs, false);
+    mounts_tick(&m, clock_seconds());
+    assert_false(answers(&m, "/dead/b.mp4", &took_s)); // not yet
+    until_all_answer(&m);
+    assert_true(answers(&m, "/dead/b.mp4", &took_s));
+    restore_stderr(kept);
+    mounts_finish(&m);
+}
+
+static void threads_are_bounded(void **state)
+{
+    (void) state;
+    struct mounts m = { .patience_s = 0.05 };
+    char names[MOUNTS_MOST][16];
+    const char *many[MOUNTS_MOST + 2] = { "/tmp" };
+    const int kept = silence_stderr();
+    atomic_store(&hangs, true);
+    for (int i = 0; i < MOUNTS_MOST; i++) {
+        snprintf(names[i], sizeof(names[i]), "/dead%d", i);
+        many[i + 1] = names[i];
+        assert_false(mounts_answer(&m, many, names[i], 0));
+    }
+    atomic_store(&asked, 0);
+    assert_false(mounts_answer(&m, many, "/tmp", 0));
+    assert_int_equal(atomic_load(&asked), 0);
+    atomic_store(&hangs, false);
+    until_all_answer(&m);
+    assert_true(mounts_answer(&m, many, "/tmp", 0));
+    restore_stderr(kept);
+    mounts_finish(&m);
+}
+
+static void what_is_not_there_is_asked_of_its_folder(void **state)
+{
+    (void) state;
+    struct mounts m = { 0 };
+    double took_s;
+    atomic_store(&asked, 0);
+    assert_true(answers(&m, "/tmp/films/none/none", &took_s));
+    assert_int_equal(atomic_load(&asked), 3);
+    assert_true(answers(&m, "/none", &took_s));
+    assert_true(answers(&m, "/", &took_s));
+    mounts_finish(&m);
+}
+
+static void nobody_is_waited_for_at_the_end(void **state)
+{
+    (void) state;
+    struct mounts m = { 0 };
+    double took_s;
+    const int kept = silence_stderr();
+    atomic_store(&hangs, true);
+    assert_false(answers(&m, "/dead/a.mp4", &took_s));
+    restore_stderr(kept);
+    mounts_finish(&m);
+    assert_int_equal(m.count, 0);
+    atomic_store(&hangs, false);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_dead_one_is_waited_for_once),
+        cmocka_unit_test(threads_are_bounded),
+        cmocka_unit_test(what_is_not_there_is_asked_of_its_folder),
+        cmocka_unit_test(nobody_is_waited_for_at_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
