@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 // Sanitizers reserve terabytes of addresses: no limit would let them start.
@@ -37,14 +38,18 @@
 #else
 #error "the numbers of system calls of this machine: see forbid_network()"
 #endif
+#define KILL_S 1.0
 #define X32_CALLS 0x40000000u // of x86-64 with short pointers; no other machine has so many
 
 uint32_t children_free(const struct children *c)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < CHILDREN_MOST; i++)
-        n += c->running[i].pid != 0;
-    return n < c->most ? c->most - n : 0;
+    uint32_t n = 0, entries = 0;
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
+        entries += c->running[i].pid == 0;
+        n += c->running[i].pid != 0 && !c->running[i].aside;
+    }
+    const uint32_t may = n < c->most ? c->most - n : 0;
+    return may < entries ? may : entries;
 }
 
 static void limit(int what, uint64_t most)
@@ -199,6 +204,10 @@ void children_poll(struct children *c,
         listen_to(child);
         if (child->said >= 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
             continue;
+        if (child->killed) {
+            *child = (struct child){ 0 };
+            continue;
+        }
         char reason[CHILD_TAIL_BYTES];
         const enum err e = judge(child, status, reason, sizeof(reason));
         const int64_t job = child->job;
@@ -208,17 +217,28 @@ void children_poll(struct children *c,
     }
 }
 
+static bool has_ended(const struct child *child, double until)
+{
+    while (waitpid(child->pid, NULL, WNOHANG) == 0) {
+        if (clock_seconds() >= until)
+            return false;
+        usleep(1000);
+    }
+    return true;
+}
+
 void children_kill(struct children *c, int64_t job)
 {
+    const double until = clock_seconds() + KILL_S;
     for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
         struct child *child = &c->running[i];
-        if (child->pid == 0 || (job && child->job != job))
+        if (child->pid == 0 || child->killed || (job && child->job != job))
             continue;
         kill(child->pid, SIGKILL);
-        waitpid(child->pid, NULL, 0);
         if (child->said >= 0)
             close(child->said);
-        *child = (struct child){ 0 };
+        const int held = has_ended(child, until) ? 0 : child->pid;
+        *child = (struct child){ .pid = held, .said = -1, .aside = held, .killed = held };
     }
 }
 

@@ -22,6 +22,8 @@ struct child {
     int said;    // a descriptor to wait on; -1 once the child has closed it
     int64_t job;
     int what;    // the caller's own
+    bool aside;  // the caller's own, too: it hangs through no fault of others, and takes no place of `most`
+    bool killed; // it has not ended yet for all that
     char tail[CHILD_TAIL_BYTES]; // the last of what it said
     size_t tail_bytes;
 };
@@ -34,7 +36,7 @@ struct children {
     struct child running[CHILDREN_MOST];
 };
 
-uint32_t children_free(const struct children *c);
+uint32_t children_free(const struct children *c); // how many more may run
 
 // `program --child ARGUMENTS...`; the list ends with NULL. ERR_IO logs.
 ERR_CHECKED enum err children_start(struct children *c, int64_t job, int what, const char *const *arguments);
@@ -45,7 +47,8 @@ ERR_CHECKED enum err children_start(struct children *c, int64_t job, int what, c
 void children_poll(struct children *c,
                    void (*ended)(void *user, int64_t job, int what, enum err e, const char *reason), void *user);
 
-// Ends those of a job (0: all) at once, and forgets them.
+// Ends those of a job (0: all), and forgets them. Waits until they have ended, for a second at most: one that a dead
+// file system holds keeps its entry until children_poll() finds it gone, and no place of `most`.
 void children_kill(struct children *c, int64_t job);
 
 // In the child: how it tells this program what became of it: err_exit_code(), but for a full

@@ -157,6 +157,54 @@ static void children_are_killed_by_job(void **state)
     assert_int_equal(children_free(&c), 2);
 }
 
+static pid_t held; // by a dead file system: it does not end
+
+// Instead of the C library's.
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+    if (pid != held)
+        return (pid_t) syscall(SYS_wait4, pid, status, options, NULL);
+    assert_true(options & WNOHANG); // others would wait for ever
+    return 0;
+}
+
+static void one_that_cannot_be_killed_holds_up_nobody(void **state)
+{
+    (void) state;
+    struct children c = some();
+    struct end end = { 0 };
+    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
+    held = c.running[0].pid;
+    const double start = clock_seconds();
+    children_kill(&c, 1);
+    assert_true(clock_seconds() - start < 10);
+    assert_int_equal(children_free(&c), 2); // it takes no place
+    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
+    assert_int_equal(c.running[0].pid, held);
+    children_kill(&c, 1); // the second life of that job
+    children_poll(&c, on_ended, &end);
+    assert_int_equal(c.running[0].pid, held);
+    held = 0;
+    for (const double until = clock_seconds() + 30; c.running[0].pid && clock_seconds() < until; usleep(1000))
+        children_poll(&c, on_ended, &end);
+    assert_int_equal(c.running[0].pid, 0);
+    assert_int_equal(end.count, 0);
+}
+
+static void hanging_ones_take_no_place(void **state)
+{
+    (void) state;
+    struct children c = some();
+    for (int i = 0; i < CHILDREN_MOST; i++) {
+        assert_true(children_free(&c) > 0);
+        assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
+        c.running[i].aside = true;
+    }
+    assert_int_equal(children_free(&c), 0); // nor does it go on for ever
+    children_kill(&c, 0);
+    assert_int_equal(children_free(&c), 2);
+}
+
 static void there_is_no_network(void **state)
 {
     (void) state;
@@ -185,6 +233,8 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(nothing_of_ours_is_open_there),
         cmocka_unit_test(children_are_killed_by_job),
+        cmocka_unit_test(one_that_cannot_be_killed_holds_up_nobody),
+        cmocka_unit_test(hanging_ones_take_no_place),
         cmocka_unit_test(there_is_no_network),
     };
     return cmocka_run_group_tests(tests, write_program, remove_program);
