@@ -279,5 +279,5 @@ enum err client_next(struct client *c, const struct wire_message **answer)
     if (c->answer.type != WIRE_REJECT)
         return ERR_OK;
     log_error("%s", c->answer.reject.reason);
-    return ERR_INPUT;
+    return wire_is_later(c->answer.reject.reason) ? ERR_UNAVAILABLE : ERR_INPUT;
 }

@@ -486,6 +486,12 @@ static const char *take_message(struct wire_message *m, const msgpack_object_map
     return why ? why : take_fields(m, types[t].fields, map, 2 + (uint32_t) count_fields(envelope));
 }
 
+bool wire_is_later(const char *reason)
+{
+    const size_t n = strlen(reason), ending = strlen(WIRE_LATER);
+    return n >= ending && !strcmp(reason + n - ending, WIRE_LATER);
+}
+
 enum err wire_decode(struct wire_message *out, const void *data, size_t bytes, const char **why)
 {
     *why = "not a map";

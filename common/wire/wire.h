@@ -291,6 +291,10 @@ ERR_CHECKED enum err wire_decode(struct wire_message *out, const void *data, siz
                                  const char **why);
 #define WIRE_OTHER_VERSION "another version of the protocol"
 
+// How the reason of a REJECT ends that says nothing against the question: it may be put again later.
+#define WIRE_LATER "; try again when it does"
+bool wire_is_later(const char *reason);
+
 // The rows of a JOBS: jobs one after the other, each a msgpack array of the values of a JOB in
 // their order. Appends one to the `*bytes` of `rows`; false: there is no room for it. Any
 // sound one fits where there is none yet.

@@ -216,6 +216,14 @@ static void another_version_is_told_apart(void **state)
     assert_string_equal(why, WIRE_OTHER_VERSION);
 }
 
+static void what_may_be_asked_later_is_told_apart(void **state)
+{
+    (void) state;
+    assert_true(wire_is_later("/films/a.mp4: its file system does not answer" WIRE_LATER));
+    assert_false(wire_is_later("/films/a.mp4" WIRE_LATER ": not a file in a folder"));
+    assert_false(wire_is_later(""));
+}
+
 static void what_the_other_side_would_refuse_is_not_sent(void **state)
 {
     (void) state;
@@ -324,6 +332,7 @@ int main(void)
         cmocka_unit_test(changed_messages_are_refused_or_sound),
         cmocka_unit_test(promises_that_are_not_kept_cost_nothing),
         cmocka_unit_test(another_version_is_told_apart),
+        cmocka_unit_test(what_may_be_asked_later_is_told_apart),
         cmocka_unit_test(what_the_other_side_would_refuse_is_not_sent),
         cmocka_unit_test(as_many_jobs_as_fit_go_in_one_message),
         cmocka_unit_test(rows_that_are_no_jobs_are_refused),

@@ -116,7 +116,7 @@ void hub_reload(struct hub *h, const struct hub_params *p)
 {
     h->p.media = p->media;
     for (const char *const *m = p->media; m && *m; m++)
-        if (access(*m, F_OK) != 0)
+        if (hub_answers(h, *m) && access(*m, F_OK) != 0)
             log_warn("%s: this media folder is not there; no film is taken from it until it is", *m);
     h->p.weights = p->weights;
     weigh_owners(h);
@@ -196,6 +196,7 @@ void hub_close(struct hub **hp)
     hub_bulk_finish(h);
     hub_jobs_finish(h);
     watch_finish(&h->watch);
+    mounts_finish(&h->mounts);
     shelf_close(&h->shelf);
     schedule_finish(&h->schedule);
     fleet_finish(&h->fleet);
@@ -410,6 +411,7 @@ static enum err turn(struct hub *h)
     if (!e)
         e = give_out(h, now);
     hub_bulk_tick(h, now);
+    mounts_tick(&h->mounts, h->looked_s);
     hub_elastic_tick(h, now);
     hub_status_tick(h, now);
     hub_ledger_tick(h, now);

@@ -54,17 +54,66 @@ static enum err start(struct hub *h, int64_t job, enum hub_child what, const cha
     return children_start(&h->children, job, (int) what, arguments);
 }
 
-// Does it fail because its film or its output lies in no media folder any more?
-static enum err check_media(struct hub *h, int64_t job, bool *fails, double now)
+static void frames_settled(struct hub *h, int64_t job)
+{
+    const struct hub_job *j = hub_job_find(h, job);
+    const struct work_job *work = schedule_job(&h->schedule, job);
+    for (uint32_t i = 0; j && work && i < work->count; i++)
+        if (work->segments[i].frames == FRAMES_ASKED)
+            schedule_frames(&h->schedule, job, i,
+                            spool_has_frames(&h->spool, job, i, hub_frames_bytes(j, i)) ? FRAMES_THERE : FRAMES_ABSENT);
+}
+
+// Its segments leave the line for pictures, so that it keeps no other job from them, or come
+// back to it.
+static void postpone_frames(struct hub *h, struct hub_job *j, bool postponed)
+{
+    const struct work_job *work = schedule_job(&h->schedule, j->id);
+    const enum work_frames from = postponed ? FRAMES_ABSENT : FRAMES_LATER;
+    j->postponed = postponed;
+    for (uint32_t i = 0; work && i < work->count; i++)
+        if (work->segments[i].frames == from)
+            schedule_frames(&h->schedule, j->id, i, postponed ? FRAMES_LATER : FRAMES_ABSENT);
+    if (postponed)
+        h->postponed_s = fmin(h->postponed_s, j->patience.not_before_s);
+}
+
+// A job whose file system does not answer is looked at again soon: nobody has failed.
+static void put_off(struct hub *h, int64_t job, enum hub_child what, double now)
+{
+    const int64_t i = find_errand(h, job, (int) what);
+    struct hub_job *j = hub_job_find(h, job);
+    if (i >= 0) {
+        h->errands[i].patience.not_before_s = now + PATIENCE_FIRST_S;
+    } else if (what == CHILD_FRAMES && j) {
+        frames_settled(h, job);
+        j->patience.not_before_s = now + PATIENCE_FIRST_S;
+        postpone_frames(h, j, true);
+    }
+}
+
+static enum err place_of_job(struct hub *h, int64_t job, enum hub_place *out)
 {
     struct ledger_job *row = malloc(sizeof(*row));
-    enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
-    *fails = !e && !hub_may_touch(h, row->film, row->output);
-    if (*fails)
-        e = hub_job_fail(h, job, "its film or its output does not lie in a media folder any more: a link or --media was "
-                                 "changed", now);
+    const enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
+    *out = e ? PLACE_SILENT : hub_place_of_job(h, row->film, row->output);
     free(row);
     return e;
+}
+
+// May a child read its film and write its output? It fails when one lies in no media folder any more, and waits, for as
+// long as it takes, where one does not answer.
+static enum err check_media(struct hub *h, int64_t job, enum hub_child what, bool *may, double now)
+{
+    enum hub_place place;
+    const enum err e = place_of_job(h, job, &place);
+    *may = !e && place == PLACE_MEDIA;
+    if (!e && place == PLACE_SILENT)
+        put_off(h, job, what, now);
+    if (e || place != PLACE_ELSEWHERE)
+        return e;
+    return hub_job_fail(h, job, "its film or its output does not lie in a media folder any more: a link or --media was "
+                                "changed", now);
 }
 
 // Which model a job is for: the one it names, or the only one. NULL: not known yet.
@@ -90,9 +139,9 @@ static enum err begin_spool(const struct hub *h, int64_t job)
 
 static enum err start_plan(struct hub *h, struct hub_errand *errand, double now)
 {
-    bool fails;
-    enum err e = check_media(h, errand->job, &fails, now);
-    if (e || fails)
+    bool may;
+    enum err e = check_media(h, errand->job, CHILD_PLAN, &may, now);
+    if (e || !may)
         return e;
     struct ledger_job *row = malloc(sizeof(*row));
     e = row ? ledger_job(h->ledger, errand->job, row) : ERR_NOMEM;
@@ -129,9 +178,9 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand, double now)
 
 static enum err start_publish(struct hub *h, struct hub_errand *errand, double now)
 {
-    bool fails;
-    const enum err refused = check_media(h, errand->job, &fails, now);
-    if (refused || fails)
+    bool may;
+    const enum err refused = check_media(h, errand->job, CHILD_PUBLISH, &may, now);
+    if (refused || !may)
         return refused;
     char *folder = spool_path(&h->spool, errand->job, NULL), number[24];
     snprintf(number, sizeof(number), "%lld", (long long) errand->job);
@@ -173,16 +222,6 @@ static uint32_t choose_frames(struct hub *h, int64_t *job, uint32_t *segments)
     return n;
 }
 
-static void frames_settled(struct hub *h, int64_t job)
-{
-    const struct hub_job *j = hub_job_find(h, job);
-    const struct work_job *work = schedule_job(&h->schedule, job);
-    for (uint32_t i = 0; j && work && i < work->count; i++)
-        if (work->segments[i].frames == FRAMES_ASKED)
-            schedule_frames(&h->schedule, job, i, spool_has_frames(&h->spool, job, i, hub_frames_bytes(j, i)) ? FRAMES_THERE
-                                                                                                          : FRAMES_ABSENT);
-}
-
 static enum err start_frames(struct hub *h, double now, bool *started)
 {
     uint32_t segments[FRAMES_AT_ONCE];
@@ -193,11 +232,12 @@ static enum err start_frames(struct hub *h, double now, bool *started)
     const uint32_t n = now < h->frames_not_before_s ? 0 : choose_frames(h, &job, segments);
     if (n == 0)
         return ERR_OK;
-    bool fails;
-    enum err e = check_media(h, job, &fails, now);
+    bool may;
+    enum err e = check_media(h, job, CHILD_FRAMES, &may, now);
     if (e)
         frames_settled(h, job);
-    if (e || fails)
+    *started = !e; // or another's may be
+    if (e || !may)
         return e;
     const struct hub_job *j = hub_job_find(h, job);
     char *folder = spool_path(&h->spool, job, NULL);
@@ -329,20 +369,6 @@ static enum err plan_ended(struct hub *h, int64_t job, enum err result, const ch
     return ERR_OK;
 }
 
-// Its segments leave the line for pictures, so that it keeps no other job from them, or come
-// back to it.
-static void postpone_frames(struct hub *h, struct hub_job *j, bool postponed)
-{
-    const struct work_job *work = schedule_job(&h->schedule, j->id);
-    const enum work_frames from = postponed ? FRAMES_ABSENT : FRAMES_LATER;
-    j->postponed = postponed;
-    for (uint32_t i = 0; work && i < work->count; i++)
-        if (work->segments[i].frames == from)
-            schedule_frames(&h->schedule, j->id, i, postponed ? FRAMES_LATER : FRAMES_ABSENT);
-    if (postponed)
-        h->postponed_s = fmin(h->postponed_s, j->patience.not_before_s);
-}
-
 // Those that have waited long enough.
 static void resume_frames(struct hub *h, double now)
 {
@@ -442,10 +468,28 @@ static void on_ended(void *user, int64_t job, int what, enum err result, const c
     s->error = s->error ? s->error : e;
 }
 
+// A child whose file system does not answer hangs for as long: the others' films have its place.
+static void set_hanging_aside(struct hub *h, double now)
+{
+    if (now < h->hanging_next_s)
+        return;
+    h->hanging_next_s = now + PATIENCE_FIRST_S;
+    for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
+        struct child *child = &h->children.running[i];
+        enum hub_place place;
+        if (!child->pid || child->killed || place_of_job(h, child->job, &place))
+            continue;
+        child->aside = place == PLACE_SILENT;
+        if (child->aside && child->what == (int) CHILD_FRAMES) // others do not stand in line behind its job
+            put_off(h, child->job, CHILD_FRAMES, now);
+    }
+}
+
 enum err hub_children_tick(struct hub *h, double now)
 {
     struct endings s = { h, now, ERR_OK };
     children_poll(&h->children, on_ended, &s);
+    set_hanging_aside(h, now);
     enum err e = s.error;
     if (!e)
         e = foreman_tick(&h->foreman, now);

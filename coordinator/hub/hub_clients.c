@@ -1,6 +1,5 @@
 // The hub and the clients: jobs handed in, asked about, ordered about.
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,41 +18,6 @@
 
 // Submitting
 
-// Does a path, links followed, lie in one of the folders that films may lie in?
-static bool is_media(const struct hub *h, const char *path)
-{
-    char real[PATH_MAX], root[PATH_MAX];
-    if (path[0] != '/' || !realpath(path, real))
-        return false;
-    for (const char *const *m = h->p.media; *m; m++) {
-        const size_t n = realpath(*m, root) ? strlen(root) : 0;
-        if (n && !strncmp(real, root, n) && (n == 1 || real[n] == '/' || real[n] == 0))
-            return true;
-    }
-    return false;
-}
-
-// Of a file that need not be there yet; false for what cannot be one.
-static bool folder_of(char folder[WIRE_PATH_BYTES], const char *path)
-{
-    snprintf(folder, WIRE_PATH_BYTES, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (!slash || !slash[1])
-        return false;
-    slash[slash == folder] = 0;
-    return true;
-}
-
-// What was refused when it was submitted is refused when it is to be read or written, too: links
-// may have changed since, or the folders.
-bool hub_may_touch(const struct hub *h, const char *film, const char *output)
-{
-    char folder[WIRE_PATH_BYTES];
-    if (access(film, F_OK) == 0 && !is_media(h, film))
-        return false;
-    return folder_of(folder, output) && (access(folder, F_OK) != 0 || is_media(h, folder));
-}
-
 // A client is told at once what would else be found out when all is composed. Watched films become
 // jobs all the same, which wait: nobody would submit them again.
 static bool is_permitted(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
@@ -62,7 +26,7 @@ static bool is_permitted(struct hub *h, const struct hub_route *from, const stru
     const bool is_client = from->bytes > 0;
     if (is_client && access(s->film, R_OK) != 0)
         hub_reject(h, from, "%.1500s: the coordinator cannot read it: %s", s->film, strerror(errno));
-    else if (is_client && folder_of(folder, s->output) && access(folder, W_OK) != 0)
+    else if (is_client && hub_folder_of(folder, s->output) && access(folder, W_OK) != 0)
         hub_reject(h, from, "%.1500s: the coordinator cannot write there: %s", s->output, strerror(errno));
     else
         return true;
@@ -74,14 +38,20 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
 {
     char path[WIRE_PATH_BYTES], folder[WIRE_PATH_BYTES];
     uint64_t bytes;
+    const enum hub_place film = hub_place_of(h, s->film);
+    const enum hub_place output = hub_folder_of(folder, s->output) ? hub_place_of(h, folder) : PLACE_ELSEWHERE;
     size_t models = shelf_find(h->shelf, s->model, path, sizeof(path), &bytes);
     struct require require;
     char why[WIRE_TEXT_BYTES - 64];
     for (size_t i = 0; i < h->model_count; i++)
         models += !strcmp(h->models[i].sha256, s->model);
-    if (!is_media(h, s->film))
+    if (film == PLACE_SILENT)
+        hub_reject(h, from, "%.1500s: its file system does not answer" WIRE_LATER, s->film);
+    else if (output == PLACE_SILENT || !hub_answers(h, s->output)) // which may be a link
+        hub_reject(h, from, "%.1500s: its file system does not answer" WIRE_LATER, s->output);
+    else if (film == PLACE_ELSEWHERE)
         hub_reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
-    else if (!folder_of(folder, s->output) || !is_media(h, folder))
+    else if (output == PLACE_ELSEWHERE)
         hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
     else if (access(s->output, F_OK) != 0 && errno == ENAMETOOLONG)
         hub_reject(h, from, "%.1500s: its name is too long for a file there", s->output);
@@ -392,7 +362,10 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
     if (!j)
         return e;
     struct wire_message *m = hub_answer(h, WIRE_LINE);
-    explain(h, j, m->line.text, sizeof(m->line.text));
+    if (!job_state_is_over(j->state) && hub_place_of_job(h, j->film, j->output) == PLACE_SILENT)
+        snprintf(m->line.text, sizeof(m->line.text), "the file system of its film or its output does not answer");
+    else
+        explain(h, j, m->line.text, sizeof(m->line.text));
     hub_send(h, from);
     char text[WIRE_TEXT_BYTES];
     hub_elastic_explain(h, j->id, now, text, sizeof(text));

@@ -17,6 +17,7 @@
 #include "coordinator/gate/gate.h"
 #include "coordinator/hub/hub.h"
 #include "coordinator/ledger/ledger.h"
+#include "coordinator/mounts/mounts.h"
 #include "coordinator/page/status_server.h"
 #include "coordinator/schedule/schedule.h"
 #include "coordinator/schedule/weight.h"
@@ -100,6 +101,8 @@ struct hub {
     struct schedule schedule;
     struct foreman foreman;
     struct children children;
+    double hanging_next_s; // when it is next looked which of them hang
+    struct mounts mounts;
     struct hub_route *routes; // of the fleet's workers, by place
     size_t route_room;
     struct hub_job **jobs; // by id
@@ -221,9 +224,17 @@ ERR_CHECKED enum err hub_status_open(struct hub *h);
 void hub_status_tick(struct hub *h, double now);
 void hub_count(struct hub *h, enum outcome outcome, double music_s, double gpu_s, double now);
 
+// hub_media.c
+// Where a path lies, links followed. SILENT: a file system does not answer, so nobody knows.
+enum hub_place { PLACE_ELSEWHERE, PLACE_MEDIA, PLACE_SILENT };
+enum hub_place hub_place_of(struct hub *h, const char *path);
+bool hub_answers(struct hub *h, const char *path); // does its file system? As mounts_answer()
+// Of a file that need not be there yet; false for what cannot be one.
+bool hub_folder_of(char folder[WIRE_PATH_BYTES], const char *path);
+// Are a job's film and output still in media folders? What is not there is no reason.
+enum hub_place hub_place_of_job(struct hub *h, const char *film, const char *output);
+
 // hub_clients.c
-// Are a job's film and output still in media folders, links followed? What is not there is no reason.
-bool hub_may_touch(const struct hub *h, const char *film, const char *output);
 // How the identity ends of a job whose film was of that size and last changed then.
 #define HUB_ENDING_BYTES 64
 void hub_identity_ending(char out[HUB_ENDING_BYTES], int64_t bytes, struct timespec changed);

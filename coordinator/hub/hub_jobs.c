@@ -253,7 +253,7 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
         case JOB_HELD: {
             const bool unfinished = hub_errand_has(h, job, CHILD_PUBLISH);
             withdraw(h, job);
-            if (unfinished)
+            if (unfinished && hub_answers(h, row->output))
                 publish_forget(row->output, job);
             break;
         }
@@ -322,7 +322,7 @@ static enum err clear_away(struct hub *h)
         const bool pruned = found == ERR_MISSING && jobs[i] <= last;
         if (pruned || (!found && row->state == JOB_DONE))
             spool_remove(&h->spool, jobs[i]);
-        else if (!found && was_delivering(row))
+        else if (!found && was_delivering(row) && hub_answers(h, row->output))
             publish_forget(row->output, jobs[i]);
     }
     free(jobs);

@@ -77,7 +77,10 @@ static enum err submit(struct hub *h, struct watched_file *f, double now)
         return e;
     e = hub_client_message(h, &nobody, now);
     f->taken = !e; // the ledger did not take it
-    if (!e && h->out.type == WIRE_REJECT)
+    if (!e && h->out.type == WIRE_REJECT && wire_is_later(h->out.reject.reason)) {
+        f->taken = false;
+        f->since_s = now + AGAIN_AFTER_S;
+    } else if (!e && h->out.type == WIRE_REJECT)
         log_warn("%s: not submitted: %s", f->path, h->out.reject.reason);
     return e;
 }
@@ -85,11 +88,18 @@ static enum err submit(struct hub *h, struct watched_file *f, double now)
 // Without it every film would be refused, and nobody would submit them again when it is back.
 static bool has_output_folder(struct hub *h)
 {
+    if (!hub_answers(h, h->p.watch_output))
+        return false;
     const bool there = access(h->p.watch_output, F_OK) == 0;
     if (!there && !h->watch_waits)
         log_warn("watch-output %s: %s; watched films wait until it is there", h->p.watch_output, strerror(errno));
     h->watch_waits = !there;
     return there;
+}
+
+static bool answers(void *user, const char *folder)
+{
+    return hub_answers(user, folder);
 }
 
 enum err hub_watch_tick(struct hub *h, double now)
@@ -100,7 +110,7 @@ enum err hub_watch_tick(struct hub *h, double now)
     h->watch_next_s = now + SCAN_EVERY_S;
     if (!has_output_folder(h))
         return ERR_OK;
-    enum err e = watch_scan(&h->watch, h->p.watch, now);
+    enum err e = watch_scan(&h->watch, h->p.watch, answers, h, now);
     for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++)
         e = submit(h, f, now);
     return e;

@@ -5,6 +5,7 @@
 
 #include "common/base/log.h"
 #include "coordinator/children/children.h"
+#include "coordinator/mounts/mounts.h"
 #include "coordinator/page/status_server.h"
 #include "coordinator/schedule/weight.h"
 
@@ -81,11 +82,15 @@ static void make_table(struct coordinator_settings *s)
 
 static bool watches_its_output(const struct coordinator_settings *s)
 {
+    struct mounts mounts = { 0 }; // a running coordinator is told to read its file again, and has other things to do
     struct stat output, folder;
     bool same = false;
     for (size_t i = 0; i < s->watch.count; i++)
-        same = same || (stat(s->watch_output, &output) == 0 && stat(s->watch.items[i], &folder) == 0 &&
+        same = same || (mounts_answer(&mounts, NULL, s->watch_output, 0) &&
+                        mounts_answer(&mounts, NULL, s->watch.items[i], 0) &&
+                        stat(s->watch_output, &output) == 0 && stat(s->watch.items[i], &folder) == 0 &&
                         output.st_dev == folder.st_dev && output.st_ino == folder.st_ino);
+    mounts_finish(&mounts);
     return same;
 }
 

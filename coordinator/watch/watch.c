@@ -99,6 +99,15 @@ static enum err scan_folder(struct watch *w, const char *folder, double now)
     return e;
 }
 
+static void leave(struct watch *w, const char *folder)
+{
+    const size_t n = strlen(folder);
+    for (size_t i = 0; i < w->sorted; i++) {
+        struct watched_file *f = &w->files[i];
+        f->there = f->there || (!strncmp(f->path, folder, n) && strrchr(f->path, '/') == f->path + n);
+    }
+}
+
 // Those that came take their places by name, those that went leave; one seen twice is one.
 static void tidy(struct watch *w)
 {
@@ -115,15 +124,20 @@ static void tidy(struct watch *w)
     w->count = w->sorted = kept;
 }
 
-enum err watch_scan(struct watch *w, const char *const *folders, double now)
+enum err watch_scan(struct watch *w, const char *const *folders, bool (*answers)(void *user, const char *folder),
+                    void *user, double now)
 {
     enum err e = ERR_OK;
     const size_t left_out = w->left_out;
     w->left_out = 0;
     for (size_t i = 0; i < w->count; i++)
         w->files[i].there = false;
-    for (; !e && *folders; folders++)
-        e = scan_folder(w, *folders, now);
+    for (; !e && *folders; folders++) {
+        if (answers && !answers(user, *folders))
+            leave(w, *folders);
+        else
+            e = scan_folder(w, *folders, now);
+    }
     tidy(w);
     if (w->left_out && !left_out)
         log_warn("%zu watched files are left alone: no more than %d are looked after; move away those that are done",

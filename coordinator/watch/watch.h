@@ -29,9 +29,10 @@ struct watch {
 
 // What is in the folders now: files of formats that hold films, whose names do not begin
 // with a dot; no folders in them, no links. A folder that cannot be read is logged and has
-// nothing; what it had begins anew. `folders` ends with NULL. ERR_NOMEM. Of
-// films beyond WATCH_MOST_FILES it is logged that they are left out.
-ERR_CHECKED enum err watch_scan(struct watch *w, const char *const *folders, double now);
+// nothing; what it had begins anew. One that does not answer, as `answers` says (NULL: all do), has what it had.
+// `folders` ends with NULL. ERR_NOMEM. Of films beyond WATCH_MOST_FILES it is logged that they are left out.
+ERR_CHECKED enum err watch_scan(struct watch *w, const char *const *folders,
+                                bool (*answers)(void *user, const char *folder), void *user, double now);
 void watch_finish(struct watch *w); // a zeroed one is fine
 
 // A film that has been as it is for `settle_s`, once, unless the caller takes its `taken` back; NULL:

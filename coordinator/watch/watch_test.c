@@ -27,7 +27,7 @@ static const char *taken(struct watch *w, double now)
     static char names[512];
     const char *const folders[] = { test_folder(), NULL };
     names[0] = 0;
-    assert_int_equal(watch_scan(w, folders, now), ERR_OK);
+    assert_int_equal(watch_scan(w, folders, NULL, NULL, now), ERR_OK);
     for (const struct watched_file *f; (f = watch_take(w, SETTLE, now));) {
         strcat(names, strrchr(f->path, '/') + 1);
         strcat(names, " ");
@@ -88,8 +88,8 @@ static void test_many_and_a_folder_that_is_not_there(void **state)
         put(name, "x");
     }
     const int kept = silence_stderr();
-    assert_int_equal(watch_scan(&w, folders, 0), ERR_OK);
-    assert_int_equal(watch_scan(&w, folders, 20), ERR_OK);
+    assert_int_equal(watch_scan(&w, folders, NULL, NULL, 0), ERR_OK);
+    assert_int_equal(watch_scan(&w, folders, NULL, NULL, 20), ERR_OK);
     restore_stderr(kept);
     while (watch_take(&w, SETTLE, 20))
         count++;
@@ -112,7 +112,7 @@ static void test_an_archive(void **state)
     struct watch w = { 0 };
     char name[32];
     const char *const folders[] = { test_folder(), test_folder(), NULL }; // one of them too many
-    assert_int_equal(watch_scan(&w, folders, 0), ERR_OK);
+    assert_int_equal(watch_scan(&w, folders, NULL, NULL, 0), ERR_OK);
     const size_t before = w.count;
     for (int i = 0; i < MANY; i++) {
         snprintf(name, sizeof(name), "many-%d.mp4", i * 7919 % MANY);
@@ -121,7 +121,7 @@ static void test_an_archive(void **state)
     const double begin_s = used_s();
     for (int i = 0; i < TIMES; i++) {
         watch_finish(&w);
-        assert_int_equal(watch_scan(&w, folders, i), ERR_OK);
+        assert_int_equal(watch_scan(&w, folders, NULL, NULL, i), ERR_OK);
         assert_int_equal(w.count, before + MANY);
     }
     assert_true(used_s() - begin_s < 0.3); // not each with each
@@ -129,14 +129,43 @@ static void test_an_archive(void **state)
         snprintf(name, sizeof(name), "many-%d.mp4", i);
         unlink(in_folder(name));
     }
-    assert_int_equal(watch_scan(&w, folders, TIMES), ERR_OK);
+    assert_int_equal(watch_scan(&w, folders, NULL, NULL, TIMES), ERR_OK);
     assert_int_equal(w.count, before);
+    watch_finish(&w);
+}
+
+static bool is_alive(void *user, const char *folder)
+{
+    (void) folder;
+    return *(const bool *) user;
+}
+
+static void test_a_folder_that_does_not_answer_has_what_it_had(void **state)
+{
+    (void) state;
+    struct watch w = { 0 };
+    const char *const folders[] = { test_folder(), NULL };
+    bool alive = true;
+    put("a.mp4", "12");
+    assert_int_equal(watch_scan(&w, folders, is_alive, &alive, 100), ERR_OK);
+    alive = false;
+    put("b.mp4", "12");
+    assert_int_equal(watch_scan(&w, folders, is_alive, &alive, 100 + SETTLE), ERR_OK);
+    assert_int_equal(w.count, 1);
+    assert_non_null(watch_take(&w, SETTLE, 100 + SETTLE)); // since 100
+    alive = true;
+    assert_int_equal(watch_scan(&w, folders, is_alive, &alive, 200), ERR_OK);
+    assert_int_equal(w.count, 2);
+    assert_null(watch_take(&w, SETTLE, 200)); // a.mp4 is the one that was taken
+    unlink(in_folder("a.mp4"));
+    unlink(in_folder("b.mp4"));
     watch_finish(&w);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_folder_that_does_not_answer_has_what_it_had),
         cmocka_unit_test(test_only_what_has_settled_and_once),
         cmocka_unit_test(test_what_is_no_film),
         cmocka_unit_test(test_many_and_a_folder_that_is_not_there),
