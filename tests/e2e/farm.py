@@ -124,8 +124,8 @@ class Farm:
         return [] if self.lease is None else ["--lease", self.lease, "--beat", self.beat]
 
     def start_coordinator(self, *args):
-        self.coordinator = self._start("coordinator", "UNDERSCORED", "--dir", self.path("coordinator"), "--media",
-                                       os.path.dirname(self.folder), "--status", self.status, *self.times(), *args,
+        self.coordinator = self._start("coordinator", "UNDERSCORED", "--dir", self.path("coordinator"), "--status",
+                                       self.status, *self.times(), *args, "--media", os.path.dirname(self.folder),
                                        *(["--key", self.key("coordinator"), "--allow", self.list_of_keys()]
                                          if self.keys else []))
         return self.coordinator

@@ -7,18 +7,25 @@
 //                   the monotonic clock goes right
 //   FAULT_SYNC=D    what is written below the folder D cannot be written down: EIO
 //   FAULT_BAD=F     what the file F names cannot be read: EIO
+//   FAULT_HANG=D    what is asked of the file system at the folder D has no answer while there is a D.dead beside it,
+//                   and no file there is opened while there is a D.slow
 //   FAULT_PLAIN     file systems can neither link nor keep a rename from replacing, as many of those in user space
 //
 // FAULT_DIE is for the program itself and not for those that it starts.
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -125,6 +132,105 @@ ssize_t read(int fd, void *out, size_t bytes)
         return syscall(SYS_read, fd, out, bytes);
     errno = EIO;
     return -1;
+}
+
+// Those of the calls that take a path which a coordinator and FFmpeg make there.
+static void hang_while(const char *path, const char *how)
+{
+    const char *folder = getenv("FAULT_HANG");
+    char sign[PATH_MAX];
+    if (!folder || !path || strncmp(path, folder, strlen(folder)) != 0)
+        return;
+    snprintf(sign, sizeof(sign), "%s.%s", folder, how);
+    while (syscall(SYS_faccessat, AT_FDCWD, sign, F_OK) == 0)
+        usleep(20000);
+}
+
+static void hang(const char *path)
+{
+    hang_while(path, "dead");
+}
+
+static void *next(const char *name)
+{
+    return dlsym(RTLD_NEXT, name);
+}
+
+char *realpath(const char *restrict path, char *restrict out)
+{
+    char *(*real)(const char *, char *) = (char *(*)(const char *, char *)) next("realpath");
+    hang(path);
+    return real(path, out);
+}
+
+// As the C library's fortified realpath() is called.
+char *checked_realpath(const char *restrict path, char *restrict out, size_t room) __asm__("__realpath_chk");
+char *checked_realpath(const char *restrict path, char *restrict out, size_t room)
+{
+    (void) room;
+    return realpath(path, out);
+}
+
+int access(const char *path, int how)
+{
+    hang(path);
+    return (int) syscall(SYS_faccessat, AT_FDCWD, path, how);
+}
+
+int stat(const char *restrict path, struct stat *restrict out)
+{
+    hang(path);
+    return (int) syscall(SYS_newfstatat, AT_FDCWD, path, out, 0);
+}
+
+int statvfs(const char *restrict path, struct statvfs *restrict out)
+{
+    int (*real)(const char *, struct statvfs *) = (int (*)(const char *, struct statvfs *)) next("statvfs");
+    hang(path);
+    return real(path, out);
+}
+
+int unlink(const char *path)
+{
+    hang(path);
+    return (int) syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
+DIR *opendir(const char *path)
+{
+    DIR *(*real)(const char *) = (DIR *(*)(const char *)) next("opendir");
+    hang(path);
+    return real(path);
+}
+
+static int open_with(const char *path, int how, mode_t mode)
+{
+    hang_while(path, "slow");
+    hang(path);
+    return (int) syscall(SYS_openat, AT_FDCWD, path, how, mode);
+}
+
+static bool has_mode(int how)
+{
+    return how & O_CREAT || (how & O_TMPFILE) == O_TMPFILE;
+}
+
+int open(const char *path, int how, ...)
+{
+    va_list more;
+    va_start(more, how);
+    const mode_t mode = has_mode(how) ? va_arg(more, mode_t) : 0;
+    va_end(more);
+    return open_with(path, how, mode);
+}
+
+int open64(const char *path, int how, ...)
+{
+    va_list more;
+    va_start(more, how);
+    const mode_t mode = has_mode(how) ? va_arg(more, mode_t) : 0;
+    va_end(more);
+    return open_with(path, how, mode);
 }
 
 static time_t off(void)
