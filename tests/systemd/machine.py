@@ -20,7 +20,7 @@ mount -t tmpfs tmpfs /run
 mkdir /run/machine /run/machine/upper /run/machine/work /run/machine/root
 cd /run/machine
 mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
-rm -rf root/etc/systemd/system/*.wants root/etc/rc?.d/* root/var/log/journal root/etc/underscore
+rm -rf root/etc/systemd/system/*.wants root/etc/rc?.d/* root/var/log/journal root/etc/underscore root/var/*/underscore*
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 boot() {
     systemd-nspawn -D root --boot --machine=underscore --register=no --keep-unit --private-network \
