@@ -2,6 +2,7 @@
 import os
 import subprocess
 import time
+import unittest
 from contextlib import contextmanager
 
 import faults
@@ -90,6 +91,7 @@ LARGE = {"sample_rate": 48000, "hop": 480, "max_duration_ms": 180000} # of 20 MB
 LONG = ["--segment", "104", "--overlap", "1", "--crossfade", "1", "--min-cue", "104", "--max-cue", "104", "--cut", "none"]
 
 
+@unittest.skipIf(os.environ.get("FAULTS_UNDER"), "a sanitizer's memory and slowness are not what this measures")
 class Large(e2e.Case):
     def test_large_results_through_a_narrow_network(self):
         """All at once: beats do not wait behind sound, and the coordinator does not hold it all in memory."""
@@ -123,7 +125,7 @@ class Large(e2e.Case):
                 self.assertNotIn("lease has ended", farm.log("coordinator"))
                 self.assertEqual(farm.stop(), [0])
                 self.assertEqual(farm.check_ledger(), [])
-        self.assertLessEqual(most.mib, rounds(1024, 256)) # a sanitizer's own counts as well
+        self.assertLessEqual(most.mib, 256)
         report(f"{count} workers returning 20 MB each through 1 Gbit/s", f"{count} results",
                "no false deaths; coordinator RSS <= 256 MB", f"none; {most.mib:.0f} MB")
 
