@@ -1,5 +1,4 @@
 // Tests of the fleet on a clock of their own.
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -161,9 +160,11 @@ static void who_lets_leases_end_rests(void **state)
     assert_int_equal(fleet_tick(&f, 505), -1); // missed no sooner than others
     fleet_beat(&f, a, 1, 0, 505);
     assert_true(fleet_may_work(&f.workers[a]));
-    for (double rest = 1200, now = 540; rest < 5000; rest *= 2) { // four were in a row already
+    static const int rests[] = { 1200, 2400, 3600, 3600 }; // four were in a row already
+    double now = 540;
+    for (size_t i = 0; i < sizeof(rests) / sizeof(rests[0]); i++) {
         assert_true(fleet_hung(&f, a, now - 30, now));
-        now += fmin(rest, 3600);
+        now += rests[i];
         fleet_beat(&f, a, 1, 0, now - 0.1);
         assert_int_equal(f.workers[a].state, WORKER_RESTING);
         fleet_beat(&f, a, 1, 0, now);
