@@ -38,15 +38,16 @@ static bool is_local(const char *address)
     return false;
 }
 
-// ZeroMQ would take a local socket's name from whoever listens there, who would never know.
+// ZeroMQ would take a local socket's name from whoever listens there, who would never know. EAGAIN: somebody who does
+// not get round to accepting.
 static bool is_taken(const char *address)
 {
     struct sockaddr_un to = { .sun_family = AF_UNIX };
     if (strncmp(address, "ipc://", 6) != 0 || strlen(address + 6) >= sizeof(to.sun_path))
         return false;
     memcpy(to.sun_path, address + 6, strlen(address + 6));
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool taken = fd >= 0 && connect(fd, (const struct sockaddr *) &to, sizeof(to)) == 0;
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const bool taken = fd >= 0 && (connect(fd, (const struct sockaddr *) &to, sizeof(to)) == 0 || errno == EAGAIN);
     if (fd >= 0)
         close(fd);
     return taken;

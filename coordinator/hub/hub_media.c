@@ -17,9 +17,11 @@ enum hub_place hub_place_of(struct hub *h, const char *path)
 {
     char real[PATH_MAX], root[PATH_MAX];
     enum hub_place place = PLACE_ELSEWHERE;
-    if (path[0] == '/' && !hub_answers(h, path))
+    if (path[0] != '/')
+        return PLACE_ELSEWHERE;
+    if (!hub_answers(h, path))
         return PLACE_SILENT;
-    if (path[0] != '/' || !realpath(path, real))
+    if (!realpath(path, real))
         return PLACE_ELSEWHERE;
     for (const char *const *m = h->p.media; *m; m++) {
         const bool answers = hub_answers(h, *m);
