@@ -18,6 +18,7 @@ REAL_FILM = os.path.abspath("build/films/cityCC0.mpg")
 # A random model's music is noise; these make it take every path in a short film:
 # several cues, and several segments in each.
 SHORT = ["--min-cue", "2", "--max-cue", "4", "--segment", "2", "--overlap", "0.5", "--crossfade", "0.4"]
+ONE = ["--batch", "1"]
 
 
 # No test depends on a model that somebody set.
@@ -206,6 +207,22 @@ class Case(unittest.TestCase):
             self.assertTrue(line.startswith("underscore: "), text)
         self.assertEqual(set(os.listdir(self.folder)) - before, set(leaves), text)
         return done
+
+
+class Whole(Case):
+    """With a film, and what an undisturbed run makes of it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.film = make_film(cls.path("film.mp4"), seconds=9)
+        done = run("score", cls.film, "-o", cls.path("whole.mp4"), "--model", cls.model, "--seed", 5, *SHORT, *ONE)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        cls.whole = sha256(cls.path("whole.mp4"))
+
+    def assert_same(self, out):
+        self.assertEqual(sha256(self.path(out)), self.whole)
 
 
 def main():
