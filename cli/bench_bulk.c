@@ -14,7 +14,8 @@
 #include "common/wire/wire.h"
 
 struct stream {
-    void *zmq; // the receiver's; the sender has its own, as on a farm, where they are two processes
+    // The receiver's; the sender has its own, as on a farm, where they are two processes.
+    void *zmq;
     char address[64], server_public[41], server_secret[41], public[41], secret[41];
     bool curve;
     double seconds;
@@ -66,7 +67,8 @@ static void *send_all(void *user)
     struct wire_message *m = malloc(sizeof(*m));
     uint8_t *data = malloc(WIRE_CHUNK_BYTES);
     void *zmq = zmq_ctx_new(), *socket = socket_for(s, zmq, false);
-    enum err e = m && data && socket && zmq_connect(socket, s->address) == 0 ? ERR_OK : ERR_UNAVAILABLE;
+    enum err e =
+        m && data && socket && zmq_connect(socket, s->address) == 0 ? ERR_OK : ERR_UNAVAILABLE;
     for (size_t i = 0; !e && i < WIRE_CHUNK_BYTES; i++)
         data[i] = (uint8_t) (i * 2654435761u >> 24);
     for (int i = 0; !e && i < WIRE_CREDIT; i++)
@@ -103,11 +105,13 @@ static enum err take_all(const struct stream *s, void *socket, double *mb_s)
             begun = now; // the handshake is over
         else if (!e)
             bytes += m->chunk.data.bytes;
-        if (!e && (zmq_send(socket, id, (size_t) n, ZMQ_SNDMORE) < 0 || zmq_send(socket, "c", 1, 0) < 0))
+        if (!e && (zmq_send(socket, id, (size_t) n, ZMQ_SNDMORE) < 0 ||
+                   zmq_send(socket, "c", 1, 0) < 0))
             e = ERR_UNAVAILABLE;
         zmq_msg_close(&message);
-        if (!e && now - begun >= s->seconds && (zmq_send(socket, id, (size_t) n, ZMQ_SNDMORE) < 0 ||
-                                                zmq_send(socket, "", 0, 0) < 0))
+        if (!e && now - begun >= s->seconds &&
+            (zmq_send(socket, id, (size_t) n, ZMQ_SNDMORE) < 0 ||
+             zmq_send(socket, "", 0, 0) < 0))
             e = ERR_UNAVAILABLE;
     }
     *mb_s = now > begun ? (double) bytes / 1e6 / (now - begun) : 0;
@@ -124,14 +128,17 @@ enum err bench_bulk(double *mb_s, bool curve, double seconds)
     *mb_s = 0;
     if (!s.zmq)
         return ERR_NOMEM;
-    if (curve && (zmq_curve_keypair(s.server_public, s.server_secret) != 0 || zmq_curve_keypair(s.public, s.secret) != 0)) {
+    if (curve && (zmq_curve_keypair(s.server_public, s.server_secret) != 0 ||
+                  zmq_curve_keypair(s.public, s.secret) != 0)) {
         zmq_ctx_term(s.zmq);
         return ERR_UNAVAILABLE;
     }
     void *socket = socket_for(&s, s.zmq, true);
     enum err e = socket && zmq_bind(socket, "tcp://127.0.0.1:*") == 0 &&
-                 zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, s.address, &size) == 0 &&
-                 pthread_create(&sender, NULL, send_all, &s) == 0 ? ERR_OK : ERR_UNAVAILABLE;
+                         zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, s.address, &size) == 0 &&
+                         pthread_create(&sender, NULL, send_all, &s) == 0
+                     ? ERR_OK
+                     : ERR_UNAVAILABLE;
     if (!e) {
         e = take_all(&s, socket, mb_s);
         pthread_join(sender, NULL);

@@ -30,7 +30,7 @@ struct hand {
     uint64_t attempt, fence; // 0: it has none
     uint32_t columns;
     char key[WIRE_KEY_BYTES];
-    double ready_s;          // when it is composed; 0: it is on its way
+    double ready_s; // when it is composed; 0: it is on its way
     double beat_s;
 };
 
@@ -50,7 +50,9 @@ struct crew {
 
 static struct wire_message *say(struct crew *c, struct hand *h, enum wire_type type)
 {
-    c->out = (struct wire_message){ .type = type, .seq = ++h->seq, .incarnation = (uint64_t) (h - c->hands) + 1 };
+    c->out = (struct wire_message){ .type = type,
+                                    .seq = ++h->seq,
+                                    .incarnation = (uint64_t) (h - c->hands) + 1 };
     return &c->out;
 }
 
@@ -72,7 +74,11 @@ static void hello(struct crew *c, struct hand *h)
     snprintf(m->device, sizeof(m->device), "a clock");
     m->slots = 1;
     m->rate = 1.5 / c->p->compose_s;
-    m->model = (struct wire_model){ .sample_rate = 1000, .hop = HOP, .max_duration_ms = 2000, .frames_per_s = 0.01, .image = 1,
+    m->model = (struct wire_model){ .sample_rate = 1000,
+                                    .hop = HOP,
+                                    .max_duration_ms = 2000,
+                                    .frames_per_s = 0.01,
+                                    .image = 1,
                                     .codebooks = 1 };
     memset(m->model.sha256, '0', WIRE_SHA256_BYTES - 1);
     send_it(c, h);
@@ -100,9 +106,13 @@ static size_t make_part(struct crew *c, const struct hand *h)
 {
     static const int32_t tokens[1024];
     static const float pcm[1024 * HOP];
-    const enum err e = part_file_write(c->draft, &(struct part_content){
-        .key = h->key, .codebooks = 1, .columns = h->columns, .tokens = tokens, .samples = (uint64_t) h->columns * HOP,
-        .pcm = pcm });
+    const enum err e = part_file_write(
+        c->draft, &(struct part_content){ .key = h->key,
+                                          .codebooks = 1,
+                                          .columns = h->columns,
+                                          .tokens = tokens,
+                                          .samples = (uint64_t) h->columns * HOP,
+                                          .pcm = pcm });
     FILE *f = e ? NULL : fopen(c->draft, "rb");
     const size_t n = f ? fread(c->part, 1, sizeof(c->part), f) : 0;
     if (f)
@@ -217,14 +227,17 @@ static void attend(struct crew *c, struct hand *h, double now)
 static enum err connect_to(struct crew *c, struct hand *h, void **socket, const char *address)
 {
     const int linger = 0;
-    struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u32 = (uint32_t) (h - c->hands) };
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET,
+                                 .data.u32 = (uint32_t) (h - c->hands) };
     int fd;
     size_t size = sizeof(fd);
     *socket = zmq_socket(c->zmq, ZMQ_DEALER);
     if (!*socket || zmq_setsockopt(*socket, ZMQ_LINGER, &linger, sizeof(linger)) != 0 ||
-        zmq_connect(*socket, address) != 0 || zmq_getsockopt(*socket, ZMQ_FD, &fd, &size) != 0 ||
+        zmq_connect(*socket, address) != 0 ||
+        zmq_getsockopt(*socket, ZMQ_FD, &fd, &size) != 0 ||
         epoll_ctl(c->poll, EPOLL_CTL_ADD, fd, &event) != 0) {
-        log_error("%s: no connection for worker %ld: %s", address, (long) (h - c->hands), zmq_strerror(errno));
+        log_error("%s: no connection for worker %ld: %s", address, (long) (h - c->hands),
+                  zmq_strerror(errno));
         return ERR_UNAVAILABLE;
     }
     return ERR_OK;
@@ -282,7 +295,8 @@ static enum err all_are_welcome(struct crew *c)
             return ERR_STOP;
         if (clock_seconds() - begun < PATIENCE_S)
             continue;
-        log_error("%u of %u workers were welcomed in %.0f s", c->welcome, c->p->workers, PATIENCE_S);
+        log_error("%u of %u workers were welcomed in %.0f s", c->welcome, c->p->workers,
+                  PATIENCE_S);
         return ERR_UNAVAILABLE;
     }
     return c->error;
@@ -295,7 +309,8 @@ static enum err work(struct crew *c)
     double now = begun, looked = begun;
     bool is_over = true;
     c->measuring = true;
-    while (!c->error && ((now - begun < p->seconds && c->result->accepted < p->most) || !is_over)) {
+    while (!c->error &&
+           ((now - begun < p->seconds && c->result->accepted < p->most) || !is_over)) {
         turn(c);
         if (interrupt_asked())
             return ERR_STOP;

@@ -32,14 +32,20 @@ static const int64_t cue_ms = 15500;
 
 static const struct ledger_model model = {
     .sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
-    .sample_rate = 1000, .hop = 100, .max_duration_ms = 2000, .image = 1, .codebooks = 1, .frames_per_s = 0.01,
+    .sample_rate = 1000,
+    .hop = 100,
+    .max_duration_ms = 2000,
+    .image = 1,
+    .codebooks = 1,
+    .frames_per_s = 0.01,
 };
 
 // 20 cues of 10 segments of 2 s each.
 static enum err make_plan(struct plan **out)
 {
     struct plan_scene scenes[CUES];
-    struct plan_settings settings = plan_settings_default(&(struct plan_model){ model.sample_rate, model.hop, 2000 });
+    struct plan_settings settings =
+        plan_settings_default(&(struct plan_model){ model.sample_rate, model.hop, 2000 });
     settings.segment_ms = 2000;
     settings.overlap_ms = 500;
     settings.crossfade_ms = 0;
@@ -47,8 +53,9 @@ static enum err make_plan(struct plan **out)
     settings.max_cue_ms = 30000;
     for (uint32_t i = 0; i < CUES; i++)
         scenes[i] = (struct plan_scene){ (int64_t) (i + 1) * cue_ms, 10 };
-    enum err e = plan_build(out, &(struct plan_film){ .path = "/dev/null", .duration_ms = CUES * cue_ms }, scenes, CUES - 1,
-                            &settings);
+    enum err e = plan_build(
+        out, &(struct plan_film){ .path = "/dev/null", .duration_ms = CUES * cue_ms }, scenes,
+        CUES - 1, &settings);
     if (!e && (*out)->segment_count != BENCH_FARM_SEGMENTS) {
         log_error("the plan has %u segments", (*out)->segment_count);
         e = ERR_BUG;
@@ -63,9 +70,18 @@ static enum err make_request(uint8_t **out, size_t *bytes)
     if (!m)
         return ERR_NOMEM;
     m->type = WIRE_SUBMIT;
-    m->submit = (struct wire_submit){ .film = "/dev/null", .output = "/dev/null", .owner = "bench", .segment_ms = -1,
-                                      .overlap_ms = -1, .crossfade_ms = -1, .min_cue_ms = -1, .max_cue_ms = -1,
-                                      .guidance = 1, .temperature = 1, .top_k = 250, .bitrate = 256000 };
+    m->submit = (struct wire_submit){ .film = "/dev/null",
+                                      .output = "/dev/null",
+                                      .owner = "bench",
+                                      .segment_ms = -1,
+                                      .overlap_ms = -1,
+                                      .crossfade_ms = -1,
+                                      .min_cue_ms = -1,
+                                      .max_cue_ms = -1,
+                                      .guidance = 1,
+                                      .temperature = 1,
+                                      .top_k = 250,
+                                      .bitrate = 256000 };
     const enum err e = wire_encode(out, bytes, m);
     free(m);
     return e;
@@ -73,7 +89,8 @@ static enum err make_request(uint8_t **out, size_t *bytes)
 
 // The ledger
 
-static enum err add_film(struct ledger *l, uint32_t number, const struct plan *plan, const struct ledger_planned *segments)
+static enum err add_film(struct ledger *l, uint32_t number, const struct plan *plan,
+                         const struct ledger_planned *segments)
 {
     char name[32];
     int64_t job;
@@ -83,15 +100,23 @@ static enum err add_film(struct ledger *l, uint32_t number, const struct plan *p
     enum err e = make_request(&request, &bytes);
     snprintf(name, sizeof(name), "/films/%05u.mkv", number);
     if (!e)
-        e = ledger_submit(l, &(struct ledger_submission){
-            .film = name, .output = name, .owner = "bench", .model = model.sha256, .identity = name, .request = request,
-            .request_bytes = bytes,
-        }, clock_unix_ms(), &job, &existed);
+        e = ledger_submit(l,
+                          &(struct ledger_submission){
+                              .film = name,
+                              .output = name,
+                              .owner = "bench",
+                              .model = model.sha256,
+                              .identity = name,
+                              .request = request,
+                              .request_bytes = bytes,
+                          },
+                          clock_unix_ms(), &job, &existed);
     free(request);
     if (!e)
         e = ledger_move_job(l, job, JOB_PROBING, NULL, 0);
     if (!e)
-        e = ledger_plan(l, job, plan->film.duration_ms, plan->cue_count, segments, plan->segment_count);
+        e = ledger_plan(l, job, plan->film.duration_ms, plan->cue_count, segments,
+                        plan->segment_count);
     return e;
 }
 
@@ -105,8 +130,9 @@ static enum err make_ledger(const struct bench_site *s, const struct plan *plan)
     snprintf(path, sizeof(path), "%s/ledger.db", s->directory);
     for (uint32_t i = 0; i < BENCH_FARM_SEGMENTS; i++) {
         const struct plan_segment *g = &plan->segments[i];
-        segments[i] = (struct ledger_planned){ g->cue, g->index, g->end_ms - g->start_ms - g->overlap_ms,
-                                               plan->cues[g->cue].end_ms - g->start_ms - g->overlap_ms };
+        segments[i] =
+            (struct ledger_planned){ g->cue, g->index, g->end_ms - g->start_ms - g->overlap_ms,
+                                     plan->cues[g->cue].end_ms - g->start_ms - g->overlap_ms };
     }
     enum err e = ledger_open(&l, draft);
     if (!e)
@@ -158,7 +184,8 @@ static bool make_folder(const char *path)
 static enum err add_pictures(const struct bench_site *s, const char *folder, uint32_t film)
 {
     char picture[300], name[16];
-    snprintf(picture, sizeof(picture), "%s/picture-%u", s->directory, film * BENCH_FARM_SEGMENTS / NAMES);
+    snprintf(picture, sizeof(picture), "%s/picture-%u", s->directory,
+             film * BENCH_FARM_SEGMENTS / NAMES);
     enum err e = access(picture, F_OK) == 0 ? ERR_OK : write_file(picture, "rgb", 3);
     for (uint32_t i = 0; !e && i + 1 < BENCH_FARM_SEGMENTS; i++) {
         snprintf(name, sizeof(name), "%u", i);
@@ -188,7 +215,8 @@ static enum err add_folder(const struct bench_site *s, uint32_t film, bool pictu
     return pictured ? add_pictures(s, below, film) : ERR_OK;
 }
 
-static enum err make_spool(const struct bench_site *s, const struct plan *plan, uint32_t pictured)
+static enum err make_spool(const struct bench_site *s, const struct plan *plan,
+                           uint32_t pictured)
 {
     char path[300];
     uint8_t *request;
@@ -212,12 +240,14 @@ static enum err make_spool(const struct bench_site *s, const struct plan *plan, 
     return e;
 }
 
-enum err bench_site_make(struct bench_site *s, const char *folder, uint32_t films, uint32_t pictured)
+enum err bench_site_make(struct bench_site *s, const char *folder, uint32_t films,
+                         uint32_t pictured)
 {
     struct plan *plan = NULL;
     const double begun = clock_seconds();
     *s = (struct bench_site){ .films = films };
-    if (snprintf(s->directory, sizeof(s->directory), "%.200s/underscore-farm-XXXXXX", folder) < 0 ||
+    if (snprintf(s->directory, sizeof(s->directory), "%.200s/underscore-farm-XXXXXX", folder) <
+            0 ||
         !mkdtemp(s->directory)) {
         log_error("%s: %s", s->directory, strerror(errno));
         s->directory[0] = 0;
@@ -242,7 +272,8 @@ enum err bench_site_find(char out[BENCH_PROGRAM_BYTES], const char *name)
     char self[4000];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
     const char *slash = n > 0 ? memrchr(self, '/', (size_t) n) : NULL;
-    snprintf(out, BENCH_PROGRAM_BYTES, "%.*s/%.100s", slash ? (int) (slash - self) : 0, self, name);
+    snprintf(out, BENCH_PROGRAM_BYTES, "%.*s/%.100s", slash ? (int) (slash - self) : 0, self,
+             name);
     if (access(out, X_OK) == 0)
         return ERR_OK;
     log_error("%s: not there; `bench farm` needs it beside this program", out);
@@ -256,8 +287,9 @@ static void become_coordinator(const struct bench_site *s, const char *program)
     const int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
         _exit(1);
-    execl(program, program, "--dir", s->directory, "--media", "/dev", "--control", s->control, "--bulk", s->bulk,
-          "--status", "none", "--lease", "120", "--beat", "5", (char *) NULL);
+    execl(program, program, "--dir", s->directory, "--media", "/dev", "--control", s->control,
+          "--bulk", s->bulk, "--status", "none", "--lease", "120", "--beat", "5",
+          (char *) NULL);
     _exit(1);
 }
 
@@ -319,7 +351,8 @@ double bench_site_cpu_s(const struct bench_site *s)
     snprintf(path, sizeof(path), "/proc/%ld/stat", (long) s->coordinator);
     FILE *f = fopen(path, "r");
     if (f && fgets(line, sizeof(line), f) && strrchr(line, ')'))
-        sscanf(strrchr(line, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system);
+        sscanf(strrchr(line, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+               &user, &system);
     if (f)
         fclose(f);
     return (double) (user + system) / (double) sysconf(_SC_CLK_TCK);

@@ -41,15 +41,20 @@ static enum err run(const struct compose_verb *v, const char *plan_path)
     if (!e)
         e = job_model_fits(&model, p);
     if (!e)
-        e = compose_film(&(struct compose_film){
-            .plan = p, .film = &film, .model = &model, .options = &v->model,
-            .directory = v->output, .cues = cues, .quiet = v->talk.quiet }, &result);
+        e = compose_film(&(struct compose_film){ .plan = p,
+                                                 .film = &film,
+                                                 .model = &model,
+                                                 .options = &v->model,
+                                                 .directory = v->output,
+                                                 .cues = cues,
+                                                 .quiet = v->talk.quiet },
+                         &result);
     if (!e && v->talk.json)
         printf("{\"segments_composed\": %u, \"segments_there\": %u}\n", result.segments_done,
                result.segments_there);
     else if (!e)
-        log_info("%u segments composed, %u were there; %s", result.segments_done, result.segments_there,
-                 v->output);
+        log_info("%u segments composed, %u were there; %s", result.segments_done,
+                 result.segments_there, v->output);
     free(cues);
     plan_destroy(&p);
     job_model_close(&model);
@@ -63,11 +68,21 @@ enum err verb_compose(int argc, char **argv)
     struct option_spec talk[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Compose", .kind = OPTION_HEADING },
-        { .name = "output", .letter = 'o', .kind = OPTION_STRING, .target = &v.output, .value = "DIR",
+        { .name = "output",
+          .letter = 'o',
+          .kind = OPTION_STRING,
+          .target = &v.output,
+          .value = "DIR",
           .help = "where the parts go; those there already stay" },
-        { .name = "cues", .kind = OPTION_STRING, .target = &v.cues, .value = "LIST",
+        { .name = "cues",
+          .kind = OPTION_STRING,
+          .target = &v.cues,
+          .value = "LIST",
           .help = "such as 3, 3-5 or 0,7-9 (all)" },
-        { .name = "film", .kind = OPTION_STRING, .target = &v.film, .value = "FILE",
+        { .name = "film",
+          .kind = OPTION_STRING,
+          .target = &v.film,
+          .value = "FILE",
           .help = "where the film is now, if not where the plan says" },
         { 0 },
     };
@@ -76,10 +91,14 @@ enum err verb_compose(int argc, char **argv)
     const struct option_spec *const tables[] = { own, model, talk };
     const struct verb_page page = {
         .usage = "underscore compose PLAN.json -o DIR [--cues LIST] [OPTIONS]",
-        .summary = "Compose cues of a plan. Each segment becomes one file in DIR, written whole or not at\n"
-                   "all, so that any number of these can run at once, on any machines, for a batch system.",
+        .summary =
+            "Compose cues of a plan. Each segment becomes one file in DIR, written whole or not at\n"
+            "all, so that any number of these can run at once, on any machines, for a batch system.",
         .examples = "  underscore compose plan.json -o parts/ --cues $SLURM_ARRAY_TASK_ID",
-        .tables = tables, .table_count = 3, .min_arguments = 1, .max_arguments = 1,
+        .tables = tables,
+        .table_count = 3,
+        .min_arguments = 1,
+        .max_arguments = 1,
     };
     struct verb_arguments arguments;
     const enum err e = options_parse(&page, argc, argv, &arguments);

@@ -27,7 +27,8 @@ enum err job_model_open(struct job_model *out, const struct model_options *optio
         return e;
     }
     out->config = model_file_config(out->file);
-    out->guidance = options->guidance >= 0 ? options->guidance : (double) out->config->lm.guidance;
+    out->guidance =
+        options->guidance >= 0 ? options->guidance : (double) out->config->lm.guidance;
     return ERR_OK;
 }
 
@@ -46,8 +47,8 @@ enum err job_model_fits(const struct job_model *m, const struct plan *p)
         p->settings.segment_ms <= b.max_duration_ms)
         return ERR_OK;
     log_error("%s: the plan is for another kind of model (%u Hz, hop %u, windows of %.1f s); "
-              "plan again with --model %s", m->path, a->sample_rate, a->hop,
-              (double) p->settings.segment_ms / 1000, m->path);
+              "plan again with --model %s",
+              m->path, a->sample_rate, a->hop, (double) p->settings.segment_ms / 1000, m->path);
     return ERR_INPUT;
 }
 
@@ -57,8 +58,8 @@ struct work {
     struct part_inputs inputs;
     char device[3 * sizeof(((struct device_facts *) 0)->name)]; // what parts say of it
     struct frame_reader *reader;
-    bool *done;     // [segments] a part of the right inputs is on disk
-    bool *started;  // [segments] handed to the composer, done, or not wanted
+    bool *done;    // [segments] a part of the right inputs is on disk
+    bool *started; // [segments] handed to the composer, done, or not wanted
     uint32_t *ready;
     uint8_t *frames;
     int32_t *prompt;
@@ -116,7 +117,8 @@ static enum err read_prompt(struct work *w, uint32_t segment)
     const int32_t *tokens = part.tokens.data;
     for (uint32_t k = 0; k < part.codebooks; k++)
         memcpy(w->prompt + (size_t) k * s->prompt_columns,
-               tokens + k * columns + columns - s->prompt_columns, s->prompt_columns * sizeof(*tokens));
+               tokens + k * columns + columns - s->prompt_columns,
+               s->prompt_columns * sizeof(*tokens));
     part_close(&part);
     return ERR_OK;
 }
@@ -162,13 +164,14 @@ static enum err deliver(void *user, const struct composed *c)
     part_key(key, &w->inputs, w->c->plan, segment);
     const char *license = model_file_license(w->c->model->file);
     const struct part_origin origin = { w->device, *license ? license : NULL };
-    const enum err e = part_write(w->c->directory, w->c->plan, segment, key, &origin, c->codebooks, c->tokens,
-                                  c->pcm);
+    const enum err e = part_write(w->c->directory, w->c->plan, segment, key, &origin,
+                                  c->codebooks, c->tokens, c->pcm);
     if (e)
         return e;
     w->done[segment] = true;
     w->finished++;
-    log_debug("cue %u segment %u composed", segment_of(w, segment)->cue, segment_of(w, segment)->index);
+    log_debug("cue %u segment %u composed", segment_of(w, segment)->cue,
+              segment_of(w, segment)->index);
     return ERR_OK;
 }
 
@@ -208,7 +211,8 @@ static enum err survey(struct work *w, struct compose_result *out)
             out->segments_there++;
         } else if (!w->c->replace && part_exists(w->c->directory, p, i)) {
             log_error("%s: holds a part for cue %u that another film, model or setting made; "
-                      "choose another directory or remove it", w->c->directory, p->segments[i].cue);
+                      "choose another directory or remove it",
+                      w->c->directory, p->segments[i].cue);
             return ERR_CREATE;
         }
     }
@@ -228,8 +232,10 @@ static enum err make_room(struct work *w, uint32_t *max_columns)
         const struct plan_span watch = plan_watch(p, i);
         const uint64_t n = frame_count(config->frames_per_s, watch.from_ms, watch.to_ms);
         w->frames_room = n > w->frames_room ? n : w->frames_room;
-        prompt = p->segments[i].prompt_columns > prompt ? p->segments[i].prompt_columns : prompt;
-        *max_columns = p->segments[i].columns > *max_columns ? p->segments[i].columns : *max_columns;
+        prompt =
+            p->segments[i].prompt_columns > prompt ? p->segments[i].prompt_columns : prompt;
+        *max_columns =
+            p->segments[i].columns > *max_columns ? p->segments[i].columns : *max_columns;
     }
     w->frames = malloc(w->frames_room * 3 * config->vit.image * config->vit.image);
     w->prompt = calloc((size_t) prompt * config->lm.codebooks, sizeof(*w->prompt));
@@ -260,29 +266,33 @@ static enum err run(struct work *w, struct compose_result *out)
     uint32_t max_columns;
     enum err e = make_room(w, &max_columns);
     if (!e)
-        e = frame_reader_open(&w->reader, c->film, &(struct frame_options){
-            .rate = c->model->config->frames_per_s, .hooks = &hooks });
+        e = frame_reader_open(
+            &w->reader, c->film,
+            &(struct frame_options){ .rate = c->model->config->frames_per_s, .hooks = &hooks });
     if (!e)
         e = device_open_for(&device, c->options);
     if (!e)
         name_device(w, device_facts(device));
     if (!e)
         e = composer_open(&composer, &(struct composer_params){
-            .device = device,
-            .tensors = model_file_tensors(c->model->file),
-            .temperature = c->options->temperature,
-            .top_k = (uint32_t) c->options->top_k,
-            .top_p = c->options->top_p,
-            .guidance = c->model->guidance,
-            .batch = (uint32_t) c->options->batch,
-            .parallel = wanted_cues(w),
-            .max_columns = max_columns,
-            .max_frames = (uint32_t) w->frames_room,
-        });
+                                         .device = device,
+                                         .tensors = model_file_tensors(c->model->file),
+                                         .temperature = c->options->temperature,
+                                         .top_k = (uint32_t) c->options->top_k,
+                                         .top_p = c->options->top_p,
+                                         .guidance = c->model->guidance,
+                                         .batch = (uint32_t) c->options->batch,
+                                         .parallel = wanted_cues(w),
+                                         .max_columns = max_columns,
+                                         .max_frames = (uint32_t) w->frames_room,
+                                     });
     if (!e) {
         progress_begin(&w->bar, "composing", seconds_of(w, w->columns_done), c->quiet);
-        e = composer_run(composer, &(struct composer_hooks){
-            .take = take, .deliver = deliver, .progress = on_progress, .cancelled = cancelled, .user = w });
+        e = composer_run(composer, &(struct composer_hooks){ .take = take,
+                                                             .deliver = deliver,
+                                                             .progress = on_progress,
+                                                             .cancelled = cancelled,
+                                                             .user = w });
         progress_end(&w->bar);
         out->timings = composer_timings(composer);
         out->device = *device_facts(device);

@@ -29,16 +29,16 @@ struct compose_film {
     const struct film *film;
     const struct job_model *model;
     const struct model_options *options;
-    const char *directory;  // made when it is not there
-    const bool *cues;       // which to compose; NULL: all
-    bool replace;           // parts made of other inputs are composed anew, not refused
+    const char *directory; // made when it is not there
+    const bool *cues;      // which to compose; NULL: all
+    bool replace;          // parts made of other inputs are composed anew, not refused
     bool quiet;
 };
 
 // What composing took.
 struct compose_result {
-    uint32_t segments_done;   // composed now
-    uint32_t segments_there;  // were there
+    uint32_t segments_done;     // composed now
+    uint32_t segments_there;    // were there
     struct device_facts device; // zeroed when nothing had to be composed
     struct composer_timings timings;
 };

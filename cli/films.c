@@ -27,7 +27,8 @@ static enum err absolute(char to[PATH_BYTES], const char *path)
     if (path[0] != '/' && !getcwd(here, sizeof(here)))
         return too_long(path);
     const char *slash = path[0] == '/' ? "" : "/";
-    return snprintf(to, PATH_BYTES, "%s%s%s", here, slash, path) < PATH_BYTES ? ERR_OK : too_long(path);
+    return snprintf(to, PATH_BYTES, "%s%s%s", here, slash, path) < PATH_BYTES ? ERR_OK
+                                                                              : too_long(path);
 }
 
 // The folder with its links followed, where it is there. The caller frees.
@@ -36,7 +37,8 @@ static char *followed(const char *path)
     char folder[PATH_BYTES], real[PATH_MAX], *out = NULL;
     const char *slash = strrchr(path, '/');
     snprintf(folder, sizeof(folder), "%.*s/", (int) (slash - path), path);
-    if (!realpath(folder, real) || asprintf(&out, "%s%s", strcmp(real, "/") != 0 ? real : "", slash) < 0)
+    if (!realpath(folder, real) ||
+        asprintf(&out, "%s%s", strcmp(real, "/") != 0 ? real : "", slash) < 0)
         return strdup(path);
     return out;
 }
@@ -89,8 +91,9 @@ static enum err add(struct films *f, const char *path, bool found)
 // By its name: what is in a folder beside the films is left alone.
 static bool is_film(const char *name)
 {
-    static const char *const endings[] = { "mp4", "mkv", "mov", "m4v", "avi", "mpg", "mpeg", "m2v", "ts", "mts", "m2ts", "mxf",
-                                           "webm", "ogv", "wmv", "flv", "vob", "3gp", "dv", "y4m" };
+    static const char *const endings[] = { "mp4", "mkv", "mov", "m4v",  "avi", "mpg",  "mpeg",
+                                           "m2v", "ts",  "mts", "m2ts", "mxf", "webm", "ogv",
+                                           "wmv", "flv", "vob", "3gp",  "dv",  "y4m" };
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof(endings) / sizeof(endings[0]); i++)
         if (!strcasecmp(dot + 1, endings[i]))
@@ -124,7 +127,8 @@ static enum err walk(struct films *f, const char *folder, bool recursive)
         char path[PATH_BYTES];
         const size_t end = strlen(folder);
         const char *slash = end && folder[end - 1] == '/' ? "" : "/";
-        if (!e && snprintf(path, sizeof(path), "%s%s%s", folder, slash, entries[i]->d_name) >= (int) sizeof(path))
+        if (!e && snprintf(path, sizeof(path), "%s%s%s", folder, slash, entries[i]->d_name) >=
+                      (int) sizeof(path))
             e = too_long(folder);
         if (!e)
             e = visit(f, path, entries[i]->d_name, recursive);
@@ -146,7 +150,8 @@ static enum err take_folder(struct films *f, const char *folder, bool recursive)
     const enum err e = walk(f, folder, recursive);
     if (e || f->count > before)
         return e;
-    log_error("%s: no films in it%s", folder, recursive ? "" : "; --recursive looks into the folders below, too");
+    log_error("%s: no films in it%s", folder,
+              recursive ? "" : "; --recursive looks into the folders below, too");
     return ERR_MISSING;
 }
 
@@ -162,7 +167,8 @@ static enum err take_pattern(struct films *f, const char *pattern, bool recursiv
         return ERR_MISSING;
     }
     for (size_t i = 0; !e && i < g.gl_pathc; i++)
-        e = is_folder(g.gl_pathv[i]) ? take_folder(f, g.gl_pathv[i], recursive) : add(f, g.gl_pathv[i], true);
+        e = is_folder(g.gl_pathv[i]) ? take_folder(f, g.gl_pathv[i], recursive)
+                                     : add(f, g.gl_pathv[i], true);
     globfree(&g);
     return e;
 }
@@ -250,7 +256,11 @@ static enum err expand(char to[PATH_BYTES], const char *pattern, const char *fil
 {
     const char *slash = strrchr(film, '/'), *base = slash + 1, *dot = strrchr(base, '.');
     const char *ending = track_writer_ending(base);
-    const struct { const char *word; const char *text; int bytes; } words[] = {
+    const struct {
+        const char *word;
+        const char *text;
+        int bytes;
+    } words[] = {
         { "{dir}", slash == film ? "/" : film, slash == film ? 1 : (int) (slash - film) },
         { "{name}", base, dot ? (int) (dot - base) : (int) strlen(base) },
         { "{ext}", ending, (int) strlen(ending) },
@@ -261,7 +271,8 @@ static enum err expand(char to[PATH_BYTES], const char *pattern, const char *fil
         while (i < 3 && strncmp(p, words[i].word, strlen(words[i].word)) != 0)
             i++;
         if (i < 3) {
-            n += (size_t) snprintf(to + n, PATH_BYTES - n, "%.*s", words[i].bytes, words[i].text);
+            n += (size_t) snprintf(to + n, PATH_BYTES - n, "%.*s", words[i].bytes,
+                                   words[i].text);
             p += strlen(words[i].word);
         } else if (*p == '{' || *p == '}') {
             log_error("-o %s: in braces there can be {dir}, {name} and {ext}", pattern);
@@ -295,7 +306,8 @@ static struct film_output *maker_of(const char *file, struct film_output **by, s
     struct film_output wanted = { 0 }, *key = &wanted;
     char *name = strdup(file);
     wanted.output_is = name;
-    struct film_output **at = name && count ? bsearch(&key, by, count, sizeof(key), by_output) : NULL;
+    struct film_output **at =
+        name && count ? bsearch(&key, by, count, sizeof(key), by_output) : NULL;
     free(name);
     return at ? *at : NULL;
 }
@@ -311,7 +323,8 @@ static enum err drop_outputs(struct films *f, struct film_output **by)
         if (!maker || maker == film)
             continue;
         if (!film->found) {
-            log_error("%s: is to be the output of %s", film->film, maker->film ? maker->film : "another film");
+            log_error("%s: is to be the output of %s", film->film,
+                      maker->film ? maker->film : "another film");
             e = ERR_USAGE;
         }
         leave(film);
@@ -329,8 +342,9 @@ static enum err refuse_doubles(const struct films *f)
     enum err e = by ? ERR_OK : ERR_NOMEM;
     for (size_t i = 1; !e && i < f->count; i++)
         if (!strcmp(by[i - 1]->output_is, by[i]->output_is)) {
-            log_error("%s: would be the output of both %s and %s; use {dir}, {name} and {ext} in -o", by[i]->output,
-                      by[i - 1]->film, by[i]->film);
+            log_error(
+                "%s: would be the output of both %s and %s; use {dir}, {name} and {ext} in -o",
+                by[i]->output, by[i - 1]->film, by[i]->film);
             e = ERR_USAGE;
         }
     free(by);

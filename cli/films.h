@@ -10,9 +10,10 @@
 #include "common/base/err.h"
 
 struct film_output {
-    char *film, *output;       // absolute
-    char *film_is, *output_is; // with the links of their folders followed: what they are compared by
-    bool found;                // in a folder or by a pattern: not named
+    char *film, *output; // absolute
+    // With the links of their folders followed: what they are compared by.
+    char *film_is, *output_is;
+    bool found; // in a folder or by a pattern: not named
 };
 
 struct films {
@@ -23,7 +24,8 @@ struct films {
 // All films of `arguments`, each once, in their order, those of a folder by name. A name
 // that is not there stays: it may be elsewhere. ERR_MISSING: a folder or pattern without
 // films; logged. The caller ends with films_free(), on failure too.
-ERR_CHECKED enum err films_collect(struct films *out, char *const *arguments, size_t count, bool recursive);
+ERR_CHECKED enum err films_collect(struct films *out, char *const *arguments, size_t count,
+                                   bool recursive);
 void films_free(struct films *f); // a zeroed one is fine
 
 // Names each output by `pattern`, in which {dir}, {name} and {ext} are those of the film; {ext} is

@@ -128,16 +128,18 @@ static uint64_t *cue_bounds(const struct plan *p, uint64_t samples)
     return bounds;
 }
 
-static enum err look(const struct plan *p, struct music_stream *music, struct finish_result *out)
+static enum err look(const struct plan *p, struct music_stream *music,
+                     struct finish_result *out)
 {
     uint64_t *bounds = cue_bounds(p, music_stream_samples(music));
-    const enum err e = bounds ? sound_picture_take(&out->sound, music,
-                                                   &(struct sound_picture_options){
-                                                       .columns = picture_columns(p),
-                                                       .bands = 96,
-                                                       .parts = bounds,
-                                                       .part_count = p->cue_count })
-                              : ERR_NOMEM;
+    const enum err e =
+        bounds
+            ? sound_picture_take(&out->sound, music,
+                                 &(struct sound_picture_options){ .columns = picture_columns(p),
+                                                                  .bands = 96,
+                                                                  .parts = bounds,
+                                                                  .part_count = p->cue_count })
+            : ERR_NOMEM;
     free(bounds);
     return e;
 }
@@ -177,7 +179,8 @@ static enum err keep_seams(const struct stitch *s, struct finish_result *out)
 }
 
 enum err finish_film(const struct plan *p, const char *directory, const struct film *film,
-                     const struct delivery_options *options, bool quiet, struct finish_result *out)
+                     const struct delivery_options *options, bool quiet,
+                     struct finish_result *out)
 {
     *out = (struct finish_result){ 0 };
     const double start = clock_seconds();
@@ -218,18 +221,19 @@ static json_t *number(double v)
 
 static json_t *loudness_json(const struct loudness *l)
 {
-    return json_pack("{s:o, s:o, s:b}", "integrated_lufs", number(l->integrated_lufs), "true_peak_dbtp",
-                     number(l->true_peak_dbtp), "short_signal", l->short_signal);
+    return json_pack("{s:o, s:o, s:b}", "integrated_lufs", number(l->integrated_lufs),
+                     "true_peak_dbtp", number(l->true_peak_dbtp), "short_signal",
+                     l->short_signal);
 }
 
 static json_t *delivery_json(const struct finish_result *f)
 {
     const struct delivery_report *d = &f->delivery;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I, s:i, s:s, s:s, s:i, s:i}",
-                     "before", loudness_json(&d->before), "after", loudness_json(&d->after),
-                     "gain_db", number(d->gain_db), "limiter_db", number(d->limiter_db),
-                     "ceiling_dbtp", number(d->ceiling_dbtp), "samples", (json_int_t) d->samples,
-                     "sample_rate", DELIVERY_SAMPLE_RATE, "codec", d->codec, "container", d->container,
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I, s:i, s:s, s:s, s:i, s:i}", "before",
+                     loudness_json(&d->before), "after", loudness_json(&d->after), "gain_db",
+                     number(d->gain_db), "limiter_db", number(d->limiter_db), "ceiling_dbtp",
+                     number(d->ceiling_dbtp), "samples", (json_int_t) d->samples, "sample_rate",
+                     DELIVERY_SAMPLE_RATE, "codec", d->codec, "container", d->container,
                      "track", (int) d->track, "streams", (int) d->streams);
 }
 
@@ -246,36 +250,38 @@ static json_t *path_json(const char *path)
 static json_t *model_json(const struct job_model *m)
 {
     const struct model_config *c = m->config;
-    return json_pack("{s:o, s:s, s:s, s:{s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}",
-                     "path", path_json(m->path), "sha256", m->sha256, "license", model_file_license(m->file),
-                     "lm", "dim", (int) c->lm.dim, "heads", (int) c->lm.heads, "layers",
-                     (int) c->lm.layers, "card", (int) c->lm.card,
-                     "vit", "width", (int) c->vit.width, "layers", (int) c->vit.layers, "image",
-                     (int) c->vit.image,
-                     "codec", "sample_rate", (int) c->codec.sample_rate, "hop",
-                     (int) codec_hop(&c->codec), "codebooks", (int) c->codec.codebooks);
+    return json_pack(
+        "{s:o, s:s, s:s, s:{s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}", "path",
+        path_json(m->path), "sha256", m->sha256, "license", model_file_license(m->file), "lm",
+        "dim", (int) c->lm.dim, "heads", (int) c->lm.heads, "layers", (int) c->lm.layers,
+        "card", (int) c->lm.card, "vit", "width", (int) c->vit.width, "layers",
+        (int) c->vit.layers, "image", (int) c->vit.image, "codec", "sample_rate",
+        (int) c->codec.sample_rate, "hop", (int) codec_hop(&c->codec), "codebooks",
+        (int) c->codec.codebooks);
 }
 
 static json_t *sampling_json(const struct job_model *m, const struct model_options *o)
 {
     return json_pack("{s:o, s:I, s:o, s:o}", "temperature", number(o->temperature), "top_k",
-                     (json_int_t) o->top_k, "top_p", number(o->top_p), "guidance", number(m->guidance));
+                     (json_int_t) o->top_k, "top_p", number(o->top_p), "guidance",
+                     number(m->guidance));
 }
 
 static json_t *composed_json(const struct compose_result *c)
 {
     const struct composer_timings *t = &c->timings;
     json_t *device = c->device.name[0]
-        ? json_pack("{s:s, s:s, s:s}", "name", c->device.name, "driver", c->device.driver, "uuid",
-                    c->device.uuid)
-        : json_null();
+                         ? json_pack("{s:s, s:s, s:s}", "name", c->device.name, "driver",
+                                     c->device.driver, "uuid", c->device.uuid)
+                         : json_null();
     return json_pack("{s:o, s:i, s:i, s:i, s:b, s:I, s:{s:o, s:o, s:o, s:o, s:I, s:I}}",
                      "device", device, "segments_composed", (int) c->segments_done,
                      "segments_taken_up", (int) c->segments_there, "batch", (int) t->batch,
-                     "stages_took_turns", t->turns, "device_peak_bytes", (json_int_t) t->device_peak_bytes,
-                     "timings", "load_s", number(t->load_s), "visual_s", number(t->visual_s),
-                     "decoder_s", number(t->decoder_s), "codec_s", number(t->codec_s),
-                     "frames", (json_int_t) t->frames, "columns", (json_int_t) t->columns);
+                     "stages_took_turns", t->turns, "device_peak_bytes",
+                     (json_int_t) t->device_peak_bytes, "timings", "load_s", number(t->load_s),
+                     "visual_s", number(t->visual_s), "decoder_s", number(t->decoder_s),
+                     "codec_s", number(t->codec_s), "frames", (json_int_t) t->frames, "columns",
+                     (json_int_t) t->columns);
 }
 
 static json_t *cue_loudness_json(const struct finish_result *f)
@@ -290,15 +296,14 @@ static json_t *cue_loudness_json(const struct finish_result *f)
 static json_t *report_make(const struct job_story *s)
 {
     const struct film *film = s->film;
-    json_t *r = json_pack("{s:i, s:s, s:{s:o, s:I, s:s, s:i, s:i, s:f}, s:o, s:o, s:o, s:O, s:f}",
-                          "version", 1, "software", "underscore " UNDERSCORE_VERSION,
-                          "film", "path", path_json(film->path), "duration_ms",
-                          (json_int_t) film->duration_ms,
-                          "codec", film->picture_codec, "width", (int) film->width, "height",
-                          (int) film->height, "frames_per_s", film->frames_per_s,
-                          "plan", plan_to_json(s->plan), "delivery", delivery_json(s->finished),
-                          "cue_loudness", cue_loudness_json(s->finished),
-                          "stitch", s->finished->seams, "deliver_s", s->finished->stitch_s);
+    json_t *r =
+        json_pack("{s:i, s:s, s:{s:o, s:I, s:s, s:i, s:i, s:f}, s:o, s:o, s:o, s:O, s:f}",
+                  "version", 1, "software", "underscore " UNDERSCORE_VERSION, "film", "path",
+                  path_json(film->path), "duration_ms", (json_int_t) film->duration_ms, "codec",
+                  film->picture_codec, "width", (int) film->width, "height", (int) film->height,
+                  "frames_per_s", film->frames_per_s, "plan", plan_to_json(s->plan), "delivery",
+                  delivery_json(s->finished), "cue_loudness", cue_loudness_json(s->finished),
+                  "stitch", s->finished->seams, "deliver_s", s->finished->stitch_s);
     if (r && s->model)
         json_object_set_new(r, "model", model_json(s->model));
     if (r && s->model && s->options)

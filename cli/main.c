@@ -11,9 +11,10 @@ static const struct {
     const char *name;
     enum err (*run)(int argc, char **argv);
 } verbs[] = {
-    { "score", verb_score }, { "plan", verb_plan }, { "compose", verb_compose }, { "stitch", verb_stitch },
-    { "render", verb_render }, { "submit", verb_submit }, { "devices", verb_devices }, { "import", verb_import },
-    { "inspect", verb_inspect }, { "init-model", verb_init_model }, { "bench", verb_bench }, { "trace", verb_trace },
+    { "score", verb_score },           { "plan", verb_plan },     { "compose", verb_compose },
+    { "stitch", verb_stitch },         { "render", verb_render }, { "submit", verb_submit },
+    { "devices", verb_devices },       { "import", verb_import }, { "inspect", verb_inspect },
+    { "init-model", verb_init_model }, { "bench", verb_bench },   { "trace", verb_trace },
 };
 
 int main(int argc, char **argv)

@@ -47,11 +47,13 @@ static void write_cue_row(const struct page *p, uint32_t i)
 {
     const struct plan_cue *c = &p->story->plan->cues[i];
     char from[CLOCK_TEXT_BYTES], length[CLOCK_TEXT_BYTES];
-    fprintf(p->out, "<tr data-from=\"%.3f\" data-to=\"%.3f\"><th scope=\"row\"><i class=\"c%u\"></i>%u</th>"
-                    "<td>%s</td><td>%s</td><td class=\"text\">%s</td><td>%u</td><td>",
-            (double) c->cut_ms / 1000, (double) c->next_cut_ms / 1000, i % 2, i,
-            clock_text(from, c->cut_ms), clock_text(length, c->next_cut_ms - c->cut_ms),
-            opening_text(c->opening), c->segments);
+    fprintf(
+        p->out,
+        "<tr data-from=\"%.3f\" data-to=\"%.3f\"><th scope=\"row\"><i class=\"c%u\"></i>%u</th>"
+        "<td>%s</td><td>%s</td><td class=\"text\">%s</td><td>%u</td><td>",
+        (double) c->cut_ms / 1000, (double) c->next_cut_ms / 1000, i % 2, i,
+        clock_text(from, c->cut_ms), clock_text(length, c->next_cut_ms - c->cut_ms),
+        opening_text(c->opening), c->segments);
     html_number(p->out, p->story->finished->sound.parts[i].integrated_lufs, 1);
     fputs("</td><td class=\"text\">", p->out);
     write_seam(p, seam_into(p, i));
@@ -60,16 +62,19 @@ static void write_cue_row(const struct page *p, uint32_t i)
 
 void page_cues(const struct page *p)
 {
-    fputs("<section>\n<h2>Cues</h2>\n<div class=\"list\"><table id=\"cues\">\n<thead><tr><th>Cue</th>"
-          "<th>From</th><th>Length</th><th class=\"text\">Opened by</th><th>Segments</th><th>LUFS</th>"
-          "<th class=\"text\">Seam before it</th></tr></thead>\n<tbody>\n", p->out);
+    fputs(
+        "<section>\n<h2>Cues</h2>\n<div class=\"list\"><table id=\"cues\">\n<thead><tr><th>Cue</th>"
+        "<th>From</th><th>Length</th><th class=\"text\">Opened by</th><th>Segments</th><th>LUFS</th>"
+        "<th class=\"text\">Seam before it</th></tr></thead>\n<tbody>\n",
+        p->out);
     for (uint32_t i = 0; i < p->story->plan->cue_count; i++)
         write_cue_row(p, i);
     fputs("</tbody></table></div>\n</section>\n", p->out);
 }
 
 // A figure with its unit, what it is, and a remark.
-static void begin_tile(const struct page *p, const char *what, double v, int digits, const char *unit)
+static void begin_tile(const struct page *p, const char *what, double v, int digits,
+                       const char *unit)
 {
     fprintf(p->out, "<div><dt>%s</dt><dd><b>", what);
     html_number(p->out, v, digits);
@@ -201,7 +206,8 @@ static void write_model_facts(const struct page *p)
     const struct job_model *m = p->story->model;
     begin_fact(p, "Model");
     html_text(p->out, page_name(m->path));
-    fprintf(p->out, ": decoder of %u layers, %u wide; sees %u\u00d7%u pixels, %g picture%s a second",
+    fprintf(p->out,
+            ": decoder of %u layers, %u wide; sees %u\u00d7%u pixels, %g picture%s a second",
             m->config->lm.layers, m->config->lm.dim, m->config->vit.image, m->config->vit.image,
             m->config->frames_per_s, m->config->frames_per_s == 1 ? "" : "s");
     fprintf(p->out, "<br><code>SHA-256 %s</code>", m->sha256);
@@ -227,7 +233,8 @@ static void write_choice_facts(const struct page *p)
         end_fact(p);
     }
     begin_fact(p, "Cut into");
-    fprintf(p->out, "cues of %g to %g s, segments of %g s that overlap by %g s, crossfades of %g s",
+    fprintf(p->out,
+            "cues of %g to %g s, segments of %g s that overlap by %g s, crossfades of %g s",
             (double) s->min_cue_ms / 1000, (double) s->max_cue_ms / 1000,
             (double) s->segment_ms / 1000, (double) s->overlap_ms / 1000,
             (double) s->crossfade_ms / 1000);
@@ -238,9 +245,15 @@ static void write_choice_facts(const struct page *p)
 static void write_timings(const struct page *p)
 {
     const struct composer_timings *t = &p->story->composed->timings;
-    const struct { const char *what; double s; } shares[] = {
-        { "loading", t->load_s }, { "looking", t->visual_s }, { "writing", t->decoder_s },
-        { "sounding", t->codec_s }, { "delivering", p->story->finished->stitch_s },
+    const struct {
+        const char *what;
+        double s;
+    } shares[] = {
+        { "loading", t->load_s },
+        { "looking", t->visual_s },
+        { "writing", t->decoder_s },
+        { "sounding", t->codec_s },
+        { "delivering", p->story->finished->stitch_s },
     };
     const size_t n = sizeof(shares) / sizeof(shares[0]);
     double sum = 0;

@@ -26,9 +26,10 @@ static bool ends_with(const char *path, const char *ending)
 // Every browser plays AAC in MP4, and whatever sound comes first.
 bool page_wants_clip(const struct film *film, const struct delivery_options *options)
 {
-    const bool plain = options->output &&
-                       (ends_with(options->output, ".mp4") || ends_with(options->output, ".m4v")) &&
-                       (!options->codec || !strcmp(options->codec, "aac"));
+    const bool plain =
+        options->output &&
+        (ends_with(options->output, ".mp4") || ends_with(options->output, ".m4v")) &&
+        (!options->codec || !strcmp(options->codec, "aac"));
     return !plain || has_own_sound(film, options);
 }
 
@@ -88,9 +89,11 @@ static enum err write_film(const struct page *p)
     const bool inside = file_bytes(o->output) <= PAGE_MAX_BYTES;
     const bool muted = p->story->finished->clip.data && !has_own_sound(p->story->film, o);
     enum err e;
-    fprintf(p->out, "<video id=\"film\" controls playsinline%s width=\"%u\" height=\"%u\" "
-                    "preload=\"%s\" src=\"", muted ? " muted" : "", p->story->film->width,
-            p->story->film->height, inside ? "auto" : "metadata");
+    fprintf(p->out,
+            "<video id=\"film\" controls playsinline%s width=\"%u\" height=\"%u\" "
+            "preload=\"%s\" src=\"",
+            muted ? " muted" : "", p->story->film->width, p->story->film->height,
+            inside ? "auto" : "metadata");
     if (inside) {
         fprintf(p->out, "data:%s;base64,", media_type(o->output));
         e = html_base64_file(p->out, o->output);
@@ -104,19 +107,25 @@ static enum err write_film(const struct page *p)
 static void write_clip(const struct page *p)
 {
     const struct media_bytes *clip = &p->story->finished->clip;
-    fputs("<audio id=\"music\" controls aria-label=\"The music by itself\" src=\"data:" MUSIC_CLIP_TYPE ";base64,", p->out);
+    fputs(
+        "<audio id=\"music\" controls aria-label=\"The music by itself\" src=\"data:" MUSIC_CLIP_TYPE
+        ";base64,",
+        p->out);
     html_base64(p->out, clip->data, clip->count);
     fputs("\"></audio>\n", p->out);
     if (!p->options->output)
         return;
     fputs("<noscript><p class=\"note\">This is the music by itself; the film plays its own "
-          "sound.</p></noscript>\n", p->out);
+          "sound.</p></noscript>\n",
+          p->out);
     fputs("<p class=\"mixer\" id=\"mixer\" hidden>", p->out);
     if (has_own_sound(p->story->film, p->options))
         fputs("<label>Film <input id=\"film-level\" type=\"range\" min=\"0\" max=\"1\" "
-              "step=\"0.01\" value=\"1\"></label>", p->out);
+              "step=\"0.01\" value=\"1\"></label>",
+              p->out);
     fputs("<label>Music <input id=\"music-level\" type=\"range\" min=\"0\" max=\"1\" "
-          "step=\"0.01\" value=\"1\"></label></p>\n", p->out);
+          "step=\"0.01\" value=\"1\"></label></p>\n",
+          p->out);
 }
 
 // Where the film is when it is not in the page, and what of it cannot be heard there.
@@ -143,7 +152,8 @@ static enum err write_notes(const struct page *p)
         fputs("</p>\n", p->out);
     }
     fputs("<p class=\"note\" id=\"broken\" hidden>This browser cannot play the film, only its "
-          "music.</p>\n", p->out);
+          "music.</p>\n",
+          p->out);
     return e;
 }
 

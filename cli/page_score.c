@@ -9,11 +9,11 @@
 #include "common/base/interrupt.h"
 #include "common/media/frames.h"
 
-#define MAX_PICTURES 240   // of a long film not every cue has one
+#define MAX_PICTURES 240 // of a long film not every cue has one
 #define PICTURE_SIDE 256
-#define CUE_WIDTH_PX 44    // a long film is scrolled through
-#define OUTLINE_HALF 50.0  // of the outline's height, in units of its viewBox
-#define WIDTH 1000.0       // of every viewBox
+#define CUE_WIDTH_PX 44   // a long film is scrolled through
+#define OUTLINE_HALF 50.0 // of the outline's height, in units of its viewBox
+#define WIDTH 1000.0      // of every viewBox
 
 // A place in the film, across.
 static double across(const struct page *p, double ms, double width)
@@ -43,8 +43,9 @@ static enum err write_picture(const struct page *p, struct frame_reader *reader,
                               uint32_t step)
 {
     const struct plan_cue *c = cue_of(p, cue);
-    const uint32_t last = cue + step <= p->story->plan->cue_count ? cue + step - 1
-                                                                  : p->story->plan->cue_count - 1;
+    const uint32_t last = cue + step <= p->story->plan->cue_count
+                              ? cue + step - 1
+                              : p->story->plan->cue_count - 1;
     const int64_t to_ms = cue_of(p, last)->next_cut_ms;
     const int64_t middle = (c->cut_ms + to_ms) / 2;
     struct frame frame;
@@ -84,8 +85,10 @@ static enum err write_pictures(const struct page *p)
 
 static void open_svg(const struct page *p, const char *name, double height)
 {
-    fprintf(p->out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" preserveAspectRatio=\"none\" "
-                    "aria-hidden=\"true\">\n", name, WIDTH, height);
+    fprintf(p->out,
+            "<svg class=\"%s\" viewBox=\"0 0 %g %g\" preserveAspectRatio=\"none\" "
+            "aria-hidden=\"true\">\n",
+            name, WIDTH, height);
 }
 
 // Where its fade in ends and its fade out begins.
@@ -102,8 +105,8 @@ static void write_cue_shape(const struct page *p, uint32_t i)
     const struct plan_cue *c = cue_of(p, i);
     int64_t full_from, full_to;
     steady_part(p, i, &full_from, &full_to);
-    fprintf(p->out, "<polygon class=\"c%u\" points=\"%.2f,40 %.2f,0 %.2f,0 %.2f,40\"/>\n", i % 2,
-            across(p, (double) c->start_ms, WIDTH), across(p, (double) full_from, WIDTH),
+    fprintf(p->out, "<polygon class=\"c%u\" points=\"%.2f,40 %.2f,0 %.2f,0 %.2f,40\"/>\n",
+            i % 2, across(p, (double) c->start_ms, WIDTH), across(p, (double) full_from, WIDTH),
             across(p, (double) full_to, WIDTH), across(p, (double) c->end_ms, WIDTH));
 }
 
@@ -116,7 +119,8 @@ static void write_segment(const struct page *p, const struct plan_segment *s)
     fprintf(p->out, "<rect class=\"c%u\" x=\"%.2f\" y=\"%g\" width=\"%.2f\" height=\"8\"/>\n",
             s->cue % 2, from, y, width);
     if (s->overlap_ms > 0)
-        fprintf(p->out, "<rect class=\"heard\" x=\"%.2f\" y=\"%g\" width=\"%.2f\" height=\"8\"/>\n",
+        fprintf(p->out,
+                "<rect class=\"heard\" x=\"%.2f\" y=\"%g\" width=\"%.2f\" height=\"8\"/>\n",
                 from, y, heard);
 }
 
@@ -146,11 +150,12 @@ static void write_structure(const struct page *p)
 }
 
 // One closed line around `level`, mirrored: forth above, back below.
-static void write_outline(const struct page *p, const char *name, uint32_t cue, const float *level,
-                          uint32_t from, uint32_t to, float full)
+static void write_outline(const struct page *p, const char *name, uint32_t cue,
+                          const float *level, uint32_t from, uint32_t to, float full)
 {
     const double step = WIDTH / p->story->finished->sound.columns;
-    fprintf(p->out, "<path class=\"%s c%u\" d=\"M%.1f %g", name, cue % 2, from * step, OUTLINE_HALF);
+    fprintf(p->out, "<path class=\"%s c%u\" d=\"M%.1f %g", name, cue % 2, from * step,
+            OUTLINE_HALF);
     for (uint32_t c = from; c < to; c++)
         fprintf(p->out, "L%.1f %.1f", (c + 0.5) * step,
                 OUTLINE_HALF * (1 - (double) (level[c] / full)));
@@ -188,9 +193,11 @@ static void write_waveform(const struct page *p)
 // From the screen's own dark to light, straight between these.
 static void make_palette(uint32_t palette[256])
 {
-    static const struct { double at, r, g, b; } stops[] = {
-        { 0, 16, 18, 26 },      { 0.25, 34, 32, 78 },    { 0.5, 122, 44, 116 },
-        { 0.72, 221, 96, 74 },  { 0.88, 247, 180, 86 },  { 1, 255, 245, 214 },
+    static const struct {
+        double at, r, g, b;
+    } stops[] = {
+        { 0, 16, 18, 26 },     { 0.25, 34, 32, 78 },   { 0.5, 122, 44, 116 },
+        { 0.72, 221, 96, 74 }, { 0.88, 247, 180, 86 }, { 1, 255, 245, 214 },
     };
     for (size_t i = 0, k = 0; i < 256; i++) {
         const double at = (double) i / 255;
@@ -215,7 +222,8 @@ static enum err write_spectrogram(const struct page *p)
     if (e)
         return e;
     fputs("<div class=\"row\"><img class=\"spectrogram\" alt=\"Spectrogram of the music\" "
-          "src=\"data:image/png;base64,", p->out);
+          "src=\"data:image/png;base64,",
+          p->out);
     html_base64(p->out, png.data, png.count);
     fputs("\"></div>\n", p->out);
     media_bytes_release(&png);
@@ -236,8 +244,9 @@ static void write_cuts(const struct page *p)
 // A step that leaves at most ten labels.
 static int64_t ruler_step_ms(int64_t length_ms)
 {
-    static const int64_t steps[] = { 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 30000, 60000,
-                                     120000, 300000, 600000, 1200000, 1800000, 3600000, 7200000 };
+    static const int64_t steps[] = { 100,    200,     500,     1000,    2000,   5000,
+                                     10000,  20000,   30000,   60000,   120000, 300000,
+                                     600000, 1200000, 1800000, 3600000, 7200000 };
     size_t i = 0;
     while (i + 1 < sizeof(steps) / sizeof(steps[0]) && length_ms / steps[i] > 10)
         i++;
@@ -278,9 +287,10 @@ static const char caption[] =
 enum err page_score(const struct page *p)
 {
     const struct plan *plan = p->story->plan;
-    fprintf(p->out, "<section class=\"score\">\n<div class=\"scroll\">\n"
-                    "<div class=\"roll\" id=\"roll\" data-seconds=\"%.3f\" data-lead=\"%.4f\" "
-                    "style=\"min-width:%upx\">\n",
+    fprintf(p->out,
+            "<section class=\"score\">\n<div class=\"scroll\">\n"
+            "<div class=\"roll\" id=\"roll\" data-seconds=\"%.3f\" data-lead=\"%.4f\" "
+            "style=\"min-width:%upx\">\n",
             (double) plan->film.duration_ms / 1000, p->story->finished->delivery.lead_s,
             plan->cue_count * CUE_WIDTH_PX);
     enum err e = write_pictures(p);

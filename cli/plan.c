@@ -60,9 +60,17 @@ enum err verb_plan(int argc, char **argv)
     struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Plan", .kind = OPTION_HEADING },
-        { .name = "output", .letter = 'o', .kind = OPTION_STRING, .target = &v.output, .value = "PLAN.json",
+        { .name = "output",
+          .letter = 'o',
+          .kind = OPTION_STRING,
+          .target = &v.output,
+          .value = "PLAN.json",
           .help = "keep the plan, for `compose` and `stitch`; - is standard output" },
-        { .name = "model", .letter = 'm', .kind = OPTION_STRING, .target = &v.model, .value = "FILE",
+        { .name = "model",
+          .letter = 'm',
+          .kind = OPTION_STRING,
+          .target = &v.model,
+          .value = "FILE",
           .help = "the model that will compose (as for `compose`)" },
         { 0 },
     };
@@ -71,11 +79,15 @@ enum err verb_plan(int argc, char **argv)
     const struct option_spec *const tables[] = { own, plan, talk };
     const struct verb_page page = {
         .usage = "underscore plan FILM [-o PLAN.json] [OPTIONS]",
-        .summary = "Find a film's scene changes and plan its music: cues from cut to cut, and in each the\n"
-                   "segments that the model composes one after the other.",
+        .summary =
+            "Find a film's scene changes and plan its music: cues from cut to cut, and in each the\n"
+            "segments that the model composes one after the other.",
         .examples = "  underscore plan film.mkv\n"
                     "  underscore plan film.mkv -o plan.json --max-cue 2:00",
-        .tables = tables, .table_count = 3, .min_arguments = 1, .max_arguments = 1,
+        .tables = tables,
+        .table_count = 3,
+        .min_arguments = 1,
+        .max_arguments = 1,
     };
     struct verb_arguments arguments;
     enum err e = options_parse(&page, argc, argv, &arguments);

@@ -7,5 +7,5 @@
 // film_plan_make() with what the command line says. Shows progress; ERR_STOP on
 // Ctrl-C. The caller owns *out.
 ERR_CHECKED enum err plan_film(struct plan **out, const struct film *film,
-                               const struct plan_options *options, const struct plan_model *model,
-                               bool quiet);
+                               const struct plan_options *options,
+                               const struct plan_model *model, bool quiet);

@@ -35,7 +35,8 @@ static void format_time(char *out, size_t n, double seconds)
         snprintf(out, n, "%ld:%02ld", s / 60, s % 60);
 }
 
-static void format_line(const struct progress *p, double done, double total, char *out, size_t n)
+static void format_line(const struct progress *p, double done, double total, char *out,
+                        size_t n)
 {
     const double elapsed = clock_seconds() - p->started;
     const double rate = elapsed > 0.2 ? (done - p->first) / elapsed : 0;
@@ -44,8 +45,8 @@ static void format_line(const struct progress *p, double done, double total, cha
     format_time(of, sizeof(of), total);
     if (rate > 0)
         format_time(left, sizeof(left), (total - done) / rate);
-    snprintf(out, n, "%3.0f%%  %s / %s  %.2fx  ETA %s", total > 0 ? 100 * done / total : 100.0, at,
-             of, rate, left);
+    snprintf(out, n, "%3.0f%%  %s / %s  %.2fx  ETA %s", total > 0 ? 100 * done / total : 100.0,
+             at, of, rate, left);
 }
 
 void progress_update(struct progress *p, double done, double total)

@@ -30,28 +30,35 @@ static enum err render_segment(struct composer *c, const struct plan *p, const c
     if (!e)
         e = composer_render(c, tokens, p->segments[segment].columns, pcm);
     if (!e)
-        e = part_write(parts, p, segment, "rendered", &(struct part_origin){ 0 }, codebooks, tokens, pcm);
+        e = part_write(parts, p, segment, "rendered", &(struct part_origin){ 0 }, codebooks,
+                       tokens, pcm);
     free(tokens);
     free(pcm);
     return e;
 }
 
 static enum err render_all(const struct render_verb *v, const struct plan *p,
-                           const struct job_model *model, const char *tokens_dir, const char *parts)
+                           const struct job_model *model, const char *tokens_dir,
+                           const char *parts)
 {
     struct device *device = NULL;
     struct composer *composer = NULL;
     enum err e = device_open_for(&device, &v->model);
     if (!e)
-        e = composer_open(&composer, &(struct composer_params){
-            .device = device, .tensors = model_file_tensors(model->file), .batch = 1,
-            .max_columns = 1, .max_frames = 1 });
+        e = composer_open(&composer,
+                          &(struct composer_params){ .device = device,
+                                                     .tensors = model_file_tensors(model->file),
+                                                     .batch = 1,
+                                                     .max_columns = 1,
+                                                     .max_frames = 1 });
     struct progress bar = { 0 };
     progress_begin(&bar, "rendering", 0, v->talk.quiet);
     for (uint32_t i = 0; !e && i < p->segment_count; i++) {
         e = interrupt_asked() ? ERR_STOP
-                              : render_segment(composer, p, tokens_dir, parts, i, model->config->codec.codebooks);
-        progress_update(&bar, (double) p->segments[i].end_ms / 1000, (double) p->film.duration_ms / 1000);
+                              : render_segment(composer, p, tokens_dir, parts, i,
+                                               model->config->codec.codebooks);
+        progress_update(&bar, (double) p->segments[i].end_ms / 1000,
+                        (double) p->film.duration_ms / 1000);
     }
     progress_end(&bar);
     composer_close(&composer);
@@ -60,13 +67,17 @@ static enum err render_all(const struct render_verb *v, const struct plan *p,
 }
 
 // One codec's tokens are another's noise, and nothing else would say so.
-static void compare_models(const struct plan *p, const char *tokens_dir, const struct job_model *m)
+static void compare_models(const struct plan *p, const char *tokens_dir,
+                           const struct job_model *m)
 {
     json_t *told = parts_tell(tokens_dir, p);
-    const char *composed = json_string_value(json_object_get(json_object_get(told, "model"), "sha256"));
+    const char *composed =
+        json_string_value(json_object_get(json_object_get(told, "model"), "sha256"));
     if (composed && strcmp(composed, m->sha256) != 0)
-        log_warn("%s: composed with the model %.12s, rendered with %s, which is %.12s: unless their codecs are the same, "
-                 "this is noise", tokens_dir, composed, m->path, m->sha256);
+        log_warn(
+            "%s: composed with the model %.12s, rendered with %s, which is %.12s: unless their codecs are the same, "
+            "this is noise",
+            tokens_dir, composed, m->path, m->sha256);
     json_decref(told);
 }
 
@@ -91,7 +102,8 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
         e = job_model_fits(&model, p);
     if (!e)
         compare_models(p, tokens_dir, &model);
-    if (!e && !(parts = work_dir_path(v->delivery.output ? v->delivery.output : v->delivery.wav)))
+    if (!e &&
+        !(parts = work_dir_path(v->delivery.output ? v->delivery.output : v->delivery.wav)))
         e = ERR_NOMEM;
     if (!e)
         e = work_dir_begin(parts, false, false, &lock);
@@ -102,8 +114,11 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
         work_dir_remove(parts);
     }
     if (!e)
-        e = report_write(&(struct job_story){ .plan = p, .film = &film, .model = &model,
-                                              .finished = &finished, .told_by = tokens_dir },
+        e = report_write(&(struct job_story){ .plan = p,
+                                              .film = &film,
+                                              .model = &model,
+                                              .finished = &finished,
+                                              .told_by = tokens_dir },
                          &v->delivery, &v->talk);
     finish_result_release(&finished);
     work_dir_release(&lock);
@@ -118,10 +133,14 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
 enum err verb_render(int argc, char **argv)
 {
     struct render_verb v = { 0 };
-    struct option_spec talk[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS], delivery[SETTINGS_MAX_SPECS];
+    struct option_spec talk[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS],
+        delivery[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Render", .kind = OPTION_HEADING },
-        { .name = "film", .kind = OPTION_STRING, .target = &v.film, .value = "FILE",
+        { .name = "film",
+          .kind = OPTION_STRING,
+          .target = &v.film,
+          .value = "FILE",
           .help = "where the film is now, if not where the plan says" },
         { 0 },
     };
@@ -131,10 +150,15 @@ enum err verb_render(int argc, char **argv)
     const struct option_spec *const tables[] = { own, delivery, model, talk };
     const struct verb_page page = {
         .usage = "underscore render TOKENS-DIR -o OUT [OPTIONS]",
-        .summary = "Make a new delivery of tokens that `score --keep-tokens` kept: another container, loudness\n"
-                   "or codec. The music is the same; the decoder does not run.",
-        .examples = "  underscore render tokens/ -o film-r128.mkv --loudness -23 --model gvmgen.safetensors",
-        .tables = tables, .table_count = 4, .min_arguments = 1, .max_arguments = 1,
+        .summary =
+            "Make a new delivery of tokens that `score --keep-tokens` kept: another container, loudness\n"
+            "or codec. The music is the same; the decoder does not run.",
+        .examples =
+            "  underscore render tokens/ -o film-r128.mkv --loudness -23 --model gvmgen.safetensors",
+        .tables = tables,
+        .table_count = 4,
+        .min_arguments = 1,
+        .max_arguments = 1,
     };
     struct verb_arguments arguments;
     const enum err e = options_parse(&page, argc, argv, &arguments);

@@ -56,7 +56,9 @@ static enum err check_tokens(const struct score *s)
     if (!v->keep_tokens)
         return ERR_OK;
     if (file_is_same(v->keep_tokens, s->work)) {
-        log_error("%s: finished segments are kept there; choose another folder for --keep-tokens", v->keep_tokens);
+        log_error(
+            "%s: finished segments are kept there; choose another folder for --keep-tokens",
+            v->keep_tokens);
         return ERR_USAGE;
     }
     if (asprintf(&plan, "%s/plan.json", v->keep_tokens) < 0)
@@ -65,7 +67,8 @@ static enum err check_tokens(const struct score *s)
     free(plan);
     if (!taken)
         return ERR_OK;
-    log_error("%s: holds the tokens of a film; choose another folder or say --overwrite", v->keep_tokens);
+    log_error("%s: holds the tokens of a film; choose another folder or say --overwrite",
+              v->keep_tokens);
     return ERR_CREATE;
 }
 
@@ -112,15 +115,17 @@ static enum err make_plan(struct score *s)
 
 static enum err compose(struct score *s)
 {
-    return compose_film(&(struct compose_film){
-        .plan = s->plan,
-        .film = &s->film,
-        .model = &s->model,
-        .options = &s->v->model,
-        .directory = s->work,
-        .replace = true,
-        .quiet = s->v->talk.quiet,
-    }, &s->composed);
+    return compose_film(
+        &(struct compose_film){
+            .plan = s->plan,
+            .film = &s->film,
+            .model = &s->model,
+            .options = &s->v->model,
+            .directory = s->work,
+            .replace = true,
+            .quiet = s->v->talk.quiet,
+        },
+        &s->composed);
 }
 
 static enum err report(const struct score *s)
@@ -176,16 +181,27 @@ static enum err run(const struct score_verb *v, const char *film)
 enum err verb_score(int argc, char **argv)
 {
     struct score_verb v = { 0 };
-    struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS],
-        delivery[SETTINGS_MAX_SPECS];
+    struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS],
+        model[SETTINGS_MAX_SPECS], delivery[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Taking up work", .kind = OPTION_HEADING },
-        { .name = "resume", .kind = OPTION_FLAG, .target = &v.resume,
+        { .name = "resume",
+          .kind = OPTION_FLAG,
+          .target = &v.resume,
           .help = "take up what an interrupted run has finished" },
-        { .name = "restart", .kind = OPTION_FLAG, .target = &v.restart, .help = "throw it away" },
-        { .name = "work", .kind = OPTION_STRING, .target = &v.work, .value = "DIR",
+        { .name = "restart",
+          .kind = OPTION_FLAG,
+          .target = &v.restart,
+          .help = "throw it away" },
+        { .name = "work",
+          .kind = OPTION_STRING,
+          .target = &v.work,
+          .value = "DIR",
           .help = "where finished segments are kept meanwhile (OUT.underscore)" },
-        { .name = "keep-tokens", .kind = OPTION_STRING, .target = &v.keep_tokens, .value = "DIR",
+        { .name = "keep-tokens",
+          .kind = OPTION_STRING,
+          .target = &v.keep_tokens,
+          .value = "DIR",
           .help = "keep the tokens, from which `render` makes another delivery" },
         { 0 },
     };
@@ -196,15 +212,20 @@ enum err verb_score(int argc, char **argv)
     const struct option_spec *const tables[] = { delivery, plan, model, own, talk };
     const struct verb_page page = {
         .usage = "underscore score FILM -o OUT [OPTIONS]",
-        .summary = "Watch a film, compose its music and deliver the film with the music as a further track.\n"
-                   "The picture is not encoded again. The same film, model, settings, seed and device give\n"
-                   "the same music.",
-        .examples = "  underscore score film.mp4 -o scored.mp4\n"
-                    "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
-                    "  underscore score film.mkv -o scored.mkv --seed 7 --loudness -23 --report report.json\n"
-                    "  underscore score film.mov --wav music.wav --max-cue 1:30\n"
-                    "  underscore score film.mp4 -o scored.mp4 --resume     after a Ctrl-C",
-        .tables = tables, .table_count = 5, .min_arguments = 1, .max_arguments = 1,
+        .summary =
+            "Watch a film, compose its music and deliver the film with the music as a further track.\n"
+            "The picture is not encoded again. The same film, model, settings, seed and device give\n"
+            "the same music.",
+        .examples =
+            "  underscore score film.mp4 -o scored.mp4\n"
+            "  underscore score film.mp4 -o scored.mp4 --model gvmgen-small.safetensors\n"
+            "  underscore score film.mkv -o scored.mkv --seed 7 --loudness -23 --report report.json\n"
+            "  underscore score film.mov --wav music.wav --max-cue 1:30\n"
+            "  underscore score film.mp4 -o scored.mp4 --resume     after a Ctrl-C",
+        .tables = tables,
+        .table_count = 5,
+        .min_arguments = 1,
+        .max_arguments = 1,
     };
     struct verb_arguments arguments;
     const enum err e = options_parse(&page, argc, argv, &arguments);
@@ -212,7 +233,8 @@ enum err verb_score(int argc, char **argv)
         return e;
     talk_apply(&v.talk);
     if (v.resume && v.restart) {
-        log_error("--resume goes on with what is there, --restart throws it away: say one of them");
+        log_error(
+            "--resume goes on with what is there, --restart throws it away: say one of them");
         return ERR_USAGE;
     }
     interrupt_watch();

@@ -47,7 +47,8 @@ void plan_table(struct plan_options *p, struct option_spec *specs);
 void model_table(struct model_options *m, struct option_spec *specs);
 void delivery_table(struct delivery_options *d, struct option_spec *specs);
 
-struct plan_settings plan_settings_from(const struct plan_options *p, const struct plan_model *m);
+struct plan_settings plan_settings_from(const struct plan_options *p,
+                                        const struct plan_model *m);
 struct plan_model plan_model_of(const struct model_config *c);
 
 // ERR_USAGE logs.

@@ -47,7 +47,9 @@ static enum err run(const struct stitch_verb *v, const char *plan_path, const ch
     if (!e)
         e = finish_film(p, directory, &film, &v->delivery, v->talk.quiet, &finished);
     if (!e)
-        e = report_write(&(struct job_story){ .plan = p, .film = &film, .finished = &finished,
+        e = report_write(&(struct job_story){ .plan = p,
+                                              .film = &film,
+                                              .finished = &finished,
                                               .told_by = directory },
                          &v->delivery, &v->talk);
     finish_result_release(&finished);
@@ -62,7 +64,10 @@ enum err verb_stitch(int argc, char **argv)
     struct option_spec talk[SETTINGS_MAX_SPECS], delivery[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Stitch", .kind = OPTION_HEADING },
-        { .name = "film", .kind = OPTION_STRING, .target = &v.film, .value = "FILE",
+        { .name = "film",
+          .kind = OPTION_STRING,
+          .target = &v.film,
+          .value = "FILE",
           .help = "where the film is now, if not where the plan says" },
         { 0 },
     };
@@ -71,9 +76,14 @@ enum err verb_stitch(int argc, char **argv)
     const struct option_spec *const tables[] = { own, delivery, talk };
     const struct verb_page page = {
         .usage = "underscore stitch PLAN.json DIR -o OUT [OPTIONS]",
-        .summary = "Crossfade the parts that `compose` left in DIR into one track and deliver it.",
-        .examples = "  underscore stitch plan.json parts/ -o film-scored.mkv --report report.json",
-        .tables = tables, .table_count = 3, .min_arguments = 2, .max_arguments = 2,
+        .summary =
+            "Crossfade the parts that `compose` left in DIR into one track and deliver it.",
+        .examples =
+            "  underscore stitch plan.json parts/ -o film-scored.mkv --report report.json",
+        .tables = tables,
+        .table_count = 3,
+        .min_arguments = 2,
+        .max_arguments = 2,
     };
     struct verb_arguments arguments;
     const enum err e = options_parse(&page, argc, argv, &arguments);

@@ -113,8 +113,9 @@ static enum err check_outputs(const struct films *films, const struct delivery_o
     return e;
 }
 
-static enum err submit_one(struct client *c, const struct submit_verb *v, const struct wire_submit *common,
-                           const struct film_output *film, uint64_t *job)
+static enum err submit_one(struct client *c, const struct submit_verb *v,
+                           const struct wire_submit *common, const struct film_output *film,
+                           uint64_t *job)
 {
     const struct wire_message *answer;
     struct wire_submit *s = &client_question(c, WIRE_SUBMIT)->submit;
@@ -165,7 +166,8 @@ static enum err wait_for(struct client *c, uint64_t job, struct wire_job *out)
         held = !strcmp(out->state, "HELD");
         for (double until = clock_seconds() + ASK_EVERY_S; clock_seconds() < until;) {
             if (interrupt_asked()) {
-                log_info("job %llu goes on; `underscore cancel` stops it", (unsigned long long) job);
+                log_info("job %llu goes on; `underscore cancel` stops it",
+                         (unsigned long long) job);
                 return ERR_STOP;
             }
             usleep(50000);
@@ -177,7 +179,8 @@ static enum err wait_for(struct client *c, uint64_t job, struct wire_job *out)
     return ERR_INPUT;
 }
 
-static enum err finish_one(struct client *c, const struct submit_verb *v, uint64_t job, json_t *list)
+static enum err finish_one(struct client *c, const struct submit_verb *v, uint64_t job,
+                           json_t *list)
 {
     struct wire_job *j = malloc(sizeof(*j));
     enum err e = !j ? ERR_NOMEM : v->wait ? wait_for(c, job, j) : show(c, job, j);
@@ -191,8 +194,9 @@ static enum err finish_one(struct client *c, const struct submit_verb *v, uint64
 
 // Every film is submitted, and waited for, whatever becomes of the others: what is wrong
 // with one has been said, and counts in the end.
-static enum err submit_all(struct client *c, const struct submit_verb *v, const struct wire_submit *common,
-                           const struct films *films, json_t *list)
+static enum err submit_all(struct client *c, const struct submit_verb *v,
+                           const struct wire_submit *common, const struct films *films,
+                           json_t *list)
 {
     uint64_t *jobs = calloc(films->count + 1, sizeof(*jobs)); // 0: refused
     enum err e = jobs ? ERR_OK : ERR_NOMEM, worst = ERR_OK;
@@ -255,21 +259,44 @@ static void leave_out(struct option_spec *specs, const char *const *names)
 enum err verb_submit(int argc, char **argv)
 {
     struct submit_verb v = { 0 };
-    struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS], model[SETTINGS_MAX_SPECS],
-        delivery[SETTINGS_MAX_SPECS], farm[SETTINGS_MAX_SPECS];
+    struct option_spec talk[SETTINGS_MAX_SPECS], plan[SETTINGS_MAX_SPECS],
+        model[SETTINGS_MAX_SPECS], delivery[SETTINGS_MAX_SPECS], farm[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Submitting", .kind = OPTION_HEADING },
-        { .name = "wait", .letter = 'w', .kind = OPTION_FLAG, .target = &v.wait, .help = "until the films are done" },
-        { .name = "owner", .kind = OPTION_STRING, .target = &v.owner, .value = "NAME",
+        { .name = "wait",
+          .letter = 'w',
+          .kind = OPTION_FLAG,
+          .target = &v.wait,
+          .help = "until the films are done" },
+        { .name = "owner",
+          .kind = OPTION_STRING,
+          .target = &v.owner,
+          .value = "NAME",
           .help = "whose share of the farm this uses (you)" },
-        { .name = "priority", .letter = 'p', .kind = OPTION_INT, .target = &v.priority, .value = "N", .min = -1000,
-          .max = 1000, .help = "among the owner's jobs; higher goes first (0)" },
-        { .name = "recursive", .letter = 'r', .kind = OPTION_FLAG, .target = &v.recursive,
+        { .name = "priority",
+          .letter = 'p',
+          .kind = OPTION_INT,
+          .target = &v.priority,
+          .value = "N",
+          .min = -1000,
+          .max = 1000,
+          .help = "among the owner's jobs; higher goes first (0)" },
+        { .name = "recursive",
+          .letter = 'r',
+          .kind = OPTION_FLAG,
+          .target = &v.recursive,
           .help = "films in the folders below, too" },
-        { .name = "require", .kind = OPTION_STRING, .target = &v.require, .value = "TERMS",
-          .help = "of the workers, all of it: vram>=8G,vendor=amd\n(vram, slots: = != < <= > >=; vendor, device, driver,\n"
-                  "name: = != ~)" },
-        { .name = "force", .kind = OPTION_FLAG, .target = &v.force, .help = "even if there is such a job" },
+        { .name = "require",
+          .kind = OPTION_STRING,
+          .target = &v.require,
+          .value = "TERMS",
+          .help =
+              "of the workers, all of it: vram>=8G,vendor=amd\n(vram, slots: = != < <= > >=; vendor, device, driver,\n"
+              "name: = != ~)" },
+        { .name = "force",
+          .kind = OPTION_FLAG,
+          .target = &v.force,
+          .help = "even if there is such a job" },
         { 0 },
     };
     talk_table(&v.talk, talk);
@@ -277,7 +304,8 @@ enum err verb_submit(int argc, char **argv)
     model_table(&v.model, model);
     delivery_table(&v.delivery, delivery);
     farm_table(&v.farm, farm);
-    leave_out(model, (const char *const[]){ "device", "memory", "batch", "cache-dir", "validate", NULL });
+    leave_out(model, (const char *const[]){ "device", "memory", "batch", "cache-dir",
+                                            "validate", NULL });
     leave_out(delivery, (const char *const[]){ "wav", "report", "report-html", NULL });
     for (struct option_spec *s = model; s->name; s++)
         if (!strcmp(s->name, "model"))
@@ -285,12 +313,17 @@ enum err verb_submit(int argc, char **argv)
     const struct option_spec *const tables[] = { delivery, own, farm, plan, model, talk };
     const struct verb_page page = {
         .usage = "underscore submit FILM|FOLDER|PATTERN... -o OUT [--wait] [OPTIONS]",
-        .summary = "Hand films to a farm. The coordinator must be able to read them and to write OUT, in which\n"
-                   "{dir}, {name} and {ext} stand for those of each film; {ext} is mkv where nothing else can be\n"
-                   "written. The same film, settings and output are one job, however often they are submitted.",
-        .examples = "  underscore submit film.mkv -o film-scored.mkv --wait\n"
-                    "  underscore submit archive/ --recursive -o '{dir}/{name}.scored.{ext}' --require 'vram>=8G'",
-        .tables = tables, .table_count = 6, .min_arguments = 1, .max_arguments = UINT32_MAX,
+        .summary =
+            "Hand films to a farm. The coordinator must be able to read them and to write OUT, in which\n"
+            "{dir}, {name} and {ext} stand for those of each film; {ext} is mkv where nothing else can be\n"
+            "written. The same film, settings and output are one job, however often they are submitted.",
+        .examples =
+            "  underscore submit film.mkv -o film-scored.mkv --wait\n"
+            "  underscore submit archive/ --recursive -o '{dir}/{name}.scored.{ext}' --require 'vram>=8G'",
+        .tables = tables,
+        .table_count = 6,
+        .min_arguments = 1,
+        .max_arguments = UINT32_MAX,
     };
     struct verb_arguments arguments;
     const enum err e = options_parse(&page, argc, argv, &arguments);

@@ -10,10 +10,10 @@
 #include "cli/clock_text.h"
 
 #define MAX_COLUMNS 120
-#define BESIDE 37        // columns of a cue's line that are not its outline
-#define OTHER_LINES 9    // of the summary that are not cues
+#define BESIDE 37     // columns of a cue's line that are not its outline
+#define OTHER_LINES 9 // of the summary that are not cues
 #define MIN_CUE_LINES 8
-#define OUTLINE_DB 36.0  // between the loudest and an empty cell
+#define OUTLINE_DB 36.0 // between the loudest and an empty cell
 
 // How much room there is to draw in; columns 0: draw nothing.
 struct screen {
@@ -62,8 +62,8 @@ static int cell_height(const struct sound_picture *s, double from, double to, fl
 }
 
 // As long beside the longest cue's as the cue is, and blanks up to `room`.
-static void print_outline(const struct job_story *s, const struct plan_cue *c, int64_t longest_ms,
-                          float loudest, int room)
+static void print_outline(const struct job_story *s, const struct plan_cue *c,
+                          int64_t longest_ms, float loudest, int room)
 {
     static const char *const blocks[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
     const struct sound_picture *sound = &s->finished->sound;
@@ -72,7 +72,8 @@ static void print_outline(const struct job_story *s, const struct plan_cue *c, i
     const int cells = 1 + (int) ((room - 1) * length / longest_ms);
     const double step = (double) length * scale / cells, start = (double) c->cut_ms * scale;
     for (int i = 0; i < cells; i++)
-        fputs(blocks[cell_height(sound, start + i * step, start + (i + 1) * step, loudest)], stdout);
+        fputs(blocks[cell_height(sound, start + i * step, start + (i + 1) * step, loudest)],
+              stdout);
     printf("%*s", room - cells, "");
 }
 
@@ -154,8 +155,8 @@ void summary_print(const struct job_story *story, const struct delivery_options 
     const struct plan *p = story->plan;
     const struct screen screen = find_screen();
     const double length = (double) p->film.duration_ms / 1000;
-    printf("%s: %u cue%s, %u segment%s\n", story->film->path, p->cue_count, plural(p->cue_count),
-           p->segment_count, plural(p->segment_count));
+    printf("%s: %u cue%s, %u segment%s\n", story->film->path, p->cue_count,
+           plural(p->cue_count), p->segment_count, plural(p->segment_count));
     if (screen.columns)
         print_drawn_cues(story, screen);
     else

@@ -50,7 +50,10 @@ static struct safetensors_item *new_item(struct tensor_dump *d, const char *name
 // What an item holds is the dump's own, whatever its type says.
 static void *owned(const void *p)
 {
-    union { const void *in; void *out; } u = { .in = p };
+    union {
+        const void *in;
+        void *out;
+    } u = { .in = p };
     return u.out;
 }
 
@@ -104,7 +107,8 @@ enum err tensor_dump_tokens(struct tensor_dump *d, const char *name, const int32
         return no_memory(name);
     for (uint64_t i = 0; i < rows * cols; i++)
         wide[i] = tokens[i];
-    const enum err e = tensor_dump_add(d, name, DTYPE_I64, wide, 2, (const uint64_t[]){ rows, cols });
+    const enum err e =
+        tensor_dump_add(d, name, DTYPE_I64, wide, 2, (const uint64_t[]){ rows, cols });
     free(wide);
     return e;
 }
@@ -133,6 +137,8 @@ void tensor_dump_finish(struct tensor_dump *d)
 enum err tensor_dump_write(const struct tensor_dump *d, const char *path)
 {
     return safetensors_write(path, &(struct safetensors_write_params){
-        .items = d->items, .item_count = d->count, .stop = interrupt_watch(),
-    });
+                                       .items = d->items,
+                                       .item_count = d->count,
+                                       .stop = interrupt_watch(),
+                                   });
 }

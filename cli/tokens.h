@@ -6,7 +6,8 @@
 #include "common/base/err.h"
 #include "common/timeline/plan.h"
 
-ERR_CHECKED enum err tokens_keep(const struct plan *p, const char *parts, const char *directory);
+ERR_CHECKED enum err tokens_keep(const struct plan *p, const char *parts,
+                                 const char *directory);
 
 // The tokens of one segment, [K][columns] for the plan's columns. ERR_MISSING,
 // ERR_INPUT (other shape, another number of codebooks); logs. The caller frees *out.

@@ -20,15 +20,34 @@ struct trace_settings {
 static enum err parse(struct trace_settings *s, struct verb_arguments *a, int argc, char **argv)
 {
     const struct option_spec specs[] = {
-        { .name = "in", .letter = 'i', .kind = OPTION_STRING, .target = &s->in,
-          .value = "FILE", .help = "the inputs, a safetensors file" },
-        { .name = "output", .letter = 'o', .kind = OPTION_STRING, .target = &s->out,
-          .value = "FILE", .help = "where to write what they become" },
-        { .name = "device", .letter = 'd', .kind = OPTION_STRING, .target = &s->device,
-          .value = "WHICH", .help = "an index, a UUID, or a part of a name" },
-        { .name = "steps", .kind = OPTION_INT, .target = &s->steps, .value = "N", .min = 1, .max = 100000,
+        { .name = "in",
+          .letter = 'i',
+          .kind = OPTION_STRING,
+          .target = &s->in,
+          .value = "FILE",
+          .help = "the inputs, a safetensors file" },
+        { .name = "output",
+          .letter = 'o',
+          .kind = OPTION_STRING,
+          .target = &s->out,
+          .value = "FILE",
+          .help = "where to write what they become" },
+        { .name = "device",
+          .letter = 'd',
+          .kind = OPTION_STRING,
+          .target = &s->device,
+          .value = "WHICH",
+          .help = "an index, a UUID, or a part of a name" },
+        { .name = "steps",
+          .kind = OPTION_INT,
+          .target = &s->steps,
+          .value = "N",
+          .min = 1,
+          .max = 100000,
           .help = "columns of gen.greedy_tokens and gen.continuation_tokens (40)" },
-        { .name = "validate", .kind = OPTION_FLAG, .target = &s->validate,
+        { .name = "validate",
+          .kind = OPTION_FLAG,
+          .target = &s->validate,
           .help = "with Vulkan's validation layers" },
         { .name = NULL },
     };
@@ -81,8 +100,8 @@ static void print_shape(char *text, size_t bytes, uint32_t rank, const uint64_t 
     }
 }
 
-enum err trace_input(const struct trace *t, struct tensor_view *out, bool *found, const char *name,
-                     uint32_t rank, const uint64_t *shape)
+enum err trace_input(const struct trace *t, struct tensor_view *out, bool *found,
+                     const char *name, uint32_t rank, const uint64_t *shape)
 {
     *found = safetensors_find(t->in, name, out);
     if (!*found)
@@ -95,7 +114,8 @@ enum err trace_input(const struct trace *t, struct tensor_view *out, bool *found
     char is[96], takes[96];
     print_shape(is, sizeof(is), out->rank, out->shape);
     print_shape(takes, sizeof(takes), rank, shape);
-    log_error("%s is [%s]%s; this model takes [%s]", name, is, fits ? ", too large" : "", takes);
+    log_error("%s is [%s]%s; this model takes [%s]", name, is, fits ? ", too large" : "",
+              takes);
     return ERR_INPUT;
 }
 
@@ -110,7 +130,8 @@ enum err trace_floats(const struct tensor_view *v, const char *name, float **out
     return ERR_OK;
 }
 
-enum err trace_tokens(const struct tensor_view *v, const char *name, uint32_t card, int32_t **out)
+enum err trace_tokens(const struct tensor_view *v, const char *name, uint32_t card,
+                      int32_t **out)
 {
     *out = malloc((tensor_elements(v) + 1) * sizeof(**out));
     if (!*out) {
@@ -157,8 +178,8 @@ static enum err run(const struct trace_settings *s, const char *model)
     if (!e)
         e = safetensors_open(&in, s->in);
     if (!e)
-        e = device_open_for(&t.device, &(struct model_options){ .device = s->device,
-                                                                .validate = s->validate });
+        e = device_open_for(
+            &t.device, &(struct model_options){ .device = s->device, .validate = s->validate });
     if (!e) {
         t.model = model_file_tensors(file);
         t.in = in;

@@ -6,14 +6,16 @@
 
 // One way through the codec: where it starts and what comes out.
 struct passage {
-    const char *codes, *wav;             // decoding: in, out
+    const char *codes, *wav;              // decoding: in, out
     const char *pcm, *latent, *enc_codes; // encoding: in, out, out (NULL: not asked for)
-    bool watched;                        // the tensors in between too
+    bool watched;                         // the tensors in between too
 };
 
 static const struct passage passages[] = {
-    { "codec.dec_codes", "codec.dec_wav", "codec.wav", "codec.enc_latent", "codec.enc_codes", true },
-    { "codec.short_codes", "codec.short_dec_wav", "codec.short_wav", "codec.short_enc_latent", NULL, false },
+    { "codec.dec_codes", "codec.dec_wav", "codec.wav", "codec.enc_latent", "codec.enc_codes",
+      true },
+    { "codec.short_codes", "codec.short_dec_wav", "codec.short_wav", "codec.short_enc_latent",
+      NULL, false },
 };
 
 static enum err no_memory(const char *name)
@@ -40,7 +42,8 @@ static enum err decode(struct trace *t, struct codec *c, const struct passage *p
     if (!e)
         e = codec_decode(c, &(struct codec_piece){ tokens, (uint32_t) v.shape[1], pcm }, 1);
     if (!e)
-        e = tensor_dump_add(&t->out, p->wav, DTYPE_F32, pcm, 2, (const uint64_t[]){ 1, samples });
+        e = tensor_dump_add(&t->out, p->wav, DTYPE_F32, pcm, 2,
+                            (const uint64_t[]){ 1, samples });
     free(tokens);
     free(pcm);
     return e;
@@ -53,7 +56,8 @@ static enum err encode_pcm(struct trace *t, struct codec *c, const struct passag
     const uint64_t columns = codec_encoded_columns(config, samples);
     int32_t *codes = malloc(config->codebooks * columns * sizeof(*codes));
     float *latent = malloc(config->dimension * columns * sizeof(*latent));
-    enum err e = codes && latent ? codec_encode(c, pcm, samples, codes, latent) : no_memory(p->latent);
+    enum err e =
+        codes && latent ? codec_encode(c, pcm, samples, codes, latent) : no_memory(p->latent);
     if (!e)
         e = tensor_dump_add(&t->out, p->latent, DTYPE_F32, latent, 2,
                             (const uint64_t[]){ config->dimension, columns });
@@ -89,9 +93,12 @@ static enum err run(struct trace *t, const struct passage *p)
         return ERR_OK;
     struct codec *c;
     enum err e = codec_open(&c, &(struct codec_params){
-        .device = t->device, .source = t->model, .decode = decodes, .encode = encodes,
-        .probe = p->watched ? &t->out.probe : NULL,
-    });
+                                    .device = t->device,
+                                    .source = t->model,
+                                    .decode = decodes,
+                                    .encode = encodes,
+                                    .probe = p->watched ? &t->out.probe : NULL,
+                                });
     if (e)
         return e;
     if (decodes)

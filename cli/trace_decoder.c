@@ -14,7 +14,7 @@
 
 // What the decoder is asked for.
 struct work {
-    struct tensor_view codes, prompt; // as read
+    struct tensor_view codes, prompt;     // as read
     int32_t *code_tokens, *prompt_tokens; // NULL: not in the input
 };
 
@@ -23,7 +23,8 @@ static enum err read_tokens(const struct trace *t, const char *name, struct tens
 {
     const struct lm_config *c = &t->model->config->lm;
     bool found;
-    const enum err e = trace_input(t, v, &found, name, 2, (const uint64_t[]){ c->codebooks, TRACE_ANY });
+    const enum err e =
+        trace_input(t, v, &found, name, 2, (const uint64_t[]){ c->codebooks, TRACE_ANY });
     return e || !found ? e : trace_tokens(v, name, c->card, out);
 }
 
@@ -33,7 +34,9 @@ static enum err read_work(struct work *w, const struct trace *t)
     if (!e)
         e = read_tokens(t, "gen.prompt", &w->prompt, &w->prompt_tokens);
     if (!e && w->prompt_tokens && w->prompt.shape[1] > t->steps) {
-        log_error("gen.prompt is longer than the %u columns of gen.continuation_tokens; raise --steps", t->steps);
+        log_error(
+            "gen.prompt is longer than the %u columns of gen.continuation_tokens; raise --steps",
+            t->steps);
         e = ERR_INPUT;
     }
     return e;
@@ -45,10 +48,16 @@ static enum err generate(struct trace *t, struct decoder *d, const char *name,
 {
     const struct lm_config *c = &t->model->config->lm;
     uint32_t slot;
-    enum err e = decoder_join(d, &(struct sequence){
-        .condition = t->condition, .frames = t->frames, .prompt = prompt,
-        .prompt_columns = prompt_columns, .columns = t->steps, .guidance = GUIDANCE,
-    }, &slot);
+    enum err e = decoder_join(d,
+                              &(struct sequence){
+                                  .condition = t->condition,
+                                  .frames = t->frames,
+                                  .prompt = prompt,
+                                  .prompt_columns = prompt_columns,
+                                  .columns = t->steps,
+                                  .guidance = GUIDANCE,
+                              },
+                              &slot);
     if (e)
         return e;
     while (!e && !decoder_progress(d, slot).finished)
@@ -69,10 +78,12 @@ static enum err run(struct trace *t, const struct work *w)
 {
     const uint32_t columns = w->code_tokens ? (uint32_t) w->codes.shape[1] : 0;
     struct decoder *d;
-    enum err e = decoder_open(&d, t->device, t->model, &(struct decoder_params){
-        .slots = 1, .max_columns = columns > t->steps ? columns : t->steps,
-        .max_frames = t->frames,
-    });
+    enum err e = decoder_open(&d, t->device, t->model,
+                              &(struct decoder_params){
+                                  .slots = 1,
+                                  .max_columns = columns > t->steps ? columns : t->steps,
+                                  .max_frames = t->frames,
+                              });
     if (e)
         return e;
     if (w->code_tokens)
@@ -80,7 +91,8 @@ static enum err run(struct trace *t, const struct work *w)
     if (!e)
         e = generate(t, d, "gen.greedy_tokens", NULL, 0);
     if (!e && w->prompt_tokens)
-        e = generate(t, d, "gen.continuation_tokens", w->prompt_tokens, (uint32_t) w->prompt.shape[1]);
+        e = generate(t, d, "gen.continuation_tokens", w->prompt_tokens,
+                     (uint32_t) w->prompt.shape[1]);
     decoder_close(&d);
     return e;
 }
@@ -125,8 +137,8 @@ static enum err sample_each(struct trace *t, const struct tensor_view *v, const 
         const char *name = safetensors_name(t->in, i);
         if (!read_sampling(name, &s))
             continue;
-        e = sampler_distribution(t->device, logits, (uint32_t) v->shape[0], (uint32_t) v->shape[1], &s,
-                                 out);
+        e = sampler_distribution(t->device, logits, (uint32_t) v->shape[0],
+                                 (uint32_t) v->shape[1], &s, out);
         if (!e)
             e = tensor_dump_add(&t->out, name, DTYPE_F32, out, 2, v->shape);
     }

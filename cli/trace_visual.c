@@ -13,15 +13,16 @@ static enum err take_condition(struct trace *t, const struct tensor_view *v)
 static enum err run(struct trace *t, const float *frames)
 {
     struct visual *visual;
-    enum err e = visual_open(&visual, t->device, t->model,
-                             &(struct visual_params){ .max_frames = t->frames,
-                                                      .probe = &t->out.probe });
+    enum err e =
+        visual_open(&visual, t->device, t->model,
+                    &(struct visual_params){ .max_frames = t->frames, .probe = &t->out.probe });
     if (e)
         return e;
     t->condition = malloc((size_t) t->frames * t->model->config->lm.dim * sizeof(float));
     if (!t->condition)
         log_error("out of memory for vis.condition");
-    e = t->condition ? visual_run_normalised(visual, frames, t->frames, t->condition) : ERR_NOMEM;
+    e = t->condition ? visual_run_normalised(visual, frames, t->frames, t->condition)
+                     : ERR_NOMEM;
     visual_close(&visual);
     return e;
 }
@@ -36,7 +37,8 @@ enum err trace_visual(struct trace *t)
     if (e)
         return e;
     if (!found) {
-        e = trace_input(t, &v, &found, "vis.condition", 2, (const uint64_t[]){ TRACE_SOME, c->lm.dim });
+        e = trace_input(t, &v, &found, "vis.condition", 2,
+                        (const uint64_t[]){ TRACE_SOME, c->lm.dim });
         return e || !found ? e : take_condition(t, &v);
     }
     float *frames;

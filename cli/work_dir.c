@@ -70,7 +70,9 @@ static enum err take(const char *path, int *lock)
 {
     if (file_lock_directory(path, lock))
         return ERR_OK;
-    log_error("%s: another run is at work there; let it end first, or choose another output or --work folder", path);
+    log_error(
+        "%s: another run is at work there; let it end first, or choose another output or --work folder",
+        path);
     return ERR_CREATE;
 }
 
@@ -83,7 +85,8 @@ enum err work_dir_begin(const char *path, bool resume, bool restart, int *lock)
     if (e)
         return e;
     if (!resume && !restart && work_dir_has_parts(path)) {
-        log_error("%s: holds an interrupted run; --resume takes it up, --restart begins anew", path);
+        log_error("%s: holds an interrupted run; --resume takes it up, --restart begins anew",
+                  path);
         return ERR_CREATE;
     }
     if (restart && !resume)

@@ -9,7 +9,7 @@
 #   threads     under ThreadSanitizer, where there are threads: not plans, operations, model, weights, stages and
 #               the simulation, which run in their caller's; of the end-to-end tests those with threads of ours
 #   clang       clang, warnings are errors
-#   tidy        clang-tidy over every source
+#   tidy        clang-tidy over every source, and clang-format's form
 #   package     the .debs and the tarball: built, unpacked, run
 #   fuzz        libFuzzer on every reader of foreign bytes, seconds each
 #   tsan        what `threads` leaves out as well

@@ -1,6 +1,6 @@
 #!/bin/sh
 # tidy.sh: clang-tidy with .clang-tidy over every C source that build/clang
-# compiles. Every finding is an error.
+# compiles, and clang-format's form. Every finding is an error.
 #
 # Tests go without the analyzer, which takes a failed assertion for a path that
 # goes on, may multiply their small sizes as they like, and may call a shell.
@@ -27,4 +27,8 @@ cat "$findings"
 sources=$(grep '"file":' build/clang/compile_commands.json | sort -u | wc -l)
 checked=$(grep '^clang-tidy' "$log" | sed 's/.* //' | sort -u | wc -l)
 echo "$checked of $sources sources checked, $(wc -l < "$findings") findings"
-[ "$checked" -eq "$sources" ] && [ ! -s "$findings" ]
+[ "$checked" -eq "$sources" ] && [ ! -s "$findings" ] || exit 1
+tools/sources.sh | xargs clang-format --dry-run -Werror || {
+    echo "\`make format\` brings them into form"
+    exit 1
+}

@@ -77,9 +77,11 @@ static enum err run(const struct settings *s)
     if (!e)
         e = device_open(&device, &s->device);
     if (!e)
-        e = bench_run(&result, &(struct bench_params){
-            .device = device, .tensors = random_source_tensors(source), .quick = s->quick,
-            .kernels = s->kernels, .say = say });
+        e = bench_run(&result, &(struct bench_params){ .device = device,
+                                                       .tensors = random_source_tensors(source),
+                                                       .quick = s->quick,
+                                                       .kernels = s->kernels,
+                                                       .say = say });
     if (!e) {
         char model[64];
         snprintf(model, sizeof(model), "%s, random, %s", s->preset, s->f32 ? "f32" : "f16");

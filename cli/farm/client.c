@@ -24,7 +24,8 @@ struct client {
     bool persists, was_answered;
     double last_s; // when something was asked or heard
     struct wire_message question, answer;
-    zmq_msg_t *parts; // of an answer: it is here whole, or not at all; c->answer points into one
+    // Of an answer: it is here whole, or not at all; c->answer points into one.
+    zmq_msg_t *parts;
     size_t part_count, part_room, next;
 };
 
@@ -39,15 +40,32 @@ void farm_table(struct farm_settings *f, struct option_spec *specs)
     const char *set = from_environment("UNDERSCORE_FARM");
     *f = (struct farm_settings){
         .address = set ? set : CLIENT_FARM,
-        .keys = { from_environment("UNDERSCORE_KEY"), from_environment("UNDERSCORE_COORDINATOR_KEY") },
+        .keys = { from_environment("UNDERSCORE_KEY"),
+                  from_environment("UNDERSCORE_COORDINATOR_KEY") },
     };
     specs[0] = (struct option_spec){ .name = "Farm", .kind = OPTION_HEADING };
-    specs[1] = (struct option_spec){ .name = "farm", .kind = OPTION_STRING, .target = &f->address, .value = "ADDRESS",
-        .help = "of the coordinator; $UNDERSCORE_FARM where not given\n(" CLIENT_FARM ")" };
-    specs[2] = (struct option_spec){ .name = "key", .kind = OPTION_STRING, .target = &f->keys.own, .value = "FILE",
-        .help = "this node's own key, where the farm uses keys; $UNDERSCORE_KEY\nwhere not given" };
-    specs[3] = (struct option_spec){ .name = "coordinator-key", .kind = OPTION_STRING, .target = &f->keys.coordinator,
-        .value = "FILE", .help = "the coordinator's .pub; $UNDERSCORE_COORDINATOR_KEY where\nnot given" };
+    specs[1] = (struct option_spec){
+        .name = "farm",
+        .kind = OPTION_STRING,
+        .target = &f->address,
+        .value = "ADDRESS",
+        .help = "of the coordinator; $UNDERSCORE_FARM where not given\n(" CLIENT_FARM ")"
+    };
+    specs[2] = (struct option_spec){
+        .name = "key",
+        .kind = OPTION_STRING,
+        .target = &f->keys.own,
+        .value = "FILE",
+        .help =
+            "this node's own key, where the farm uses keys; $UNDERSCORE_KEY\nwhere not given"
+    };
+    specs[3] = (struct option_spec){
+        .name = "coordinator-key",
+        .kind = OPTION_STRING,
+        .target = &f->keys.coordinator,
+        .value = "FILE",
+        .help = "the coordinator's .pub; $UNDERSCORE_COORDINATOR_KEY where\nnot given"
+    };
     specs[4] = (struct option_spec){ 0 };
 }
 
@@ -71,7 +89,8 @@ enum err client_open(struct client **out, const struct farm_settings *f)
     if (!e)
         e = curve_watch_open(&c->watch, c->zmq, c->socket, &f->keys, f->address);
     if (!e && zmq_connect(c->socket, f->address) != 0) {
-        log_error("--farm %s: %s; such an address is tcp://HOST:7480", f->address, zmq_strerror(zmq_errno()));
+        log_error("--farm %s: %s; such an address is tcp://HOST:7480", f->address,
+                  zmq_strerror(zmq_errno()));
         e = ERR_USAGE;
     }
     if (e) {
@@ -163,7 +182,8 @@ static bool is_last(const struct wire_message *answer)
 // Another part of the answer, if one is here: *got. It is in c->answer as well.
 static enum err receive(struct client *c, bool *got)
 {
-    enum err e = array_grow((void **) &c->parts, c->part_count, &c->part_room, sizeof(*c->parts));
+    enum err e =
+        array_grow((void **) &c->parts, c->part_count, &c->part_room, sizeof(*c->parts));
     *got = false;
     if (e)
         return e;
@@ -212,7 +232,8 @@ static enum err mend(struct client *c)
         return ask_again(c);
     if (!c->watch.lost)
         return ERR_OK; // it takes its time
-    log_error("%s: the connection broke off; it is not known whether this was done", c->address);
+    log_error("%s: the connection broke off; it is not known whether this was done",
+              c->address);
     return ERR_UNAVAILABLE;
 }
 
@@ -237,7 +258,8 @@ static enum err turn(struct client *c, bool *got)
 // How long to wait from the last word on. A question that takes its time is for somebody who is there.
 static double patience_of(const struct client *c)
 {
-    return c->watch.was_let_in || c->patience_s < CLIENT_PATIENCE_S ? c->patience_s : CLIENT_PATIENCE_S;
+    return c->watch.was_let_in || c->patience_s < CLIENT_PATIENCE_S ? c->patience_s
+                                                                    : CLIENT_PATIENCE_S;
 }
 
 enum err client_ask(struct client *c, const struct wire_message **answer)
@@ -251,7 +273,8 @@ enum err client_ask(struct client *c, const struct wire_message **answer)
             if (!c->persists || !c->was_answered || !may_repeat(&c->question))
                 break;
             if (!waits)
-                log_warn("%s: no coordinator answers any more; this goes on when one does", c->address);
+                log_warn("%s: no coordinator answers any more; this goes on when one does",
+                         c->address);
             waits = true;
         }
         e = turn(c, &got);

@@ -101,7 +101,10 @@ static void *run(void *user)
 
 static void begin(struct far *f, bool hangs_up, bool is_silent, bool goes_away)
 {
-    *f = (struct far){ .zmq = zmq_ctx_new(), .hangs_up = hangs_up, .is_silent = is_silent, .goes_away = goes_away };
+    *f = (struct far){ .zmq = zmq_ctx_new(),
+                       .hangs_up = hangs_up,
+                       .is_silent = is_silent,
+                       .goes_away = goes_away };
     size_t n = sizeof(f->at);
     listen_at(f, "tcp://127.0.0.1:*");
     assert_int_equal(zmq_getsockopt(f->socket, ZMQ_LAST_ENDPOINT, f->at, &n), 0);
@@ -213,7 +216,8 @@ static void test_nobody_there_from_the_start(void **state)
     (void) state;
     struct client *c;
     const struct wire_message *m;
-    assert_int_equal(client_open(&c, &(struct farm_settings){ .address = "tcp://127.0.0.1:1" }), ERR_OK);
+    assert_int_equal(client_open(&c, &(struct farm_settings){ .address = "tcp://127.0.0.1:1" }),
+                     ERR_OK);
     client_patience(c, 0.3);
     client_persist(c);
     client_question(c, WIRE_SHOW)->show.job = 1;

@@ -24,7 +24,8 @@ static enum err check_file(const char *file, bool json)
     char self[4096] = "", beside[4096 + 16];
     if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0) {
         const char *slash = strrchr(self, '/');
-        snprintf(beside, sizeof(beside), "%.*s/underscored", slash ? (int) (slash - self) : 0, self);
+        snprintf(beside, sizeof(beside), "%.*s/underscored", slash ? (int) (slash - self) : 0,
+                 self);
         execl(beside, "underscored", "--check-ledger", file, how, (char *) NULL);
     }
     execlp("underscored", "underscored", "--check-ledger", file, how, (char *) NULL);
@@ -32,7 +33,8 @@ static enum err check_file(const char *file, bool json)
     return ERR_UNAVAILABLE;
 }
 
-static enum err ask(struct client *c, enum wire_ledger_order what, int64_t before_ms, const struct wire_message **answer)
+static enum err ask(struct client *c, enum wire_ledger_order what, int64_t before_ms,
+                    const struct wire_message **answer)
 {
     struct wire_message *q = client_question(c, WIRE_LEDGER);
     q->ledger.what = what;
@@ -58,17 +60,20 @@ static enum err prune(struct client *c, const struct farm_verb *v, int64_t days)
     return e;
 }
 
-static enum err check_or_back_up(struct client *c, const struct farm_verb *v, enum wire_ledger_order what)
+static enum err check_or_back_up(struct client *c, const struct farm_verb *v,
+                                 enum wire_ledger_order what)
 {
     const struct wire_message *answer;
     const enum err e = ask(c, what, 0, &answer);
     if (e)
         return e;
     if (v->talk.json)
-        json_print(what == WIRE_LEDGER_CHECK ? json_pack("{s:b}", "sound", 1)
-                                             : json_pack("{s:o}", "backup", json_text(answer->ledger_done.path)));
+        json_print(what == WIRE_LEDGER_CHECK
+                       ? json_pack("{s:b}", "sound", 1)
+                       : json_pack("{s:o}", "backup", json_text(answer->ledger_done.path)));
     else
-        printf("%s\n", what == WIRE_LEDGER_CHECK ? "the ledger is in order" : answer->ledger_done.path);
+        printf("%s\n",
+               what == WIRE_LEDGER_CHECK ? "the ledger is in order" : answer->ledger_done.path);
     return ERR_OK;
 }
 
@@ -87,13 +92,20 @@ static enum err run(const struct farm_verb *v, enum wire_ledger_order what, int6
 enum err verb_db(int argc, char **argv)
 {
     static const char *const names[WIRE_LEDGER_ORDERS] = {
-        [WIRE_LEDGER_CHECK] = "check", [WIRE_LEDGER_BACKUP] = "backup", [WIRE_LEDGER_PRUNE] = "prune",
+        [WIRE_LEDGER_CHECK] = "check",
+        [WIRE_LEDGER_BACKUP] = "backup",
+        [WIRE_LEDGER_PRUNE] = "prune",
     };
     struct farm_verb v = { 0 };
     int64_t days = -1;
     const struct option_spec own[] = {
         { .name = "Pruning", .kind = OPTION_HEADING },
-        { .name = "older-than", .kind = OPTION_INT, .target = &days, .value = "DAYS", .min = 0, .max = 36500,
+        { .name = "older-than",
+          .kind = OPTION_INT,
+          .target = &days,
+          .value = "DAYS",
+          .min = 0,
+          .max = 36500,
           .help = "jobs that ended so many days ago or more" },
         { 0 },
     };
@@ -102,7 +114,9 @@ enum err verb_db(int argc, char **argv)
         "A farm's ledger: look at all of it; copy it, in use as it is, into the folder backups beside it;\n"
         "forget jobs that are long over (their films stay). With FILE, look at a copy, or at the ledger of\n"
         "a coordinator that does not run. Looking at a large ledger in use holds the farm up: back it up\n"
-        "and look at the copy.", 1, 2, own };
+        "and look at the copy.",
+        1, 2, own
+    };
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;
@@ -110,7 +124,8 @@ enum err verb_db(int argc, char **argv)
     while (what < WIRE_LEDGER_ORDERS && strcmp(v.arguments.values[0], names[what]) != 0)
         what++;
     const char *file = v.arguments.count > 1 ? v.arguments.values[1] : NULL;
-    if (what == WIRE_LEDGER_ORDERS || (file && what != WIRE_LEDGER_CHECK) || (what == WIRE_LEDGER_PRUNE) != (days >= 0)) {
+    if (what == WIRE_LEDGER_ORDERS || (file && what != WIRE_LEDGER_CHECK) ||
+        (what == WIRE_LEDGER_PRUNE) != (days >= 0)) {
         log_error("%s: not understood so; usage: %s", v.arguments.values[0], about.usage);
         return ERR_USAGE;
     }

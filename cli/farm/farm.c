@@ -18,8 +18,12 @@ enum err farm_parse(struct farm_verb *v, const struct farm_page *about, int argc
     farm_table(&v->farm, farm);
     const struct option_spec *const tables[] = { about->own ? about->own : none, farm, talk };
     const struct verb_page page = {
-        .usage = about->usage, .summary = about->summary, .tables = tables, .table_count = 3,
-        .min_arguments = about->least, .max_arguments = about->most,
+        .usage = about->usage,
+        .summary = about->summary,
+        .tables = tables,
+        .table_count = 3,
+        .min_arguments = about->least,
+        .max_arguments = about->most,
     };
     const enum err e = options_parse(&page, argc, argv, &v->arguments);
     if (!e && !v->arguments.help_shown) {
@@ -40,8 +44,8 @@ enum err farm_job_number(const char *text, uint64_t *out)
     return ERR_USAGE;
 }
 
-enum err farm_ask(struct client *c, enum wire_type last, enum err (*take)(void *user, const struct wire_message *answer),
-                  void *user)
+enum err farm_ask(struct client *c, enum wire_type last,
+                  enum err (*take)(void *user, const struct wire_message *answer), void *user)
 {
     const struct wire_message *answer;
     enum err e = client_ask(c, &answer);
@@ -87,7 +91,8 @@ static enum err take_page(void *user, const struct wire_message *m)
     return e;
 }
 
-enum err farm_jobs(struct client *c, struct farm_list *l, enum err (*take)(void *user, const struct wire_job *j), void *user)
+enum err farm_jobs(struct client *c, struct farm_list *l,
+                   enum err (*take)(void *user, const struct wire_job *j), void *user)
 {
     struct page *p = calloc(1, sizeof(*p));
     enum err e = p ? ERR_OK : ERR_NOMEM;

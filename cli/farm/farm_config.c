@@ -11,7 +11,10 @@
 #include "common/config/talk.h"
 
 static const char *const orders[] = {
-    [WIRE_CONFIG_CHECK] = "check", [WIRE_CONFIG_DUMP] = "dump", [WIRE_CONFIG_RELOAD] = "reload", NULL,
+    [WIRE_CONFIG_CHECK] = "check",
+    [WIRE_CONFIG_DUMP] = "dump",
+    [WIRE_CONFIG_RELOAD] = "reload",
+    NULL,
 };
 
 static enum err ask(const struct farm_settings *farm, uint32_t what, bool json)
@@ -50,9 +53,13 @@ enum err verb_config(int argc, char **argv)
     const struct option_spec *const tables[] = { farm, talk };
     const struct verb_page page = {
         .usage = "underscore config check|dump|reload [--json]",
-        .summary = "check: read the coordinator's file again and say what would change, or what is wrong.\n"
-                   "dump: what is in force, as such a file. reload: take over what can change while it runs.",
-        .tables = tables, .table_count = 2, .min_arguments = 1, .max_arguments = 1,
+        .summary =
+            "check: read the coordinator's file again and say what would change, or what is wrong.\n"
+            "dump: what is in force, as such a file. reload: take over what can change while it runs.",
+        .tables = tables,
+        .table_count = 2,
+        .min_arguments = 1,
+        .max_arguments = 1,
     };
     struct verb_arguments a;
     const enum err e = options_parse(&page, argc, argv, &a);

@@ -45,12 +45,23 @@ enum err verb_list(int argc, char **argv)
     int64_t limit = 0;
     const struct option_spec own[] = {
         { .name = "Listing", .kind = OPTION_HEADING },
-        { .name = "all", .letter = 'a', .kind = OPTION_FLAG, .target = &which.all, .help = "those that are over, too" },
-        { .name = "limit", .letter = 'n', .kind = OPTION_INT, .target = &limit, .value = "N", .min = 1,
-          .max = WIRE_MAX_JOBS, .help = "the last N alone, the newest first (all, the oldest first)" },
+        { .name = "all",
+          .letter = 'a',
+          .kind = OPTION_FLAG,
+          .target = &which.all,
+          .help = "those that are over, too" },
+        { .name = "limit",
+          .letter = 'n',
+          .kind = OPTION_INT,
+          .target = &limit,
+          .value = "N",
+          .min = 1,
+          .max = WIRE_MAX_JOBS,
+          .help = "the last N alone, the newest first (all, the oldest first)" },
         { 0 },
     };
-    const struct farm_page about = { "underscore list [--all] [--limit N] [--json]", "The jobs of a farm.", 0, 0, own };
+    const struct farm_page about = { "underscore list [--all] [--limit N] [--json]",
+                                     "The jobs of a farm.", 0, 0, own };
     struct client *c = NULL;
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
@@ -63,7 +74,8 @@ enum err verb_list(int argc, char **argv)
     if (!e)
         begin_list(&listed);
     if (!e && v.talk.json)
-        json_print(json_pack("{s:O, s:I}", "jobs", listed.list, "more", (json_int_t) not_listed(&which)));
+        json_print(json_pack("{s:O, s:I}", "jobs", listed.list, "more",
+                             (json_int_t) not_listed(&which)));
     else if (!e && not_listed(&which))
         printf("%llu more\n", (unsigned long long) not_listed(&which));
     json_decref(listed.list);
@@ -93,7 +105,8 @@ static void show_text(const struct wire_job *j)
 enum err verb_show(int argc, char **argv)
 {
     struct farm_verb v = { 0 };
-    const struct farm_page about = { "underscore show JOB [--json]", "All that is known of a job.", 1, 1, NULL };
+    const struct farm_page about = { "underscore show JOB [--json]",
+                                     "All that is known of a job.", 1, 1, NULL };
     const struct wire_message *answer;
     struct client *c = NULL;
     uint64_t job;
@@ -123,7 +136,8 @@ enum err verb_explain(int argc, char **argv)
 {
     struct farm_verb v = { 0 };
     const struct farm_page about = { "underscore explain JOB [--json]",
-                                     "Why what waits of a job is not being composed.", 1, 1, NULL };
+                                     "Why what waits of a job is not being composed.", 1, 1,
+                                     NULL };
     const struct wire_message *answer;
     struct client *c = NULL;
     uint64_t job;
@@ -153,8 +167,8 @@ enum err verb_explain(int argc, char **argv)
 
 // Orders
 
-static enum err order_one(struct client *c, const struct farm_verb *v, enum wire_job_order what, uint64_t job,
-                          int64_t value)
+static enum err order_one(struct client *c, const struct farm_verb *v, enum wire_job_order what,
+                          uint64_t job, int64_t value)
 {
     const struct wire_message *answer;
     struct wire_message *q = client_question(c, WIRE_ORDER);
@@ -171,7 +185,8 @@ static enum err order_one(struct client *c, const struct farm_verb *v, enum wire
 
 // Each job is told, whatever becomes of the others: what is wrong with one has been said, and
 // counts in the end.
-static enum err order_all(const struct farm_verb *v, enum wire_job_order what, uint32_t count, int64_t value)
+static enum err order_all(const struct farm_verb *v, enum wire_job_order what, uint32_t count,
+                          int64_t value)
 {
     struct client *c = NULL;
     uint64_t job;
@@ -191,7 +206,8 @@ static enum err order_all(const struct farm_verb *v, enum wire_job_order what, u
     return e ? e : worst;
 }
 
-static enum err order(const char *usage, const char *summary, enum wire_job_order what, int argc, char **argv)
+static enum err order(const char *usage, const char *summary, enum wire_job_order what,
+                      int argc, char **argv)
 {
     struct farm_verb v = { 0 };
     const struct farm_page about = { usage, summary, 1, UINT32_MAX, NULL };
@@ -201,35 +217,42 @@ static enum err order(const char *usage, const char *summary, enum wire_job_orde
 
 enum err verb_cancel(int argc, char **argv)
 {
-    return order("underscore cancel JOB...", "Stop jobs. `retry` takes one up where it was.", WIRE_JOB_CANCEL, argc,
-                 argv);
+    return order("underscore cancel JOB...", "Stop jobs. `retry` takes one up where it was.",
+                 WIRE_JOB_CANCEL, argc, argv);
 }
 
 enum err verb_pause(int argc, char **argv)
 {
-    return order("underscore pause JOB...", "Begin no more segments of these jobs.", WIRE_JOB_PAUSE, argc, argv);
+    return order("underscore pause JOB...", "Begin no more segments of these jobs.",
+                 WIRE_JOB_PAUSE, argc, argv);
 }
 
 enum err verb_resume(int argc, char **argv)
 {
-    return order("underscore resume JOB...", "Let paused jobs go on.", WIRE_JOB_RESUME, argc, argv);
+    return order("underscore resume JOB...", "Let paused jobs go on.", WIRE_JOB_RESUME, argc,
+                 argv);
 }
 
 enum err verb_retry(int argc, char **argv)
 {
     return order("underscore retry JOB...",
-                 "Try jobs again that failed, were cancelled or are held; what is done stays.", WIRE_JOB_RETRY, argc,
-                 argv);
+                 "Try jobs again that failed, were cancelled or are held; what is done stays.",
+                 WIRE_JOB_RETRY, argc, argv);
 }
 
 enum err verb_prio(int argc, char **argv)
 {
     struct farm_verb v = { 0 };
     int64_t value;
-    const struct option_spec priority = { .kind = OPTION_INT, .target = &value, .min = -1000, .max = 1000 };
+    const struct option_spec priority = { .kind = OPTION_INT,
+                                          .target = &value,
+                                          .min = -1000,
+                                          .max = 1000 };
     const struct farm_page about = {
-        "underscore prio JOB N", "Give a job another priority among its owner's, -1000 to 1000; higher goes first.",
-        2, 2, NULL };
+        "underscore prio JOB N",
+        "Give a job another priority among its owner's, -1000 to 1000; higher goes first.", 2,
+        2, NULL
+    };
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;

@@ -18,13 +18,16 @@ const char *plain(char *out, size_t room, const char *text)
 
 json_t *job_json(const struct wire_job *j)
 {
-    return json_pack("{s:I, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
-                     "job", (json_int_t) j->job, "state", j->state, "film", json_text(j->film), "output",
-                     json_text(j->output), "owner", json_text(j->owner), "priority", (json_int_t) j->priority, "cues", (json_int_t) j->cues,
-                     "segments", (json_int_t) j->segments, "done", (json_int_t) j->done,
-                     "running", (json_int_t) j->running, "duration_ms", (json_int_t) j->duration_ms,
-                     "submitted_ms", (json_int_t) j->submitted_ms, "ended_ms", (json_int_t) j->ended_ms,
-                     "left_ms", j->left_ms < 0 ? json_null() : json_integer(j->left_ms), "reason", json_text(j->reason));
+    return json_pack(
+        "{s:I, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "job",
+        (json_int_t) j->job, "state", j->state, "film", json_text(j->film), "output",
+        json_text(j->output), "owner", json_text(j->owner), "priority",
+        (json_int_t) j->priority, "cues", (json_int_t) j->cues, "segments",
+        (json_int_t) j->segments, "done", (json_int_t) j->done, "running",
+        (json_int_t) j->running, "duration_ms", (json_int_t) j->duration_ms, "submitted_ms",
+        (json_int_t) j->submitted_ms, "ended_ms", (json_int_t) j->ended_ms, "left_ms",
+        j->left_ms < 0 ? json_null() : json_integer(j->left_ms), "reason",
+        json_text(j->reason));
 }
 
 void json_print(json_t *j)
@@ -53,7 +56,8 @@ const char *time_text(char out[TIME_TEXT_BYTES], int64_t ms)
 {
     struct tm local;
     const time_t seconds = (time_t) (ms / 1000);
-    if (!localtime_r(&seconds, &local) || !strftime(out, TIME_TEXT_BYTES, "%Y-%m-%d %H:%M:%S", &local))
+    if (!localtime_r(&seconds, &local) ||
+        !strftime(out, TIME_TEXT_BYTES, "%Y-%m-%d %H:%M:%S", &local))
         snprintf(out, TIME_TEXT_BYTES, "?");
     return out;
 }
@@ -83,10 +87,11 @@ void job_print(const struct wire_job *j)
     char text[2 * WIRE_PATH_BYTES];
     printf("%-10s %s\n", "film", plain(text, sizeof(text), j->film));
     printf("%-10s %s\n", "output", plain(text, sizeof(text), j->output));
-    printf("%-10s %s, priority %lld\n", "owner", plain(text, sizeof(text), j->owner), (long long) j->priority);
+    printf("%-10s %s, priority %lld\n", "owner", plain(text, sizeof(text), j->owner),
+           (long long) j->priority);
     if (j->segments)
-        printf("%-10s %u of %u done, %u being composed, %u cues\n", "segments", j->done, j->segments, j->running,
-               j->cues);
+        printf("%-10s %u of %u done, %u being composed, %u cues\n", "segments", j->done,
+               j->segments, j->running, j->cues);
     print_time("submitted", j->submitted_ms);
     print_time("ended", j->ended_ms);
     if (*j->reason)

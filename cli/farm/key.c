@@ -25,8 +25,8 @@ static enum err gen(const struct key_verb *v)
                              json_sprintf("%s/%s.key", v->directory, v->subject), "public",
                              json_sprintf("%s/%s.pub", v->directory, v->subject)));
     else if (!e && !v->talk.quiet)
-        printf("%s/%s.key stays on its node; %s/%s.pub is for others to know\n", v->directory, v->subject, v->directory,
-               v->subject);
+        printf("%s/%s.key stays on its node; %s/%s.pub is for others to know\n", v->directory,
+               v->subject, v->directory, v->subject);
     return e;
 }
 
@@ -65,7 +65,8 @@ static enum err list(const struct key_verb *v)
         const char *state = k->revoked ? "revoked" : "allowed";
         if (!v->talk.json)
             printf("%-24s %-8s %s\n", k->name, state, k->public_half);
-        json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "name", k->name, "state", state, "key", k->public_half));
+        json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "name", k->name, "state", state,
+                                             "key", k->public_half));
     }
     if (v->talk.json)
         json_print(json_pack("{s:O}", "keys", all));
@@ -91,9 +92,15 @@ enum err verb_key(int argc, char **argv)
     struct option_spec talk[SETTINGS_MAX_SPECS];
     const struct option_spec own[] = {
         { .name = "Keys", .kind = OPTION_HEADING },
-        { .name = "dir", .kind = OPTION_STRING, .target = &v.directory, .value = "DIR",
+        { .name = "dir",
+          .kind = OPTION_STRING,
+          .target = &v.directory,
+          .value = "DIR",
           .help = "gen: where the files are put (.)" },
-        { .name = "allow", .kind = OPTION_STRING, .target = &v.list, .value = "FILE",
+        { .name = "allow",
+          .kind = OPTION_STRING,
+          .target = &v.list,
+          .value = "FILE",
           .help = "add, revoke, list: the coordinator's list\n(" KEY_LIST ")" },
         { 0 },
     };
@@ -101,12 +108,16 @@ enum err verb_key(int argc, char **argv)
     const struct option_spec *const tables[] = { own, talk };
     const struct verb_page page = {
         .usage = "underscore key gen NAME | add FILE.pub | revoke NAME | list [OPTIONS]",
-        .summary = "Make the pair of keys that a node of a farm needs, and say on the coordinator's machine\n"
-                   "whose keys it lets in. A revoked key is cut off within a second, and stays revoked.",
+        .summary =
+            "Make the pair of keys that a node of a farm needs, and say on the coordinator's machine\n"
+            "whose keys it lets in. A revoked key is cut off within a second, and stays revoked.",
         .examples = "  underscore key gen gpu1              # on gpu1: gpu1.key, gpu1.pub\n"
                     "  underscore key add gpu1.pub          # on the coordinator's machine\n"
                     "  underscore key revoke gpu1",
-        .tables = tables, .table_count = 2, .min_arguments = 1, .max_arguments = 2,
+        .tables = tables,
+        .table_count = 2,
+        .min_arguments = 1,
+        .max_arguments = 2,
     };
     struct verb_arguments a;
     const enum err e = options_parse(&page, argc, argv, &a);

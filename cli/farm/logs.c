@@ -67,9 +67,12 @@ static enum err take_event(struct logbook *b, const struct wire_event *ev)
 {
     char worker[2 * WIRE_NAME_BYTES], *begun = NULL, *ended = NULL;
     plain(worker, sizeof(worker), ev->worker);
-    json_array_append_new(b->attempts, json_pack("{s:I, s:I, s:o, s:s, s:I, s:I, s:o}", "attempt", (json_int_t) ev->attempt,
-        "segment", (json_int_t) ev->segment, "worker", json_text(ev->worker), "outcome", ev->outcome, "leased_ms",
-        (json_int_t) ev->leased_ms, "ended_ms", (json_int_t) ev->ended_ms, "detail", json_text(ev->detail)));
+    json_array_append_new(
+        b->attempts,
+        json_pack("{s:I, s:I, s:o, s:s, s:I, s:I, s:o}", "attempt", (json_int_t) ev->attempt,
+                  "segment", (json_int_t) ev->segment, "worker", json_text(ev->worker),
+                  "outcome", ev->outcome, "leased_ms", (json_int_t) ev->leased_ms, "ended_ms",
+                  (json_int_t) ev->ended_ms, "detail", json_text(ev->detail)));
     b->after = ev->attempt;
     if (asprintf(&begun, "segment %" PRIu32 ": leased to %s", ev->segment, worker) < 0)
         begun = NULL;
@@ -77,8 +80,9 @@ static enum err take_event(struct logbook *b, const struct wire_event *ev)
     if (e || !ev->ended_ms)
         return e;
     char *detail = indented(ev->detail);
-    if (!detail || asprintf(&ended, "segment %" PRIu32 ": %s, %s, after %.1f s%s", ev->segment, ev->outcome, worker,
-                            (double) (ev->ended_ms - ev->leased_ms) / 1000, detail) < 0)
+    if (!detail || asprintf(&ended, "segment %" PRIu32 ": %s, %s, after %.1f s%s", ev->segment,
+                            ev->outcome, worker, (double) (ev->ended_ms - ev->leased_ms) / 1000,
+                            detail) < 0)
         ended = NULL;
     free(detail);
     return note(b, ev->ended_ms, ended);
@@ -109,7 +113,8 @@ static enum err note_job(struct logbook *b, const struct wire_job *j)
     enum err e = note(b, j->submitted_ms, text);
     if (e || !j->ended_ms)
         return e;
-    if (asprintf(&text, "%s%s%s", j->state, *j->reason ? ": " : "", plain(reason, sizeof(reason), j->reason)) < 0)
+    if (asprintf(&text, "%s%s%s", j->state, *j->reason ? ": " : "",
+                 plain(reason, sizeof(reason), j->reason)) < 0)
         text = NULL;
     return note(b, j->ended_ms, text);
 }
@@ -151,7 +156,9 @@ enum err verb_logs(int argc, char **argv)
     const struct farm_page about = {
         "underscore logs JOB [--json]",
         "What happened to a job, in order: each attempt at a segment, its worker, how it ended, and the\n"
-        "worker's last words where it failed.", 1, 1, NULL };
+        "worker's last words where it failed.",
+        1, 1, NULL
+    };
     struct client *c = NULL;
     struct logbook b = { .v = &v };
     uint64_t job = 0;

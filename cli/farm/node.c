@@ -13,8 +13,12 @@ static const struct {
     const char *name;
     int order; // -1: a question
 } verbs[] = {
-    { "list", -1 }, { "show", -1 }, { "drain", WIRE_NODE_DRAIN }, { "undrain", WIRE_NODE_UNDRAIN },
-    { "quarantine", WIRE_NODE_QUARANTINE }, { "release", WIRE_NODE_RELEASE },
+    { "list", -1 },
+    { "show", -1 },
+    { "drain", WIRE_NODE_DRAIN },
+    { "undrain", WIRE_NODE_UNDRAIN },
+    { "quarantine", WIRE_NODE_QUARANTINE },
+    { "release", WIRE_NODE_RELEASE },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -46,8 +50,8 @@ static enum err take(void *user, const struct wire_message *m)
         json_array_append_new(l->work, work_json(&m->work));
         char film[2 * WIRE_PATH_BYTES];
         if (!l->v->talk.json && l->whole)
-            printf("%-10s segment %" PRIu32 " of job %" PRIu64 ", %s\n", "composes", m->work.segment, m->work.job,
-                   plain(film, sizeof(film), m->work.film));
+            printf("%-10s segment %" PRIu32 " of job %" PRIu64 ", %s\n", "composes",
+                   m->work.segment, m->work.job, plain(film, sizeof(film), m->work.film));
     } else if (m->type == WIRE_LISTED) {
         l->more = m->listed.more;
     } else {
@@ -74,7 +78,8 @@ static enum err ask(struct client *c, const struct farm_verb *v, const char *nam
     if (!e && !name && l.count == 0 && !v->talk.json)
         node_print_heading();
     if (!e && v->talk.json)
-        json_print(name ? json_incref(json_array_get(l.nodes, 0)) : json_pack("{s:O}", "nodes", l.nodes));
+        json_print(name ? json_incref(json_array_get(l.nodes, 0))
+                        : json_pack("{s:O}", "nodes", l.nodes));
     json_decref(l.nodes);
     return e;
 }
@@ -100,7 +105,9 @@ enum err verb_node(int argc, char **argv)
         "underscore node list | show NAME | drain NAME | undrain NAME | quarantine NAME | release NAME",
         "The workers of a farm. A drained one finishes what it has and gets nothing new, whenever it is\n"
         "started, until it is undrained. One in quarantine gets nothing; three failures of its GPU in a\n"
-        "row put it there, too. One that lets three leases in a row end is RESTING and tried again later.", 1, 2, NULL };
+        "row put it there, too. One that lets three leases in a row end is RESTING and tried again later.",
+        1, 2, NULL
+    };
     struct client *c = NULL;
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)

@@ -8,7 +8,8 @@
 
 json_t *node_json(const struct wire_node *n); // new references
 json_t *work_json(const struct wire_work *w);
-const char *node_state(const struct wire_node *n, char *out, size_t room); // "READY, QUARANTINED"
+// "READY, QUARANTINED".
+const char *node_state(const struct wire_node *n, char *out, size_t room);
 void node_print_heading(void);
 void node_print_line(const struct wire_node *n); // of a table
 void node_print(const struct wire_node *n);      // all that is known

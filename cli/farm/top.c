@@ -35,9 +35,10 @@ static void take_node(struct picture *p, const struct wire_node *n)
     p->here += is_here(n);
     p->held += n->held;
     p->rate += is_here(n) ? n->rate : 0;
-    fprintf(p->f, "%-20s %-20s %3" PRIu32 "/%-3" PRIu32 " %8.2f %6" PRIu64 " %6" PRIu64 "  %s\n",
-            plain(name, sizeof(name), n->name), node_state(n, state, sizeof(state)), n->held, n->slots, n->rate, n->done,
-            n->failed, plain(device, sizeof(device), n->device));
+    fprintf(p->f,
+            "%-20s %-20s %3" PRIu32 "/%-3" PRIu32 " %8.2f %6" PRIu64 " %6" PRIu64 "  %s\n",
+            plain(name, sizeof(name), n->name), node_state(n, state, sizeof(state)), n->held,
+            n->slots, n->rate, n->done, n->failed, plain(device, sizeof(device), n->device));
 }
 
 static void take_work(struct picture *p, const struct wire_work *w)
@@ -45,8 +46,10 @@ static void take_work(struct picture *p, const struct wire_work *w)
     char film[2 * WIRE_PATH_BYTES], span[TIME_TEXT_BYTES];
     const char *slash = strrchr(w->film, '/');
     json_array_append_new(p->work, work_json(w));
-    fprintf(p->f, "    job %" PRIu64 ", cue %" PRIu32 ", segment %" PRIu32 ": %.1f s of music, for %s: %s\n", w->job, w->cue,
-            w->segment, (double) w->audio_ms / 1000, span_text(span, w->for_ms),
+    fprintf(p->f,
+            "    job %" PRIu64 ", cue %" PRIu32 ", segment %" PRIu32
+            ": %.1f s of music, for %s: %s\n",
+            w->job, w->cue, w->segment, (double) w->audio_ms / 1000, span_text(span, w->for_ms),
             plain(film, sizeof(film), slash ? slash + 1 : w->film));
 }
 
@@ -76,21 +79,25 @@ static enum err ask_queue(struct client *c, bool *disabled, bool *stopped)
     return ERR_OK;
 }
 
-static enum err show(const struct farm_verb *v, struct screen *s, const struct picture *p, const char *nodes, bool disabled,
-                     bool stopped)
+static enum err show(const struct farm_verb *v, struct screen *s, const struct picture *p,
+                     const char *nodes, bool disabled, bool stopped)
 {
     if (v->talk.json) {
-        json_print(json_pack("{s:b, s:b, s:f, s:O}", "disabled", disabled, "stopped", stopped, "rate", p->rate, "nodes",
-                             p->nodes));
+        json_print(json_pack("{s:b, s:b, s:f, s:O}", "disabled", disabled, "stopped", stopped,
+                             "rate", p->rate, "nodes", p->nodes));
         return ERR_OK;
     }
     FILE *f = screen_begin(s);
     if (!f)
         return ERR_NOMEM;
-    fprintf(f, "%" PRIu32 " of %" PRIu32 " workers are here, %" PRIu32 " segments with them, %.2f s of music a second%s%s\n",
-            p->here, p->count, p->held, p->rate, disabled ? "; the queue takes no new jobs" : "",
+    fprintf(f,
+            "%" PRIu32 " of %" PRIu32 " workers are here, %" PRIu32
+            " segments with them, %.2f s of music a second%s%s\n",
+            p->here, p->count, p->held, p->rate,
+            disabled ? "; the queue takes no new jobs" : "",
             stopped ? "; the queue is stopped" : "");
-    fprintf(f, "%-20s %-20s %7s %8s %6s %6s  %s\n%s", "name", "state", "held/of", "rate", "done", "failed", "device", nodes);
+    fprintf(f, "%-20s %-20s %7s %8s %6s %6s  %s\n%s", "name", "state", "held/of", "rate",
+            "done", "failed", "device", nodes);
     return screen_show(s);
 }
 
@@ -99,7 +106,9 @@ static enum err look(struct client *c, const struct farm_verb *v, struct screen 
     char *nodes = NULL;
     size_t bytes = 0;
     bool disabled = false, stopped = false;
-    struct picture p = { .nodes = json_array(), .more = true, .f = open_memstream(&nodes, &bytes) };
+    struct picture p = { .nodes = json_array(),
+                         .more = true,
+                         .f = open_memstream(&nodes, &bytes) };
     enum err e = p.f ? ERR_OK : ERR_NOMEM;
     while (!e && p.more) {
         struct wire_message *q = client_question(c, WIRE_NODES);
@@ -124,7 +133,9 @@ enum err verb_top(int argc, char **argv)
     const struct farm_page about = {
         "underscore top [--json]",
         "The workers of a farm: state, segments they hold of those they compose side by side, seconds of\n"
-        "music a second, and what each composes. On a terminal again and again, until Ctrl-C.", 0, 0, NULL };
+        "music a second, and what each composes. On a terminal again and again, until Ctrl-C.",
+        0, 0, NULL
+    };
     struct client *c = NULL;
     struct screen s;
     enum err e = farm_parse(&v, &about, argc, argv);

@@ -68,7 +68,8 @@ static void say_step(const struct watching *w, const struct row *r, const struct
         json_decref(o);
         putchar('\n');
     } else {
-        printf("job %" PRIu64 ": %s, %" PRIu32 " of %" PRIu32 " segments", r->job, r->state, r->done, r->segments);
+        printf("job %" PRIu64 ": %s, %" PRIu32 " of %" PRIu32 " segments", r->job, r->state,
+               r->done, r->segments);
         if (r->left_ms >= 0 && !r->over)
             printf(", about %s left", span_text(left, r->left_ms));
         printf(": %s%s%s\n", r->film, *r->reason ? ": " : "", r->reason);
@@ -91,9 +92,16 @@ static enum err update(struct watching *w, const struct wire_job *j)
         return ERR_NOMEM;
     const bool step = !r->film || strcmp(r->state, j->state) != 0 || r->done != j->done;
     free(r->film), free(r->reason);
-    *r = (struct row){ .job = j->job, .segments = j->segments, .done = j->done, .running = j->running,
-                       .left_ms = j->left_ms, .over = j->over, .failed = j->over && strcmp(j->state, "DONE") != 0,
-                       .seen = true, .film = clean(name_of(j->film)), .reason = clean(j->reason) };
+    *r = (struct row){ .job = j->job,
+                       .segments = j->segments,
+                       .done = j->done,
+                       .running = j->running,
+                       .left_ms = j->left_ms,
+                       .over = j->over,
+                       .failed = j->over && strcmp(j->state, "DONE") != 0,
+                       .seen = true,
+                       .film = clean(name_of(j->film)),
+                       .reason = clean(j->reason) };
     memcpy(r->state, j->state, sizeof(r->state));
     if (!r->film || !r->reason)
         return ERR_NOMEM;
@@ -134,14 +142,16 @@ static enum err look(struct watching *w)
 static void draw_row(FILE *f, const struct row *r)
 {
     char bar[BAR_CELLS + 1], left[TIME_TEXT_BYTES], segments[32] = "";
-    const uint32_t full = r->segments ? (uint32_t) ((uint64_t) BAR_CELLS * r->done / r->segments) : 0;
+    const uint32_t full =
+        r->segments ? (uint32_t) ((uint64_t) BAR_CELLS * r->done / r->segments) : 0;
     memset(bar, '.', BAR_CELLS);
     memset(bar, '#', full < BAR_CELLS ? full : BAR_CELLS);
     bar[BAR_CELLS] = 0;
     if (r->segments)
         snprintf(segments, sizeof(segments), "%" PRIu32 "/%" PRIu32, r->done, r->segments);
     fprintf(f, "%6" PRIu64 "  %-10s [%s] %9s  %8s  %s%s%s\n", r->job, r->state, bar, segments,
-            span_text(left, r->over ? -1 : r->left_ms), r->film, *r->reason ? ": " : "", r->reason);
+            span_text(left, r->over ? -1 : r->left_ms), r->film, *r->reason ? ": " : "",
+            r->reason);
 }
 
 static enum err draw(struct watching *w)
@@ -152,7 +162,8 @@ static enum err draw(struct watching *w)
         return ERR_NOMEM;
     for (size_t i = 0; i < w->count; i++)
         open += !w->rows[i].over;
-    fprintf(f, "%6s  %-10s %-22s %9s  %8s  %s\n", "job", "state", "", "segments", "left", "film");
+    fprintf(f, "%6s  %-10s %-22s %9s  %8s  %s\n", "job", "state", "", "segments", "left",
+            "film");
     for (size_t i = 0; i < w->count; i++)
         if (!w->rows[i].over)
             draw_row(f, &w->rows[i]);
@@ -205,7 +216,9 @@ enum err verb_watch(int argc, char **argv)
         "underscore watch [JOB...] [--json]",
         "Jobs as they get on, until all of them are over: those named, or all that are not over and all that\n"
         "come. On a terminal a table with what is done and about how long the rest takes at the present\n"
-        "rate; elsewhere a line for each step.", 0, UINT32_MAX, NULL };
+        "rate; elsewhere a line for each step.",
+        0, UINT32_MAX, NULL
+    };
     enum err e = farm_parse(&v, &about, argc, argv);
     if (e || v.arguments.help_shown)
         return e;

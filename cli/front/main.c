@@ -66,7 +66,8 @@ static enum err hand_over(char **argv)
     const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     self[n > 0 ? n : 0] = 0;
     const char *slash = strrchr(self, '/');
-    snprintf(program, sizeof(program), "%.*s/" FILM_PROGRAM, slash ? (int) (slash - self) : 0, self);
+    snprintf(program, sizeof(program), "%.*s/" FILM_PROGRAM, slash ? (int) (slash - self) : 0,
+             self);
     execv(program, argv);
     log_error("%s, which does this: %s", program, strerror(errno));
     return ERR_UNAVAILABLE;

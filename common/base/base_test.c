@@ -14,10 +14,10 @@
 #include <cmocka.h>
 
 #include "common/base/bytes.h"
+#include "common/base/file.h"
 #include "common/base/files_fixture.h"
 #include "common/base/log.h"
 #include "common/base/utf8.h"
-#include "common/base/file.h"
 
 static void sizes_do_not_wrap(void **state)
 {
@@ -131,7 +131,8 @@ static void text_of_unknown_origin_becomes_text(void **state)
 {
     (void) state;
     char out[64];
-    assert_string_equal(utf8_clean(out, sizeof(out), "a\xffz \xc3\xa9", true), "a\xef\xbf\xbdz \xc3\xa9");
+    assert_string_equal(utf8_clean(out, sizeof(out), "a\xffz \xc3\xa9", true),
+                        "a\xef\xbf\xbdz \xc3\xa9");
     assert_string_equal(utf8_clean(out, sizeof(out), "\x1b[2J\x7f\xc2\x9b", true),
                         "\xef\xbf\xbd[2J\xef\xbf\xbd\xef\xbf\xbd");
     assert_string_equal(utf8_clean(out, sizeof(out), "a\nb\xed\xa0\x80", false),
@@ -163,26 +164,32 @@ static void an_event_has_fields_in_the_journal(void **state)
     (void) state;
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     char got[4096];
-    snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/underscore-journal-%d", getpid());
+    snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/underscore-journal-%d",
+             getpid());
     const int listener = socket(AF_UNIX, SOCK_DGRAM, 0);
     assert_int_equal(bind(listener, (const struct sockaddr *) &address, sizeof(address)), 0);
     log_init("test", LOG_INFO);
     log_journal(address.sun_path);
-    log_event(LOG_WARN, &(struct log_subject){ .job = 7, .has_segment = true, .worker = "gpu1/0\nPRIORITY=0" },
-              "segment %d is\nlost", 0);
+    log_event(
+        LOG_WARN,
+        &(struct log_subject){ .job = 7, .has_segment = true, .worker = "gpu1/0\nPRIORITY=0" },
+        "segment %d is\nlost", 0);
     ssize_t n = recv(listener, got, sizeof(got) - 1, MSG_DONTWAIT);
     assert_true(n > 0);
     got[n] = 0;
-    assert_string_equal(got, "MESSAGE=segment 0 is?lost\nPRIORITY=4\nSYSLOG_IDENTIFIER=test\nUNDERSCORE_JOB=7\n"
-                             "UNDERSCORE_SEGMENT=0\nUNDERSCORE_WORKER=gpu1/0?PRIORITY=0\n");
+    assert_string_equal(
+        got, "MESSAGE=segment 0 is?lost\nPRIORITY=4\nSYSLOG_IDENTIFIER=test\nUNDERSCORE_JOB=7\n"
+             "UNDERSCORE_SEGMENT=0\nUNDERSCORE_WORKER=gpu1/0?PRIORITY=0\n");
     log_tail(got, sizeof(got));
-    assert_non_null(strstr(got, "test: warning: segment 0 is?lost")); // a worker's last words, too
+    // A worker's last words, too.
+    assert_non_null(strstr(got, "test: warning: segment 0 is?lost"));
     log_event(LOG_INFO, &(struct log_subject){ .job = 7 }, "job 7");
     log_event(LOG_DEBUG, &(struct log_subject){ .job = 7 }, "nobody sees this");
     n = recv(listener, got, sizeof(got) - 1, MSG_DONTWAIT);
     assert_true(n > 0);
     got[n] = 0;
-    assert_string_equal(got, "MESSAGE=job 7\nPRIORITY=6\nSYSLOG_IDENTIFIER=test\nUNDERSCORE_JOB=7\n");
+    assert_string_equal(
+        got, "MESSAGE=job 7\nPRIORITY=6\nSYSLOG_IDENTIFIER=test\nUNDERSCORE_JOB=7\n");
     assert_true(recv(listener, got, sizeof(got), MSG_DONTWAIT) < 0);
     close(listener); // nobody listens: a line like the others
     unlink(address.sun_path);

@@ -34,7 +34,8 @@ uint16_t read_le16(const void *p)
 uint32_t read_le32(const void *p)
 {
     const uint8_t *b = p;
-    return (uint32_t) b[0] | (uint32_t) b[1] << 8 | (uint32_t) b[2] << 16 | (uint32_t) b[3] << 24;
+    return (uint32_t) b[0] | (uint32_t) b[1] << 8 | (uint32_t) b[2] << 16 |
+           (uint32_t) b[3] << 24;
 }
 
 uint64_t read_le64(const void *p)

@@ -50,7 +50,8 @@ enum err file_map(struct file_map *out, const char *path)
 bool file_is_same(const char *a, const char *b)
 {
     struct stat sa, sb;
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+           sa.st_ino == sb.st_ino;
 }
 
 void file_unmap(struct file_map *m)
@@ -75,8 +76,8 @@ char *file_temporary_name(const char *path)
     const char *slash = strrchr(path, '/');
     const int directory = slash ? (int) (slash - path) + 1 : 0;
     char *name = NULL;
-    if (asprintf(&name, "%.*s.%s.%ld.part", directory, path, file_name_end(path + directory, TEMPORARY_MOST),
-                 (long) getpid()) < 0)
+    if (asprintf(&name, "%.*s.%s.%ld.part", directory, path,
+                 file_name_end(path + directory, TEMPORARY_MOST), (long) getpid()) < 0)
         return NULL;
     return name;
 }
@@ -212,7 +213,8 @@ static int sync_directory_of(const char *path)
         return -1;
     int r = sync_path(directory, O_RDONLY | O_DIRECTORY);
     if (r < 0 && (errno == EINVAL || errno == EACCES))
-        r = 0; // some file systems cannot sync a directory, nor can who may write there and not read
+        // Some file systems cannot sync a directory, nor can who may write there and not read.
+        r = 0;
     free(directory);
     return r;
 }

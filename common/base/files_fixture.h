@@ -111,7 +111,8 @@ static inline int begin_folder(void **state)
     return mkdtemp(test_folder()) ? 0 : -1;
 }
 
-static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+static inline int remove_entry(const char *path, const struct stat *st, int type,
+                               struct FTW *at)
 {
     (void) st, (void) type, (void) at;
     return remove(path);

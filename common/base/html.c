@@ -64,7 +64,8 @@ void html_base64(FILE *f, const uint8_t *bytes, size_t count)
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     for (size_t i = 0; i < count; i += 3) {
         const size_t n = count - i < 3 ? count - i : 3;
-        const uint32_t v = (uint32_t) bytes[i] << 16 | (n > 1 ? (uint32_t) bytes[i + 1] << 8 : 0) |
+        const uint32_t v = (uint32_t) bytes[i] << 16 |
+                           (n > 1 ? (uint32_t) bytes[i + 1] << 8 : 0) |
                            (n > 2 ? bytes[i + 2] : 0);
         const char four[4] = { digits[v >> 18], digits[v >> 12 & 63],
                                digits[n > 1 ? v >> 6 & 63 : 64], digits[n > 2 ? v & 63 : 64] };

@@ -22,6 +22,6 @@ struct id_slot {
 ERR_CHECKED enum err id_map_reserve(struct id_map *m, size_t count);
 // Needs room for it, if it is not there yet.
 void id_map_put(struct id_map *m, uint64_t id, size_t place);
-void id_map_remove(struct id_map *m, uint64_t id); // one that is not there: nothing
+void id_map_remove(struct id_map *m, uint64_t id);        // one that is not there: nothing
 int64_t id_map_find(const struct id_map *m, uint64_t id); // -1: it is not there
 void id_map_finish(struct id_map *m);

@@ -17,7 +17,8 @@ const atomic_bool *interrupt_watch(void)
     sigaction(SIGINT, &once, NULL);
     sigaction(SIGTERM, &once, NULL);
     struct sigaction hangup;
-    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) // nohup has it ignored
+    // Nohup has it ignored.
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
         sigaction(SIGHUP, &once, NULL);
     return &interrupted;
 }

@@ -28,8 +28,8 @@ static bool is_journal(void)
     const char *set = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
     struct stat st;
-    return set && sscanf(set, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-           st.st_dev == device && st.st_ino == inode;
+    return set && sscanf(set, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 // In the place of a closed standard stream the next file that is opened would be written into, be
@@ -61,7 +61,8 @@ void log_journal(const char *path)
     if (journal >= 0)
         close(journal);
     journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (journal >= 0 && connect(journal, (const struct sockaddr *) &address, sizeof(address)) != 0) {
+    if (journal >= 0 &&
+        connect(journal, (const struct sockaddr *) &address, sizeof(address)) != 0) {
         close(journal);
         journal = -1;
     }
@@ -137,25 +138,32 @@ __attribute__((format(printf, 3, 0))) static void write_line(int priority, const
         return; // nobody left to tell
 }
 
-static const struct { int priority; const char *kind; } kinds[] = {
-    [LOG_QUIET] = { 3, "error: " }, [LOG_WARN] = { 4, "warning: " }, [LOG_INFO] = { 6, "" }, [LOG_DEBUG] = { 7, "debug: " },
+static const struct {
+    int priority;
+    const char *kind;
+} kinds[] = {
+    [LOG_QUIET] = { 3, "error: " },
+    [LOG_WARN] = { 4, "warning: " },
+    [LOG_INFO] = { 6, "" },
+    [LOG_DEBUG] = { 7, "debug: " },
 };
 
 // One line of "NAME=value" for each field, as systemd's native protocol has it; the text has
 // no control characters, so that no field can be slipped in.
-__attribute__((format(printf, 3, 0))) static bool send_event(enum log_level level, const struct log_subject *s,
-                                                             const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static bool
+send_event(enum log_level level, const struct log_subject *s, const char *format, va_list args)
 {
     char text[LINE_BYTES], worker[256], record[LINE_BYTES + 1024];
     if (journal < 0 || vsnprintf(text, sizeof(text), format, args) < 0)
         return false;
     snprintf(worker, sizeof(worker), "%s", s->worker ? s->worker : "");
     make_printable(text), make_printable(worker);
-    int n = snprintf(record, sizeof(record), "MESSAGE=%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=%s\n", text, kinds[level].priority,
-                     program_name);
+    int n = snprintf(record, sizeof(record), "MESSAGE=%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=%s\n",
+                     text, kinds[level].priority, program_name);
     const size_t room = sizeof(record);
     if (s->job > 0)
-        n += snprintf(record + n, room - (size_t) n, "UNDERSCORE_JOB=%lld\n", (long long) s->job);
+        n += snprintf(record + n, room - (size_t) n, "UNDERSCORE_JOB=%lld\n",
+                      (long long) s->job);
     if (s->has_segment)
         n += snprintf(record + n, room - (size_t) n, "UNDERSCORE_SEGMENT=%u\n", s->segment);
     if (*worker)

@@ -38,7 +38,7 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // What an event of a farm is about. Zeroed is nothing.
 struct log_subject {
-    int64_t job;        // 0: none
+    int64_t job; // 0: none
     bool has_segment;
     uint32_t segment;
     const char *worker; // NULL: none

@@ -8,7 +8,7 @@ size_t utf8_length(const unsigned char *p)
 {
     if (p[0] < 0x80)
         return 1;
-    const size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2
+    const size_t n = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
                      : p[0] >= 0xe0 && p[0] <= 0xef ? 3
                      : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
                                                     : 0;
@@ -25,7 +25,9 @@ const char *utf8_clean(char *out, size_t room, const char *text, bool printable)
     size_t n = 0;
     for (const unsigned char *p = (const unsigned char *) text; *p;) {
         size_t length = utf8_length(p);
-        const bool control = printable && (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0)); // C0, C1
+        // C0, C1.
+        const bool control =
+            printable && (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0));
         const char *from = length && !control ? (const char *) p : REPLACEMENT;
         const size_t bytes = length && !control ? length : strlen(REPLACEMENT);
         if (n + bytes >= room)

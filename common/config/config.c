@@ -35,7 +35,8 @@ void config_close(struct config **cp)
     *cp = NULL;
 }
 
-__attribute__((format(printf, 3, 4))) static enum err wrong(const struct config *c, unsigned line, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static enum err
+wrong(const struct config *c, unsigned line, const char *format, ...)
 {
     char text[1024];
     va_list args;
@@ -54,7 +55,8 @@ static const struct option_spec *find(const struct option_spec *table, const cha
     return NULL;
 }
 
-static enum err no_such(const struct config *c, const struct option_spec *table, const config_setting_t *s)
+static enum err no_such(const struct config *c, const struct option_spec *table,
+                        const config_setting_t *s)
 {
     char all[512] = "";
     for (; table->name; table++) {
@@ -62,13 +64,15 @@ static enum err no_such(const struct config *c, const struct option_spec *table,
         if (table->kind != OPTION_HEADING)
             snprintf(all + n, sizeof(all) - n, "%s%s", n ? ", " : "", table->name);
     }
-    return wrong(c, config_setting_source_line(s), "no setting %s; there are %s", config_setting_name(s), all);
+    return wrong(c, config_setting_source_line(s), "no setting %s; there are %s",
+                 config_setting_name(s), all);
 }
 
 // What may stand behind the sign, by the kind of the option.
 static bool fits(enum option_kind kind, int type)
 {
-    const bool whole = type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64, text = type == CONFIG_TYPE_STRING;
+    const bool whole = type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64,
+               text = type == CONFIG_TYPE_STRING;
     switch (kind) {
     case OPTION_FLAG: return type == CONFIG_TYPE_BOOL;
     case OPTION_STRING:
@@ -122,7 +126,8 @@ static enum err set(struct config *c, const struct option_spec *o, const config_
         *(const char **) o->target = NULL;
         return ERR_OK;
     }
-    snprintf(where, sizeof(where), "%s:%u: %s = %.100s", c->name, (unsigned) config_setting_source_line(s), o->name, text);
+    snprintf(where, sizeof(where), "%s:%u: %s = %.100s", c->name,
+             (unsigned) config_setting_source_line(s), o->name, text);
     return option_set(o, where, c, text) ? ERR_CONFIG : ERR_OK;
 }
 
@@ -133,7 +138,8 @@ static enum err set_list(struct config *c, const struct option_spec *o, config_s
     for (int i = 0; !e && i < config_setting_length(s); i++) {
         config_setting_t *item = config_setting_get_elem(s, (unsigned) i);
         if (config_setting_type(item) != CONFIG_TYPE_STRING)
-            e = wrong(c, config_setting_source_line(item), "%s: %s is wanted", o->name, wanted(o->kind));
+            e = wrong(c, config_setting_source_line(item), "%s: %s is wanted", o->name,
+                      wanted(o->kind));
         else
             e = set(c, o, item);
     }
@@ -147,11 +153,13 @@ static enum err take(struct config *c, const struct option_spec *table, config_s
     if (!o)
         return no_such(c, table, s);
     if (!fits(o->kind, type))
-        return wrong(c, config_setting_source_line(s), "%s: %s is wanted", o->name, wanted(o->kind));
+        return wrong(c, config_setting_source_line(s), "%s: %s is wanted", o->name,
+                     wanted(o->kind));
     if (o->kind == OPTION_FLAG)
         *(bool *) o->target = config_setting_get_bool(s);
     else
-        return type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST ? set_list(c, o, s) : set(c, o, s);
+        return type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST ? set_list(c, o, s)
+                                                                     : set(c, o, s);
     return ERR_OK;
 }
 
@@ -184,7 +192,8 @@ static const char *skip(const char *p)
         return end ? end + 2 : p + strlen(p);
     }
     if (isalpha((unsigned char) *p) || *p == '*')
-        return p + strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*-");
+        return p +
+               strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*-");
     return p;
 }
 
@@ -197,7 +206,8 @@ static enum err check_numbers(const struct config *c)
         if (next == p && isdigit((unsigned char) *p)) {
             char *end;
             errno = 0;
-            const unsigned long long n = strtoull(p, &end, *p == '0' && tolower((unsigned char) p[1]) == 'x' ? 16 : 10);
+            const unsigned long long n =
+                strtoull(p, &end, *p == '0' && tolower((unsigned char) p[1]) == 'x' ? 16 : 10);
             const bool fraction = *end == '.' || *end == 'e' || *end == 'E';
             if (!fraction && (errno || n > INT64_MAX || (n > INT32_MAX && *end != 'L')))
                 return wrong(c, line, "%.*s: too large for a number%s", (int) (end - p), p,
@@ -230,8 +240,8 @@ static enum err read_settings(struct config *c, const struct option_spec *table)
     return e;
 }
 
-enum err config_parse(struct config **out, const struct option_spec *table, const char *name, const char *text,
-                      size_t bytes)
+enum err config_parse(struct config **out, const struct option_spec *table, const char *name,
+                      const char *text, size_t bytes)
 {
     struct config *c = calloc(1, sizeof(*c));
     *out = c;
@@ -269,21 +279,37 @@ static void print_line(void *user, const char *text)
     puts(text);
 }
 
-enum err config_start(struct config_command *out, const struct config_page *page, int argc, char **argv)
+enum err config_start(struct config_command *out, const struct config_page *page, int argc,
+                      char **argv)
 {
     struct verb_arguments arguments = { 0 };
     bool check, dump, version;
     const struct option_spec common[] = {
         { .name = "Configuration", .kind = OPTION_HEADING },
-        { .name = "config", .kind = OPTION_STRING, .target = &out->path, .value = "FILE",
+        { .name = "config",
+          .kind = OPTION_STRING,
+          .target = &out->path,
+          .value = "FILE",
           .help = "read it first; what is said here wins" },
-        { .name = "check-config", .kind = OPTION_FLAG, .target = &check, .help = "say whether all of it is in order, and end" },
-        { .name = "dump-config", .kind = OPTION_FLAG, .target = &dump, .help = "print it as a file, and end" },
-        { .name = "version", .kind = OPTION_FLAG, .target = &version, .help = "print it, and end" },
+        { .name = "check-config",
+          .kind = OPTION_FLAG,
+          .target = &check,
+          .help = "say whether all of it is in order, and end" },
+        { .name = "dump-config",
+          .kind = OPTION_FLAG,
+          .target = &dump,
+          .help = "print it as a file, and end" },
+        { .name = "version",
+          .kind = OPTION_FLAG,
+          .target = &version,
+          .help = "print it, and end" },
         { 0 },
     };
     const struct option_spec *const tables[] = { page->table, common };
-    const struct verb_page verb = { .usage = page->usage, .summary = page->summary, .tables = tables, .table_count = 2 };
+    const struct verb_page verb = { .usage = page->usage,
+                                    .summary = page->summary,
+                                    .tables = tables,
+                                    .table_count = 2 };
     *out = (struct config_command){ 0 };
     enum err e = options_default(common);
     if (!e)
@@ -331,39 +357,46 @@ static void dump_help(const char *help, void (*line)(void *user, const char *tex
     }
 }
 
-static void dump_rules(const struct option_spec *s, void (*line)(void *user, const char *text), void *user)
+static void dump_rules(const struct option_spec *s, void (*line)(void *user, const char *text),
+                       void *user)
 {
     char range[128], text[256];
     option_range(range, sizeof(range), s);
-    snprintf(text, sizeof(text), "# %s%s%s.", range, *range && s->reload ? "; " : "", s->reload ? "a reload changes it" : "");
+    snprintf(text, sizeof(text), "# %s%s%s.", range, *range && s->reload ? "; " : "",
+             s->reload ? "a reload changes it" : "");
     text[2] = (char) toupper((unsigned char) text[2]);
     if (*range || s->reload)
         line(user, text);
 }
 
-void config_dump(const struct option_spec *table, void (*line)(void *user, const char *text), void *user)
+void config_dump(const struct option_spec *table, void (*line)(void *user, const char *text),
+                 void *user)
 {
     static char value[OPTION_TEXT_BYTES], text[OPTION_TEXT_BYTES + 128]; // one thread
     for (const struct option_spec *s = table; s->name; s++) {
         if (s != table)
             line(user, "");
         if (s->kind == OPTION_HEADING) {
-            snprintf(text, sizeof(text), "# %s: what is commented out has its default.", s->name);
+            snprintf(text, sizeof(text), "# %s: what is commented out has its default.",
+                     s->name);
             line(user, text);
             continue;
         }
         dump_help(s->help, line, user);
         dump_rules(s, line, user);
         option_text(value, s);
-        snprintf(text, sizeof(text), "%s%s = %s;", option_is_default(s) ? "#" : "", s->name, value);
+        snprintf(text, sizeof(text), "%s%s = %s;", option_is_default(s) ? "#" : "", s->name,
+                 value);
         line(user, text);
     }
 }
 
-void config_take_over(const struct option_spec *now, const struct option_spec *fresh, bool only_ask,
-                      void (*line)(void *user, const char *text), void *user)
+void config_take_over(const struct option_spec *now, const struct option_spec *fresh,
+                      bool only_ask, void (*line)(void *user, const char *text), void *user)
 {
-    static char old[OPTION_TEXT_BYTES], new[OPTION_TEXT_BYTES], text[2 * OPTION_TEXT_BYTES + 256]; // one thread
+    // One thread.
+    static char old[OPTION_TEXT_BYTES], new[OPTION_TEXT_BYTES],
+        text[2 * OPTION_TEXT_BYTES + 256];
     for (; now->name; now++, fresh++) {
         option_text(old, now);
         option_text(new, fresh);
@@ -372,7 +405,8 @@ void config_take_over(const struct option_spec *now, const struct option_spec *f
         if (now->reload)
             snprintf(text, sizeof(text), "%s: %s -> %s", now->name, old, new);
         else
-            snprintf(text, sizeof(text), "%s: still %s; %s needs a restart", now->name, old, new);
+            snprintf(text, sizeof(text), "%s: still %s; %s needs a restart", now->name, old,
+                     new);
         line(user, text);
         if (now->reload && !only_ask)
             memcpy(now->target, fresh->target, option_bytes(now));

@@ -35,21 +35,69 @@ static void make(struct all *a)
     *a = (struct all){ 0 };
     const struct option_spec table[] = {
         { .name = "Things", .kind = OPTION_HEADING },
-        { .name = "flag", .kind = OPTION_FLAG, .target = &a->flag, .reload = true, .help = "a flag" },
-        { .name = "text", .kind = OPTION_STRING, .target = &a->text, .fallback = "a \"word\" \\", .help = "a text" },
-        { .name = "optional", .kind = OPTION_STRING, .target = &a->optional, .check = is_calm, .help = "another" },
-        { .name = "whole", .kind = OPTION_INT, .target = &a->whole, .min = -5, .max = 5, .fallback = "3", .reload = true,
+        { .name = "flag",
+          .kind = OPTION_FLAG,
+          .target = &a->flag,
+          .reload = true,
+          .help = "a flag" },
+        { .name = "text",
+          .kind = OPTION_STRING,
+          .target = &a->text,
+          .fallback = "a \"word\" \\",
+          .help = "a text" },
+        { .name = "optional",
+          .kind = OPTION_STRING,
+          .target = &a->optional,
+          .check = is_calm,
+          .help = "another" },
+        { .name = "whole",
+          .kind = OPTION_INT,
+          .target = &a->whole,
+          .min = -5,
+          .max = 5,
+          .fallback = "3",
+          .reload = true,
           .help = "a whole number" },
-        { .name = "time", .kind = OPTION_SECONDS, .target = &a->time_ms, .min = 1, .max = 100000, .fallback = "1.5",
-          .unit = "s", .help = "a time" },
-        { .name = "seed", .kind = OPTION_SEED, .target = &a->seed, .fallback = "0", .help = "a seed" },
-        { .name = "bytes", .kind = OPTION_BYTES, .target = &a->bytes, .min = 1024, .max = 1e12, .fallback = "4G",
+        { .name = "time",
+          .kind = OPTION_SECONDS,
+          .target = &a->time_ms,
+          .min = 1,
+          .max = 100000,
+          .fallback = "1.5",
+          .unit = "s",
+          .help = "a time" },
+        { .name = "seed",
+          .kind = OPTION_SEED,
+          .target = &a->seed,
+          .fallback = "0",
+          .help = "a seed" },
+        { .name = "bytes",
+          .kind = OPTION_BYTES,
+          .target = &a->bytes,
+          .min = 1024,
+          .max = 1e12,
+          .fallback = "4G",
           .help = "a size" },
-        { .name = "number", .kind = OPTION_NUMBER, .target = &a->number, .min = 0.05, .max = 60, .fallback = "0.1",
-          .unit = "s", .reload = true, .help = "a number" },
-        { .name = "choice", .kind = OPTION_CHOICE, .target = &a->choice, .choices = choices, .fallback = "right",
+        { .name = "number",
+          .kind = OPTION_NUMBER,
+          .target = &a->number,
+          .min = 0.05,
+          .max = 60,
+          .fallback = "0.1",
+          .unit = "s",
+          .reload = true,
+          .help = "a number" },
+        { .name = "choice",
+          .kind = OPTION_CHOICE,
+          .target = &a->choice,
+          .choices = choices,
+          .fallback = "right",
           .help = "a choice" },
-        { .name = "list", .kind = OPTION_LIST, .target = &a->list, .reload = true, .help = "a list" },
+        { .name = "list",
+          .kind = OPTION_LIST,
+          .target = &a->list,
+          .reload = true,
+          .help = "a list" },
     };
     memcpy(a->table, table, sizeof(table));
     assert_int_equal(options_default(a->table), ERR_OK);
@@ -68,9 +116,13 @@ static void test_all_kinds(void **state)
     make(&a);
     assert_string_equal(a.text, "a \"word\" \\");
     assert_int_equal(a.bytes, 4ull << 30);
-    assert_int_equal(parse(&c, &a, "# a remark\nflag = true;\ntext = \"other\"\noptional = \"there\";\nwhole = -5;\n"
-                                   "time = \"1:02:03.5\";\nseed = 18446744073709551L;\nbytes = \"1.5M\";\nnumber = 60;\n"
-                                   "choice = \"left\";\nlist = [ \"a\", \"b\" ];\n"), ERR_OK);
+    assert_int_equal(
+        parse(
+            &c, &a,
+            "# a remark\nflag = true;\ntext = \"other\"\noptional = \"there\";\nwhole = -5;\n"
+            "time = \"1:02:03.5\";\nseed = 18446744073709551L;\nbytes = \"1.5M\";\nnumber = 60;\n"
+            "choice = \"left\";\nlist = [ \"a\", \"b\" ];\n"),
+        ERR_OK);
     assert_true(a.flag);
     assert_string_equal(a.text, "other");
     assert_string_equal(a.optional, "there");
@@ -95,7 +147,9 @@ static void test_all_kinds(void **state)
 static void test_what_is_wrong_is_said(void **state)
 {
     (void) state;
-    static const struct { const char *text, *says; } cases[] = {
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
         { "whole = 6;", "x.conf:1: whole = 6: must be -5 to 5" },
         { "\n\nnumber = 0.01;", "x.conf:3: number = 0.01: must be 0.05 to 60 s" },
         { "bytes = \"1K\";\nbytes2 = 3;", "x.conf:2: no setting bytes2; there are flag, text" },
@@ -156,11 +210,15 @@ static void test_a_dump_is_read_again(void **state)
     none.data[none.bytes] = 0;
     for (char *line = strtok((char *) none.data, "\n"); line; line = strtok(NULL, "\n"))
         assert_int_equal(line[0], '#'); // the defaults: all of it is commented out
-    assert_int_equal(parse(&c, &a, "whole = 1; list = ( \"x\", \"a \\\"b\\\" \\\\\" ); number = 0.25; seed = 7; "
-                                   "bytes = 5000; choice = \"left\"; time = 90; flag = true; text = \"y\";"), ERR_OK);
+    assert_int_equal(
+        parse(&c, &a,
+              "whole = 1; list = ( \"x\", \"a \\\"b\\\" \\\\\" ); number = 0.25; seed = 7; "
+              "bytes = 5000; choice = \"left\"; time = 90; flag = true; text = \"y\";"),
+        ERR_OK);
     config_dump(a.table, keep_line, &first);
     make(&again);
-    assert_int_equal(config_parse(&d, again.table, "dump", (char *) first.data, first.bytes), ERR_OK);
+    assert_int_equal(config_parse(&d, again.table, "dump", (char *) first.data, first.bytes),
+                     ERR_OK);
     config_dump(again.table, keep_line, &second);
     assert_int_equal(first.bytes, second.bytes);
     assert_memory_equal(first.data, second.data, first.bytes);
@@ -188,7 +246,8 @@ static void test_taking_over(void **state)
     assert_string_equal(now.list.items[0], "a");
     assert_string_equal(now.text, "a \"word\" \\"); // not while it runs
     assert_non_null(strstr((char *) said.data, "whole: 3 -> 1\n"));
-    assert_non_null(strstr((char *) said.data, "text: still \"a \\\"word\\\" \\\\\"; \"new\" needs a restart\n"));
+    assert_non_null(strstr((char *) said.data,
+                           "text: still \"a \\\"word\\\" \\\\\"; \"new\" needs a restart\n"));
     config_close(&c);
     buffer_free(&said);
 }

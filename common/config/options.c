@@ -42,8 +42,9 @@ static void print_option(const struct option_spec *s)
     }
     char left[128];
     const char *value = s->kind == OPTION_FLAG ? "" : s->value ? s->value : "";
-    const int n = s->letter ? snprintf(left, sizeof(left), "  -%c, --%s %s", s->letter, s->name, value)
-                            : snprintf(left, sizeof(left), "      --%s %s", s->name, value);
+    const int n =
+        s->letter ? snprintf(left, sizeof(left), "  -%c, --%s %s", s->letter, s->name, value)
+                  : snprintf(left, sizeof(left), "      --%s %s", s->name, value);
     printf("%-*s", HELP_COLUMN, left);
     if (n >= HELP_COLUMN)
         printf("\n%*s", HELP_COLUMN, "");
@@ -65,7 +66,8 @@ static void print_page(const struct verb_page *page)
         printf("\nexamples:\n%s\n", page->examples);
 }
 
-static const struct option_spec *find_long(const struct verb_page *page, const char *name, size_t n)
+static const struct option_spec *find_long(const struct verb_page *page, const char *name,
+                                           size_t n)
 {
     for (size_t t = 0; t < page->table_count; t++)
         for (const struct option_spec *s = page->tables[t]; !is_end(s); s++)
@@ -154,7 +156,7 @@ static enum err set_seconds(const struct option_spec *s, const char *where, cons
 {
     double total = 0;
     const char *p = text;
-    for (int parts = 1; ; parts++) {
+    for (int parts = 1;; parts++) {
         double v;
         const char *end;
         if (!isdigit((unsigned char) *p) || !parse_double(p, &end, &v) || parts > 3)
@@ -212,7 +214,8 @@ static enum err set_choice(const struct option_spec *s, const char *where, const
     return ERR_USAGE;
 }
 
-static enum err add_item(const struct option_spec *s, const char *where, const void *source, const char *text)
+static enum err add_item(const struct option_spec *s, const char *where, const void *source,
+                         const char *text)
 {
     struct option_list *l = s->target;
     char why[256];
@@ -237,11 +240,13 @@ static enum err set_string(const struct option_spec *s, const char *where, const
     return ERR_OK;
 }
 
-enum err option_set(const struct option_spec *s, const char *where, const void *source, const char *text)
+enum err option_set(const struct option_spec *s, const char *where, const void *source,
+                    const char *text)
 {
     switch (s->kind) {
     case OPTION_STRING: return set_string(s, where, text);
-    case OPTION_LIST: return *text ? add_item(s, where, source, text) : bad_value(where, "empty");
+    case OPTION_LIST:
+        return *text ? add_item(s, where, source, text) : bad_value(where, "empty");
     case OPTION_INT: return set_int(s, where, text);
     case OPTION_SEED: return set_seed(s, where, text);
     case OPTION_NUMBER: return set_number(s, where, text);
@@ -257,9 +262,15 @@ enum err option_set(const struct option_spec *s, const char *where, const void *
 size_t option_bytes(const struct option_spec *s)
 {
     static const size_t bytes[] = {
-        [OPTION_FLAG] = sizeof(bool), [OPTION_STRING] = sizeof(const char *), [OPTION_INT] = sizeof(int64_t),
-        [OPTION_SEED] = sizeof(uint64_t), [OPTION_NUMBER] = sizeof(double), [OPTION_SECONDS] = sizeof(int64_t),
-        [OPTION_BYTES] = sizeof(uint64_t), [OPTION_CHOICE] = sizeof(int), [OPTION_LIST] = sizeof(struct option_list),
+        [OPTION_FLAG] = sizeof(bool),
+        [OPTION_STRING] = sizeof(const char *),
+        [OPTION_INT] = sizeof(int64_t),
+        [OPTION_SEED] = sizeof(uint64_t),
+        [OPTION_NUMBER] = sizeof(double),
+        [OPTION_SECONDS] = sizeof(int64_t),
+        [OPTION_BYTES] = sizeof(uint64_t),
+        [OPTION_CHOICE] = sizeof(int),
+        [OPTION_LIST] = sizeof(struct option_list),
         [OPTION_HEADING] = 0,
     };
     return bytes[s->kind];
@@ -299,7 +310,8 @@ void option_range(char *out, size_t room, const struct option_spec *s)
     else if (s->kind == OPTION_BYTES)
         snprintf(out, room, "%.0fM to %.0fM", s->min / (1 << 20), s->max / (1 << 20));
     else
-        snprintf(out, room, "%.10g to %.10g%s%s", s->min, s->max, s->unit ? " " : "", s->unit ? s->unit : "");
+        snprintf(out, room, "%.10g to %.10g%s%s", s->min, s->max, s->unit ? " " : "",
+                 s->unit ? s->unit : "");
 }
 
 // Text between quotes, as libconfig reads it back.
@@ -339,12 +351,22 @@ void option_text(char out[OPTION_TEXT_BYTES], const struct option_spec *s)
 {
     const void *t = s->target;
     switch (s->kind) {
-    case OPTION_FLAG: snprintf(out, OPTION_TEXT_BYTES, "%s", *(const bool *) t ? "true" : "false"); break;
-    case OPTION_STRING: quote(out, OPTION_TEXT_BYTES, *(const char *const *) t ? *(const char *const *) t : ""); break;
-    case OPTION_INT: snprintf(out, OPTION_TEXT_BYTES, "%lld", (long long) *(const int64_t *) t); break;
-    case OPTION_SEED: snprintf(out, OPTION_TEXT_BYTES, "%lluL", (unsigned long long) *(const uint64_t *) t); break;
+    case OPTION_FLAG:
+        snprintf(out, OPTION_TEXT_BYTES, "%s", *(const bool *) t ? "true" : "false");
+        break;
+    case OPTION_STRING:
+        quote(out, OPTION_TEXT_BYTES, *(const char *const *) t ? *(const char *const *) t : "");
+        break;
+    case OPTION_INT:
+        snprintf(out, OPTION_TEXT_BYTES, "%lld", (long long) *(const int64_t *) t);
+        break;
+    case OPTION_SEED:
+        snprintf(out, OPTION_TEXT_BYTES, "%lluL", (unsigned long long) *(const uint64_t *) t);
+        break;
     case OPTION_NUMBER: snprintf(out, OPTION_TEXT_BYTES, "%.15g", *(const double *) t); break;
-    case OPTION_SECONDS: snprintf(out, OPTION_TEXT_BYTES, "%.15g", (double) *(const int64_t *) t / 1000); break;
+    case OPTION_SECONDS:
+        snprintf(out, OPTION_TEXT_BYTES, "%.15g", (double) *(const int64_t *) t / 1000);
+        break;
     case OPTION_BYTES: bytes_text(out, *(const uint64_t *) t); break;
     case OPTION_CHOICE: quote(out, OPTION_TEXT_BYTES, s->choices[*(const int *) t]); break;
     case OPTION_LIST: list_text(out, t); break;

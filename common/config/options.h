@@ -34,9 +34,9 @@ struct option_spec {
     char letter;      // or 0
     enum option_kind kind;
     void *target;
-    const char *value; // its name in the help: "FILE"
-    const char *help;  // what it does; lines after the first are indented by us
-    double min, max;   // of a number; both 0: any. OPTION_SECONDS: in seconds
+    const char *value;          // its name in the help: "FILE"
+    const char *help;           // what it does; lines after the first are indented by us
+    double min, max;            // of a number; both 0: any. OPTION_SECONDS: in seconds
     const char *const *choices; // ends with NULL
     // What options_default() sets, as one would write it; NULL: nothing, and nothing is
     // what a string then may be.
@@ -44,7 +44,7 @@ struct option_spec {
     const char *unit; // of a number: "s"
     // Of a string, or one in a list: false, and why not, in words that follow what was written. May be NULL.
     bool (*check)(const char *text, char *why, size_t room);
-    bool reload;      // of a daemon's: can change while it runs
+    bool reload; // of a daemon's: can change while it runs
 };
 
 #define OPTION_TEXT_BYTES 8192
@@ -61,7 +61,7 @@ struct verb_page {
 
 struct verb_arguments {
     bool help_shown; // --help was printed: nothing more to do
-    char **values; // argv's, moved together
+    char **values;   // argv's, moved together
     uint32_t count;
 };
 
@@ -75,7 +75,8 @@ ERR_CHECKED enum err options_default(const struct option_spec *specs);
 
 // One target from text. `where` begins what is logged of it: "--lease 0", "FILE:3: lease".
 // `source`: see struct option_list. The text must stay. ERR_USAGE: it is not right, logged.
-ERR_CHECKED enum err option_set(const struct option_spec *s, const char *where, const void *source, const char *text);
+ERR_CHECKED enum err option_set(const struct option_spec *s, const char *where,
+                                const void *source, const char *text);
 
 // The target's value as a configuration file would have it: `30`, `"text"`, `[ "a", "b" ]`.
 void option_text(char out[OPTION_TEXT_BYTES], const struct option_spec *s);

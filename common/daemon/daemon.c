@@ -63,7 +63,8 @@ void daemon_notify(const char *format, ...)
     va_end(args);
     const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (n <= 0 || (size_t) n >= sizeof(text) || fd < 0 ||
-        sendto(fd, text, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *) &to, bytes) < 0)
+        sendto(fd, text, (size_t) n, MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *) &to,
+               bytes) < 0)
         log_debug("the service manager was not told: %s", text);
     if (fd >= 0)
         close(fd);
@@ -112,7 +113,8 @@ void daemon_end(struct daemon_reload *d)
     d->now = (struct daemon_settings){ 0 };
 }
 
-enum err daemon_reload(struct daemon_reload *d, bool only_ask, void (*line)(void *to, const char *text), void *to)
+enum err daemon_reload(struct daemon_reload *d, bool only_ask,
+                       void (*line)(void *to, const char *text), void *to)
 {
     struct daemon_settings *fresh = calloc(1, sizeof(*fresh));
     enum err e = fresh ? d->read(fresh, d->argc, d->argv) : ERR_NOMEM;
@@ -142,7 +144,8 @@ void daemon_attend_hangup(struct daemon_reload *d)
     if (!daemon_hung_up())
         return;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    daemon_notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long) t.tv_sec * 1000000 + t.tv_nsec / 1000);
+    daemon_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
+                  (long long) t.tv_sec * 1000000 + t.tv_nsec / 1000);
     if (daemon_reload(d, false, log_line, NULL))
         log_error("nothing was changed: the settings stay as they were");
     else

@@ -39,8 +39,8 @@ void daemon_end(struct daemon_reload *d);
 
 // Reads again. What may change is taken over and applied, unless this only asks; a line for
 // each difference. After an error, which is logged, everything stays as it was.
-ERR_CHECKED enum err daemon_reload(struct daemon_reload *d, bool only_ask, void (*line)(void *to, const char *text),
-                                   void *to);
+ERR_CHECKED enum err daemon_reload(struct daemon_reload *d, bool only_ask,
+                                   void (*line)(void *to, const char *text), void *to);
 
 // The same for a SIGHUP, if there was one: lines go to the log, systemd is told.
 void daemon_attend_hangup(struct daemon_reload *d);

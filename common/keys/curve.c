@@ -38,7 +38,8 @@ enum err curve_connect(void *socket, const struct curve_files *files)
     if (!files->own && !files->coordinator)
         return ERR_OK;
     if (!files->own || !files->coordinator) {
-        log_error("--key and --coordinator-key go together: one is this node's own, the other whom it trusts");
+        log_error(
+            "--key and --coordinator-key go together: one is this node's own, the other whom it trusts");
         return ERR_USAGE;
     }
     enum err e = key_public_read(&coordinator, files->coordinator);
@@ -64,7 +65,8 @@ void *curve_events_open(void *zmq, void *socket, const char *name, int kinds)
     if (events) {
         zmq_setsockopt(events, ZMQ_RCVHWM, &unbounded, sizeof(unbounded));
         zmq_setsockopt(events, ZMQ_LINGER, &linger, sizeof(linger));
-        if (zmq_socket_monitor(socket, address, kinds) == 0 && zmq_connect(events, address) == 0)
+        if (zmq_socket_monitor(socket, address, kinds) == 0 &&
+            zmq_connect(events, address) == 0)
             return events;
         zmq_close(events);
     }
@@ -96,15 +98,19 @@ bool curve_event_next(void *events, struct curve_event *out)
     return true;
 }
 
-enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const struct curve_files *files,
-                          const char *address)
+enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket,
+                          const struct curve_files *files, const char *address)
 {
-    *w = (struct curve_watch){ .socket = socket, .address = address, .with_keys = files->own != NULL };
+    *w = (struct curve_watch){ .socket = socket,
+                               .address = address,
+                               .with_keys = files->own != NULL };
     char name[32];
     snprintf(name, sizeof(name), "watch-%p", (void *) w);
     w->events = curve_events_open(zmq, socket, name,
-                                  ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                                      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
+                                  ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                                      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                                      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                                      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
     return w->events ? ERR_OK : ERR_UNAVAILABLE;
 }
 

@@ -30,8 +30,8 @@ struct curve_watch {
 };
 
 // Before zmq_connect(). Zeroed is closed.
-ERR_CHECKED enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket, const struct curve_files *files,
-                                      const char *address);
+ERR_CHECKED enum err curve_watch_open(struct curve_watch *w, void *zmq, void *socket,
+                                      const struct curve_files *files, const char *address);
 void curve_watch_close(struct curve_watch *w); // before zmq_close() of its socket
 
 // Why the other side does not let this one in, or NULL: it does, or is not there yet. While

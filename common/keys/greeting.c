@@ -24,8 +24,10 @@ static int connect_tcp(const char *rest)
     if (!colon)
         return -1;
     const bool bracketed = rest[0] == '[' && colon > rest + 1 && colon[-1] == ']';
-    snprintf(host, sizeof(host), "%.*s", (int) (colon - rest) - 2 * bracketed, rest + bracketed);
-    if (getaddrinfo(host, colon + 1, &(struct addrinfo){ .ai_socktype = SOCK_STREAM }, &found) != 0)
+    snprintf(host, sizeof(host), "%.*s", (int) (colon - rest) - 2 * bracketed,
+             rest + bracketed);
+    if (getaddrinfo(host, colon + 1, &(struct addrinfo){ .ai_socktype = SOCK_STREAM },
+                    &found) != 0)
         return -1;
     int fd = -1;
     for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) {
@@ -77,7 +79,8 @@ bool greeting_mechanism(char out[GREETING_MECHANISM_BYTES], const char *address)
     static const uint8_t ours[MECHANISM_AT] = { 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1 };
     uint8_t theirs[MECHANISM_AT + MECHANISM_BYTES];
     const int fd = !strncmp(address, "tcp://", 6)   ? connect_tcp(address + 6)
-                   : !strncmp(address, "ipc://", 6) ? connect_ipc(address + 6) : -1;
+                   : !strncmp(address, "ipc://", 6) ? connect_ipc(address + 6)
+                                                    : -1;
     out[0] = 0;
     if (fd < 0)
         return false;
@@ -85,6 +88,7 @@ bool greeting_mechanism(char out[GREETING_MECHANISM_BYTES], const char *address)
                        read_all(fd, theirs, sizeof(theirs)) && theirs[0] == 0xff &&
                        theirs[SIGNATURE_BYTES - 1] == 0x7f && theirs[SIGNATURE_BYTES] >= 3;
     close(fd);
-    snprintf(out, GREETING_MECHANISM_BYTES, "%.*s", MECHANISM_BYTES, heard ? (const char *) theirs + MECHANISM_AT : "");
+    snprintf(out, GREETING_MECHANISM_BYTES, "%.*s", MECHANISM_BYTES,
+             heard ? (const char *) theirs + MECHANISM_AT : "");
     return heard;
 }

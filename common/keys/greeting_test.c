@@ -52,18 +52,22 @@ static void test_others(void **state)
     (void) state;
     char address[128], mechanism[GREETING_MECHANISM_BYTES];
     struct sockaddr_un here = { .sun_family = AF_UNIX };
-    static const char *const nobody[] = { "tcp://127.0.0.1:1", "tcp://127.0.0.1", "tcp://:", "tcp://[::1]:1", "ipc:///nowhere",
-                                          "inproc://x", "", "tcp://" };
+    static const char *const nobody[] = {
+        "tcp://127.0.0.1:1", "tcp://127.0.0.1", "tcp://:", "tcp://[::1]:1",
+        "ipc:///nowhere",    "inproc://x",      "",        "tcp://"
+    };
     for (size_t i = 0; i < sizeof(nobody) / sizeof(nobody[0]); i++) {
         assert_false(greeting_mechanism(mechanism, nobody[i]));
         assert_string_equal(mechanism, "");
     }
-    snprintf(here.sun_path, sizeof(here.sun_path), "/tmp/greeting_test.other.%d", (int) getpid());
+    snprintf(here.sun_path, sizeof(here.sun_path), "/tmp/greeting_test.other.%d",
+             (int) getpid());
     snprintf(address, sizeof(address), "ipc://%s", here.sun_path);
     const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(listener, (const struct sockaddr *) &here, sizeof(here)), 0);
     assert_int_equal(listen(listener, 4), 0);
-    assert_false(greeting_mechanism(mechanism, address)); // it listens and says nothing: a second, no more
+    // It listens and says nothing: a second, no more.
+    assert_false(greeting_mechanism(mechanism, address));
     close(listener);
     assert_false(greeting_mechanism(mechanism, address));
     unlink(here.sun_path);

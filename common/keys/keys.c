@@ -18,7 +18,8 @@
 
 bool key_name_is_good(const char *name)
 {
-    static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char good[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     const size_t n = strspn(name, good);
     return n > 0 && n < KEY_NAME_BYTES && name[n] == 0 && name[0] != '.';
 }
@@ -32,11 +33,12 @@ static bool is_key(const char *text)
 // Reading
 
 // One line to its three words; false: it is something else.
-static bool split(const char *line, const char *kind, char name[KEY_NAME_BYTES], char key[KEY_BYTES])
+static bool split(const char *line, const char *kind, char name[KEY_NAME_BYTES],
+                  char key[KEY_BYTES])
 {
     char word[16], more;
-    return sscanf(line, "%15s %63s %40s %c", word, name, key, &more) == 3 && !strcmp(word, kind) &&
-           key_name_is_good(name) && is_key(key);
+    return sscanf(line, "%15s %63s %40s %c", word, name, key, &more) == 3 &&
+           !strcmp(word, kind) && key_name_is_good(name) && is_key(key);
 }
 
 static char *read_all(int fd, size_t bytes)
@@ -55,7 +57,8 @@ static char *read_all(int fd, size_t bytes)
 static enum err read_text(char **out, const char *path, mode_t forbidden, const char *so_that)
 {
     struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // never waits for the other end of a pipe
+    // Never waits for the other end of a pipe.
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     *out = NULL;
     if (fd < 0 || fstat(fd, &st) < 0) {
         log_error("%s: %s", path, strerror(errno));
@@ -86,7 +89,8 @@ enum err key_pair_read(struct key_pair *out, const char *path)
 {
     char *text, *rest;
     *out = (struct key_pair){ 0 };
-    enum err e = read_text(&text, path, 0077, "others can read this secret key, so it is not used");
+    enum err e =
+        read_text(&text, path, 0077, "others can read this secret key, so it is not used");
     if (e)
         return e;
     rest = text;
@@ -122,7 +126,8 @@ static enum err append(struct key_list *l, const struct key_entry *entry)
 }
 
 // What is wrong with an entry, or NULL.
-static const char *take_line(struct key_entry *out, const struct key_list *before, const char *line)
+static const char *take_line(struct key_entry *out, const struct key_list *before,
+                             const char *line)
 {
     *out = (struct key_entry){ 0 };
     if (!split(line, "allow", out->name, out->public_half)) {
@@ -150,7 +155,8 @@ enum err key_list_read(struct key_list *out, const char *path)
     char *text, *rest;
     struct key_entry entry;
     *out = (struct key_list){ 0 };
-    enum err e = read_text(&text, path, 0022, "others may write to this list of keys, so it is not used");
+    enum err e = read_text(&text, path, 0022,
+                           "others may write to this list of keys, so it is not used");
     if (e)
         return e;
     rest = text;
@@ -212,8 +218,8 @@ static enum err write_entries(const char *path, const struct key_list *l)
         return e;
     fchmod(fileno(f.stream), 0644); // public halves: the daemon may be another user
     for (size_t i = 0; i < l->count; i++)
-        fprintf(f.stream, "%s %s %s\n", l->entries[i].revoked ? "revoked" : "allow", l->entries[i].name,
-                l->entries[i].public_half);
+        fprintf(f.stream, "%s %s %s\n", l->entries[i].revoked ? "revoked" : "allow",
+                l->entries[i].name, l->entries[i].public_half);
     return out_file_commit(&f);
 }
 
@@ -224,7 +230,8 @@ static enum err write_secret(const char *path, const struct key_pair *k)
         log_error("%s: cannot create: %s", path, strerror(errno));
         return ERR_CREATE;
     }
-    const bool written = dprintf(fd, "secret %s %s\n", k->name, k->secret_half) > 0 && fsync(fd) == 0;
+    const bool written =
+        dprintf(fd, "secret %s %s\n", k->name, k->secret_half) > 0 && fsync(fd) == 0;
     close(fd);
     if (written)
         return ERR_OK;
@@ -250,7 +257,8 @@ enum err key_generate(const char *folder, const char *name)
     struct key_pair k = { 0 };
     char *secret = NULL, *public = NULL;
     if (!key_name_is_good(name)) {
-        log_error("%s: not a name for a key: letters, digits, '.', '_' and '-', at most %d", name, KEY_NAME_BYTES - 1);
+        log_error("%s: not a name for a key: letters, digits, '.', '_' and '-', at most %d",
+                  name, KEY_NAME_BYTES - 1);
         return ERR_USAGE;
     }
     if (zmq_curve_keypair(k.public_half, k.secret_half) != 0) {
@@ -262,7 +270,7 @@ enum err key_generate(const char *folder, const char *name)
     if (asprintf(&secret, "%s/%s.key", folder, name) < 0)
         secret = NULL;
     if (asprintf(&public, "%s/%s.pub", folder, name) < 0)
-        public = NULL;
+    public = NULL;
     if (!secret || !public)
         e = ERR_NOMEM;
     if (!e)
@@ -293,13 +301,15 @@ static int lock_folder_of(const char *path)
 // Adds what is not there yet. ERR_USAGE: it cannot be, logged.
 static enum err add_to(struct key_list *l, const struct key_entry *key)
 {
-    const struct key_entry *same = key_list_find(l, key->public_half), *named = key_list_named(l, key->name);
+    const struct key_entry *same = key_list_find(l, key->public_half),
+                           *named = key_list_named(l, key->name);
     if (same && !same->revoked && same == named)
         return ERR_OK;
     if (!same && !named)
         return append(l, key);
     if (same && same->revoked)
-        log_error("this key of %s was revoked; make another with `underscore key gen`", same->name);
+        log_error("this key of %s was revoked; make another with `underscore key gen`",
+                  same->name);
     else if (same)
         log_error("this key is there already, as %s", same->name);
     else

@@ -48,7 +48,8 @@ static void test_a_pair_is_read_as_it_was_made(void **state)
     assert_int_equal(key_public_read(&public, in_folder("gpu1.key")), ERR_CONFIG);
     assert_int_equal(key_pair_read(&k, in_folder("gpu1.pub")), ERR_CONFIG);
     restore_stderr(kept);
-    assert_int_equal(unlink(in_folder("gpu1.key")), 0); // one half is left over: the other is not made anew
+    // One half is left over: the other is not made anew.
+    assert_int_equal(unlink(in_folder("gpu1.key")), 0);
     const int again = silence_stderr();
     assert_int_equal(key_generate(test_folder(), "gpu1"), ERR_CREATE);
     restore_stderr(again);
@@ -77,8 +78,12 @@ static void test_names(void **state)
 {
     (void) state;
     static const char *const good[] = { "a", "gpu-1.example.org", "A_9" };
-    static const char *const bad[] = { "", ".", "../x", "a b", "a/b", ".hidden", "\xc3\xa4",
-        "0123456789012345678901234567890123456789012345678901234567890123" };
+    static const char *const bad[] = {
+        "",         ".",
+        "../x",     "a b",
+        "a/b",      ".hidden",
+        "\xc3\xa4", "0123456789012345678901234567890123456789012345678901234567890123"
+    };
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
         assert_true(key_name_is_good(good[i]));
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -106,10 +111,12 @@ static void test_a_list_changes(void **state)
     const int kept = silence_stderr();
     other = b;
     snprintf(other.name, sizeof(other.name), "c");
-    assert_int_equal(key_list_add(in_folder("list"), &other), ERR_USAGE); // the same key by another name
+    // The same key by another name.
+    assert_int_equal(key_list_add(in_folder("list"), &other), ERR_USAGE);
     other = b;
     memcpy(other.public_half, a.public_half, KEY_BYTES);
-    assert_int_equal(key_list_add(in_folder("list"), &other), ERR_USAGE); // the same name for another key
+    // The same name for another key.
+    assert_int_equal(key_list_add(in_folder("list"), &other), ERR_USAGE);
     assert_int_equal(key_list_revoke(in_folder("list"), "nobody"), ERR_USAGE);
     restore_stderr(kept);
 
@@ -126,7 +133,8 @@ static void test_a_list_changes(void **state)
     restore_stderr(again);
     assert_int_equal(key_generate(test_folder(), "fresh"), ERR_OK);
     assert_int_equal(key_public_read(&other, in_folder("fresh.pub")), ERR_OK);
-    snprintf(other.name, sizeof(other.name), "a"); // a node whose key was revoked gets a new one
+    // A node whose key was revoked gets a new one.
+    snprintf(other.name, sizeof(other.name), "a");
     assert_int_equal(key_list_add(in_folder("list"), &other), ERR_OK);
 }
 
@@ -137,10 +145,20 @@ static void test_what_is_no_list(void **state)
 {
     (void) state;
     static const char *const bad[] = {
-        "allow a", "allow a " K " more", "permit a " K, "allow a/b " K, "allow .. " K,
-        "allow a " K "\nallow b " K, "allow a " K "\nallow a " L, "revoked a " K "\nallow a " K,
-        "allow a rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf", "allow a rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf~",
-        "allow a " K "x", "allow", "\x01\x02", "secret a " K,
+        "allow a",
+        "allow a " K " more",
+        "permit a " K,
+        "allow a/b " K,
+        "allow .. " K,
+        "allow a " K "\nallow b " K,
+        "allow a " K "\nallow a " L,
+        "revoked a " K "\nallow a " K,
+        "allow a rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf",
+        "allow a rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf~",
+        "allow a " K "x",
+        "allow",
+        "\x01\x02",
+        "secret a " K,
     };
     struct key_list l;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -220,19 +220,23 @@ bool picture_is_damaged(const AVFrame *f)
 
 #define MANY_BEHIND 50
 
-enum err stamps_follow(struct stamp_watch *w, const char *path, const AVStream *s, const AVPacket *p)
+enum err stamps_follow(struct stamp_watch *w, const char *path, const AVStream *s,
+                       const AVPacket *p)
 {
     const int64_t second = av_rescale_q(AV_TIME_BASE, AV_TIME_BASE_Q, s->time_base);
     if (p->dts == AV_NOPTS_VALUE)
         return ERR_OK;
     if (w->furthest == AV_NOPTS_VALUE || p->dts > w->furthest - second) {
-        w->furthest = w->furthest == AV_NOPTS_VALUE || p->dts > w->furthest ? p->dts : w->furthest;
+        w->furthest =
+            w->furthest == AV_NOPTS_VALUE || p->dts > w->furthest ? p->dts : w->furthest;
         w->behind = 0;
         return ERR_OK;
     }
     if (++w->behind < MANY_BEHIND)
         return ERR_OK;
-    log_error("%s: several recordings one after the other, each with times of its own; join them first: "
-              "ffmpeg -i FILM -map 0 -c copy FILM.mkv", path);
+    log_error(
+        "%s: several recordings one after the other, each with times of its own; join them first: "
+        "ffmpeg -i FILM -map 0 -c copy FILM.mkv",
+        path);
     return ERR_INPUT;
 }

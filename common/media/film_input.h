@@ -48,7 +48,8 @@ struct stamp_watch {
     uint32_t behind;  // packets in a row that lie a second or more before it
 };
 // ERR_INPUT: these are many. Logged.
-ERR_CHECKED enum err stamps_follow(struct stamp_watch *w, const char *path, const AVStream *s, const AVPacket *p);
+ERR_CHECKED enum err stamps_follow(struct stamp_watch *w, const char *path, const AVStream *s,
+                                   const AVPacket *p);
 
 // FFmpeg's code as ours: ENOMEM, ENOSPC and the like, else `otherwise`.
 enum err err_from_libav(int code, enum err otherwise);

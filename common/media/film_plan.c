@@ -28,8 +28,9 @@ static enum err find_scenes(struct plan_scene **out, size_t *count, const struct
     return e;
 }
 
-enum err film_plan_make(struct plan **out, const struct film *film, const struct plan_settings *settings,
-                        double scene_threshold, const struct media_hooks *hooks)
+enum err film_plan_make(struct plan **out, const struct film *film,
+                        const struct plan_settings *settings, double scene_threshold,
+                        const struct media_hooks *hooks)
 {
     struct plan_scene *scenes = NULL;
     size_t count = 0;

@@ -8,8 +8,8 @@
 // Find the scene changes (unless the settings say not to cut) and plan.
 // `scene_threshold` as scenes.h has it. ERR_STOP when cancelled. The caller owns *out.
 ERR_CHECKED enum err film_plan_make(struct plan **out, const struct film *film,
-                                    const struct plan_settings *settings, double scene_threshold,
-                                    const struct media_hooks *hooks);
+                                    const struct plan_settings *settings,
+                                    double scene_threshold, const struct media_hooks *hooks);
 
 // ERR_MISSING, ERR_INPUT; logs.
 ERR_CHECKED enum err film_plan_read(struct plan **out, const char *path);

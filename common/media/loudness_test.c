@@ -195,8 +195,8 @@ static void check_resampling(uint32_t rate, uint64_t samples)
     struct music_stream *m;
     assert_int_equal(music_stream_create(&m, &t.source, samples, NULL), ERR_OK);
     for (int pass = 0; pass < 2; pass++) {
-        assert_int_equal(music_stream_start(m, &(struct music_level){ .gain_db = 6.0206 }, "test"),
-                         ERR_OK);
+        assert_int_equal(
+            music_stream_start(m, &(struct music_level){ .gain_db = 6.0206 }, "test"), ERR_OK);
         uint64_t at = 0;
         size_t n = 1;
         static float x[5000];

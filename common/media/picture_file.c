@@ -81,9 +81,9 @@ static AVFrame *make_frame(int format, uint32_t width, uint32_t height)
 
 static int shrink(AVFrame *to, const uint8_t *rgb, uint32_t width, uint32_t height)
 {
-    struct SwsContext *sws =
-        sws_getContext((int) width, (int) height, AV_PIX_FMT_RGB24, to->width, to->height,
-                       to->format, SWS_AREA | SWS_ACCURATE_RND | SWS_BITEXACT, NULL, NULL, NULL);
+    struct SwsContext *sws = sws_getContext(
+        (int) width, (int) height, AV_PIX_FMT_RGB24, to->width, to->height, to->format,
+        SWS_AREA | SWS_ACCURATE_RND | SWS_BITEXACT, NULL, NULL, NULL);
     if (!sws)
         return AVERROR(ENOMEM);
     const uint8_t *const rows[] = { rgb };
@@ -113,8 +113,8 @@ enum err picture_jpeg(struct media_bytes *out, const uint8_t *rgb, uint32_t widt
     return e;
 }
 
-enum err picture_png(struct media_bytes *out, const uint8_t *index,
-                     const uint32_t palette[256], uint32_t width, uint32_t height)
+enum err picture_png(struct media_bytes *out, const uint8_t *index, const uint32_t palette[256],
+                     uint32_t width, uint32_t height)
 {
     *out = (struct media_bytes){ 0 };
     libav_log_start();

@@ -26,9 +26,9 @@ struct picture_reader {
     int64_t resume_after; // give only pictures after this one
     bool plannable;       // every packet so far had both time stamps
     struct stamp_watch stamps;
-    int64_t newest;       // dts of the last packet read: later ones are shown no earlier
-    int64_t shown;        // ticks of the last picture given
-    int64_t began;        // ticks of the key picture where decoding began
+    int64_t newest; // dts of the last packet read: later ones are shown no earlier
+    int64_t shown;  // ticks of the last picture given
+    int64_t began;  // ticks of the key picture where decoding began
     int read_failures;
     uint64_t damaged;
     int64_t damage_read; // dts up to which damage in the file was counted

@@ -19,10 +19,10 @@ struct sound_picture_options {
 // Column c is samples c N / columns .. (c + 1) N / columns of the N.
 struct sound_picture {
     uint32_t columns, bands, part_count;
-    float *peak, *rms;       // [columns], of full scale
-    uint8_t *shade;          // [bands][columns], the highest band first: 255 is the loudest
-                             // there is, 0 is SOUND_PICTURE_RANGE_DB below it or less
-    struct loudness *parts;  // [part_count]
+    float *peak, *rms;      // [columns], of full scale
+    uint8_t *shade;         // [bands][columns], the highest band first: 255 is the loudest
+                            // there is, 0 is SOUND_PICTURE_RANGE_DB below it or less
+    struct loudness *parts; // [part_count]
 };
 
 // The bands divide 40 Hz .. 16 kHz evenly on the mel scale (m = 2595 log10(1 + f / 700));

@@ -29,9 +29,10 @@ static enum err late_read(struct pcm_source *self, float *out, size_t capacity, 
 {
     struct late_tone *t = (struct late_tone *) self;
     for (*got = 0; *got < capacity && t->at < self->samples; t->at++)
-        out[(*got)++] = t->at < self->samples / 2
-                            ? 0
-                            : (float) (t->amplitude * sin(2 * M_PI * t->hz * (double) t->at / RATE));
+        out[(*got)++] =
+            t->at < self->samples / 2
+                ? 0
+                : (float) (t->amplitude * sin(2 * M_PI * t->hz * (double) t->at / RATE));
     return ERR_OK;
 }
 
@@ -41,17 +42,21 @@ static enum err late_rewind(struct pcm_source *self)
     return ERR_OK;
 }
 
-static struct sound_picture take(double hz, double amplitude, uint64_t samples, uint32_t columns,
-                                 const uint64_t *parts, uint32_t part_count)
+static struct sound_picture take(double hz, double amplitude, uint64_t samples,
+                                 uint32_t columns, const uint64_t *parts, uint32_t part_count)
 {
     struct late_tone t = { { late_read, late_rewind, samples, RATE }, 0, hz, amplitude };
     struct music_stream *m;
     struct sound_picture p;
     assert_int_equal(music_stream_create(&m, &t.source, samples, NULL), ERR_OK);
     assert_int_equal(music_stream_start(m, &(struct music_level){ 0 }, "test"), ERR_OK);
-    assert_int_equal(sound_picture_take(&p, m, &(struct sound_picture_options){
-                         .columns = columns, .bands = BANDS, .parts = parts,
-                         .part_count = part_count }), ERR_OK);
+    assert_int_equal(
+        sound_picture_take(&p, m,
+                           &(struct sound_picture_options){ .columns = columns,
+                                                            .bands = BANDS,
+                                                            .parts = parts,
+                                                            .part_count = part_count }),
+        ERR_OK);
     music_stream_destroy(&m);
     return p;
 }
@@ -67,8 +72,14 @@ static uint32_t row_of(double hz)
 static void the_outline_of_a_late_tone(void **state)
 {
     (void) state;
-    const struct { uint64_t samples; uint32_t columns; } sizes[] = {
-        { 10 * RATE, 200 }, { 7 * RATE + 1234, 333 }, { RATE / 2, 1200 }, { 4800, 4800 },
+    const struct {
+        uint64_t samples;
+        uint32_t columns;
+    } sizes[] = {
+        { 10 * RATE, 200 },
+        { 7 * RATE + 1234, 333 },
+        { RATE / 2, 1200 },
+        { 4800, 4800 },
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct sound_picture p = take(997, 0.5, sizes[i].samples, sizes[i].columns, NULL, 0);
@@ -139,8 +150,9 @@ static void silence_is_black(void **state)
     struct music_stream *m;
     assert_int_equal(music_stream_create(&m, &t.source, 100, NULL), ERR_OK);
     assert_int_equal(music_stream_start(m, &(struct music_level){ 0 }, "test"), ERR_OK);
-    assert_int_equal(sound_picture_take(&p, m, &(struct sound_picture_options){
-                         .columns = 1000, .bands = 4 }), ERR_OK);
+    assert_int_equal(sound_picture_take(
+                         &p, m, &(struct sound_picture_options){ .columns = 1000, .bands = 4 }),
+                     ERR_OK);
     assert_int_equal(p.columns, 100); // no more than there are samples
     sound_picture_release(&p);
     music_stream_destroy(&m);
@@ -179,7 +191,8 @@ static void a_png_is_what_was_put_in(void **state)
     assert_int_equal(f->width, WIDTH);
     assert_int_equal(f->height, HEIGHT);
     for (int y = 0; y < HEIGHT; y++)
-        assert_memory_equal(f->data[0] + (ptrdiff_t) y * f->linesize[0], index + (ptrdiff_t) y * WIDTH, WIDTH);
+        assert_memory_equal(f->data[0] + (ptrdiff_t) y * f->linesize[0],
+                            index + (ptrdiff_t) y * WIDTH, WIDTH);
     assert_memory_equal(f->data[1], palette, sizeof(palette));
     av_frame_free(&f);
     media_bytes_release(&png);
@@ -189,8 +202,12 @@ static void a_png_is_what_was_put_in(void **state)
 static void a_jpeg_looks_like_what_was_put_in(void **state)
 {
     (void) state;
-    const struct { uint32_t width, height, side, w, h; } sizes[] = {
-        { 640, 360, 256, 256, 144 }, { 360, 640, 256, 144, 256 }, { 100, 40, 256, 100, 40 },
+    const struct {
+        uint32_t width, height, side, w, h;
+    } sizes[] = {
+        { 640, 360, 256, 256, 144 },
+        { 360, 640, 256, 144, 256 },
+        { 100, 40, 256, 100, 40 },
         { 4000, 2, 200, 200, 1 },
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

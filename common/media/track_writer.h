@@ -77,7 +77,8 @@ const char *track_writer_ending(const char *film);
 ERR_CHECKED enum err track_writer_check(const struct film *film, const struct delivery *d);
 
 // The same without looking at what is on the disk; `film` NULL: without the film, too.
-ERR_CHECKED enum err track_writer_check_settings(const struct film *film, const struct delivery *d);
+ERR_CHECKED enum err track_writer_check_settings(const struct film *film,
+                                                 const struct delivery *d);
 
 // Write it. `music` is at its first sample; it is read and rewound several times.
 // Its length must be the film's within 100 ms (the end is cut or padded with

@@ -46,7 +46,8 @@ static enum err check_film(const struct written_film *w, const struct film *is)
 static void tell_progress(const struct written_film *w, uint64_t samples)
 {
     const uint64_t all = w->lead + w->samples; // a lossy coder's end is padded
-    media_progress(w->hooks, (int64_t) ((samples < all ? samples : all) * 1000 / DELIVERY_SAMPLE_RATE),
+    media_progress(w->hooks,
+                   (int64_t) ((samples < all ? samples : all) * 1000 / DELIVERY_SAMPLE_RATE),
                    (int64_t) (all * 1000 / DELIVERY_SAMPLE_RATE));
 }
 

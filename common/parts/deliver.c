@@ -18,8 +18,10 @@ enum err parts_music_open(struct parts_music *m, const struct plan *p, const cha
                     p->settings.model.sample_rate },
     };
     part_loader_init(&m->loader, directory, p);
-    const enum err e = stitch_open(&m->stitch, &(struct stitch_params){
-        .plan = p, .source = { &m->loader, part_loader_load, part_loader_release } });
+    const enum err e = stitch_open(
+        &m->stitch, &(struct stitch_params){
+                        .plan = p,
+                        .source = { &m->loader, part_loader_load, part_loader_release } });
     if (e)
         part_loader_finish(&m->loader);
     return e;

@@ -27,5 +27,5 @@ void parts_music_close(struct parts_music *m);
 // caller owns *seams, stitch_seams_to_json(), when `seams` is not NULL.
 ERR_CHECKED enum err deliver_parts(const struct plan *p, const char *directory,
                                    const struct film *film, const struct delivery *delivery,
-                                   const struct media_hooks *hooks, struct delivery_report *report,
-                                   json_t **seams);
+                                   const struct media_hooks *hooks,
+                                   struct delivery_report *report, json_t **seams);

@@ -28,8 +28,8 @@ static uint64_t fnv(uint64_t h, const void *data, uint64_t bytes)
     return h;
 }
 
-static void own_inputs(char out[PART_KEY_BYTES], const struct part_inputs *in, const struct plan *p,
-                       uint32_t segment)
+static void own_inputs(char out[PART_KEY_BYTES], const struct part_inputs *in,
+                       const struct plan *p, uint32_t segment)
 {
     const struct plan_segment *s = &p->segments[segment];
     const struct plan_span watch = plan_watch(p, segment);
@@ -62,7 +62,8 @@ static bool hash_piece(uint64_t *h, int fd, uint64_t off, uint64_t bytes)
     uint8_t piece[65536];
     for (uint64_t done = 0; done < bytes;) {
         const uint64_t left = bytes - done;
-        const ssize_t n = pread(fd, piece, left < sizeof(piece) ? left : sizeof(piece), (off_t) (off + done));
+        const ssize_t n =
+            pread(fd, piece, left < sizeof(piece) ? left : sizeof(piece), (off_t) (off + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -85,14 +86,17 @@ enum err film_identity(char out[FILM_IDENTITY_BYTES], const char *path)
             close(fd);
         return ERR_MISSING;
     }
-    const uint64_t bytes = (uint64_t) st.st_size, n = bytes < IDENTITY_BYTES ? bytes : IDENTITY_BYTES;
+    const uint64_t bytes = (uint64_t) st.st_size,
+                   n = bytes < IDENTITY_BYTES ? bytes : IDENTITY_BYTES;
     uint64_t h = FNV_START;
     errno = 0;
     const bool read = hash_piece(&h, fd, 0, n) && hash_piece(&h, fd, bytes - n, n);
     if (!read)
-        log_error("%s: cannot read: %s", path, errno ? strerror(errno) : "it has become shorter");
+        log_error("%s: cannot read: %s", path,
+                  errno ? strerror(errno) : "it has become shorter");
     close(fd);
-    snprintf(out, FILM_IDENTITY_BYTES, "%llu-%016llx", (unsigned long long) bytes, (unsigned long long) h);
+    snprintf(out, FILM_IDENTITY_BYTES, "%llu-%016llx", (unsigned long long) bytes,
+             (unsigned long long) h);
     return read ? ERR_OK : ERR_IO;
 }
 
@@ -111,10 +115,12 @@ static bool fits(const struct part *part, const struct plan *p, uint32_t segment
     return part->tokens.dtype == DTYPE_I32 && part->tokens.rank == 2 &&
            part->tokens.shape[0] >= 1 && part->tokens.shape[0] <= PART_MAX_CODEBOOKS &&
            part->tokens.shape[1] == s->columns && part->pcm.dtype == DTYPE_F32 &&
-           part->pcm.rank == 1 && part->pcm.shape[0] == (uint64_t) plan_segment_samples(p, segment);
+           part->pcm.rank == 1 &&
+           part->pcm.shape[0] == (uint64_t) plan_segment_samples(p, segment);
 }
 
-enum err part_file_open(struct part *out, const char *path, const struct plan *p, uint32_t segment)
+enum err part_file_open(struct part *out, const char *path, const struct plan *p,
+                        uint32_t segment)
 {
     *out = (struct part){ 0 };
     enum err e = safetensors_open(&out->file, path);
@@ -132,7 +138,8 @@ enum err part_file_open(struct part *out, const char *path, const struct plan *p
     return ERR_OK;
 }
 
-enum err part_open(struct part *out, const char *directory, const struct plan *p, uint32_t segment)
+enum err part_open(struct part *out, const char *directory, const struct plan *p,
+                   uint32_t segment)
 {
     *out = (struct part){ 0 };
     char *path = part_path(directory, p, segment);
@@ -213,7 +220,8 @@ bool part_exists(const char *directory, const struct plan *p, uint32_t segment)
     return there;
 }
 
-bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment, const char *key)
+bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment,
+                     const char *key)
 {
     struct part part;
     if (!part_exists(directory, p, segment) || part_open(&part, directory, p, segment))
@@ -224,11 +232,13 @@ bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segme
 }
 
 // What a key says beside what the plan does. model and film are where the strings go.
-static bool read_inputs(const char *key, struct part_inputs *in, char model[65], char film[FILM_IDENTITY_BYTES])
+static bool read_inputs(const char *key, struct part_inputs *in, char model[65],
+                        char film[FILM_IDENTITY_BYTES])
 {
     long long top_k;
-    if (sscanf(key, "model %64s film %63s watch %*d-%*d columns %*u prompt %*u seed %*u "
-                    "temperature %lg top_k %lld top_p %lg guidance %lg",
+    if (sscanf(key,
+               "model %64s film %63s watch %*d-%*d columns %*u prompt %*u seed %*u "
+               "temperature %lg top_k %lld top_p %lg guidance %lg",
                model, film, &in->temperature, &top_k, &in->top_p, &in->guidance) != 6)
         return false;
     in->model_sha256 = model;
@@ -253,8 +263,10 @@ enum err parts_belong_together(const char *directory, const struct plan *p)
         }
         part_close(&part);
         if (!fits) {
-            log_error("%s: its part of cue %u is of another plan or seed, or of another film, model or setting than "
-                      "those before it; compose the cue in another folder", directory, p->segments[i].cue);
+            log_error(
+                "%s: its part of cue %u is of another plan or seed, or of another film, model or setting than "
+                "those before it; compose the cue in another folder",
+                directory, p->segments[i].cue);
             return ERR_INPUT;
         }
     }
@@ -273,16 +285,15 @@ uint32_t part_origin_strings(struct safetensors_string *out, const struct part_o
 
 struct part_origin part_origin_of(const struct safetensors *file)
 {
-    return (struct part_origin){ safetensors_metadata(file, DEVICE_NAME), safetensors_metadata(file, LICENSE_NAME) };
+    return (struct part_origin){ safetensors_metadata(file, DEVICE_NAME),
+                                 safetensors_metadata(file, LICENSE_NAME) };
 }
 
 static bool holds_text(const json_t *list, const char *text)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(list, i, one)
-        if (!strcmp(json_string_value(one), text))
-            return true;
+    json_array_foreach(list, i, one) if (!strcmp(json_string_value(one), text)) return true;
     return false;
 }
 
@@ -292,11 +303,13 @@ static void tell_model(json_t *told, const char *key, const struct part_origin *
     struct part_inputs in = { 0 };
     if (!key || !read_inputs(key, &in, model, film))
         return;
-    json_object_set_new(told, "model", json_pack("{s:s, s:s}", "sha256", model, "license",
-                                                 origin->license ? origin->license : ""));
+    json_object_set_new(told, "model",
+                        json_pack("{s:s, s:s}", "sha256", model, "license",
+                                  origin->license ? origin->license : ""));
     json_object_set_new(told, "sampling",
-                        json_pack("{s:f, s:I, s:f, s:f}", "temperature", in.temperature, "top_k",
-                                  (json_int_t) in.top_k, "top_p", in.top_p, "guidance", in.guidance));
+                        json_pack("{s:f, s:I, s:f, s:f}", "temperature", in.temperature,
+                                  "top_k", (json_int_t) in.top_k, "top_p", in.top_p, "guidance",
+                                  in.guidance));
 }
 
 json_t *parts_tell(const char *directory, const struct plan *p)
@@ -319,12 +332,20 @@ json_t *parts_tell(const char *directory, const struct plan *p)
     return told;
 }
 
-static enum err write_file(const char *path, const struct part_content *c, const struct part_origin *origin)
+static enum err write_file(const char *path, const struct part_content *c,
+                           const struct part_origin *origin)
 {
     const struct safetensors_item items[] = {
-        { .name = "tokens", .dtype = DTYPE_I32, .rank = 2, .shape = { c->codebooks, c->columns },
+        { .name = "tokens",
+          .dtype = DTYPE_I32,
+          .rank = 2,
+          .shape = { c->codebooks, c->columns },
           .data = c->tokens },
-        { .name = "pcm", .dtype = DTYPE_F32, .rank = 1, .shape = { c->samples }, .data = c->pcm },
+        { .name = "pcm",
+          .dtype = DTYPE_F32,
+          .rank = 1,
+          .shape = { c->samples },
+          .data = c->pcm },
     };
     struct safetensors_string strings[4] = {
         { KEY_NAME, c->key },
@@ -332,8 +353,11 @@ static enum err write_file(const char *path, const struct part_content *c, const
     };
     const uint32_t count = 2 + part_origin_strings(strings + 2, origin);
     return safetensors_write(path, &(struct safetensors_write_params){
-        .items = items, .item_count = 2, .metadata = strings, .metadata_count = count,
-    });
+                                       .items = items,
+                                       .item_count = 2,
+                                       .metadata = strings,
+                                       .metadata_count = count,
+                                   });
 }
 
 enum err part_file_write(const char *path, const struct part_content *c)
@@ -341,9 +365,9 @@ enum err part_file_write(const char *path, const struct part_content *c)
     return write_file(path, c, &(struct part_origin){ 0 });
 }
 
-enum err part_write(const char *directory, const struct plan *p, uint32_t segment, const char *key,
-                    const struct part_origin *origin, uint32_t codebooks, const int32_t *tokens,
-                    const float *pcm)
+enum err part_write(const char *directory, const struct plan *p, uint32_t segment,
+                    const char *key, const struct part_origin *origin, uint32_t codebooks,
+                    const int32_t *tokens, const float *pcm)
 {
     char *path = part_path(directory, p, segment);
     if (!path)
@@ -361,7 +385,8 @@ enum err part_write(const char *directory, const struct plan *p, uint32_t segmen
     return e;
 }
 
-#define HELD_ROOM (sizeof(((struct part_loader *) 0)->held) / sizeof(((struct part_loader *) 0)->held[0]))
+#define HELD_ROOM \
+    (sizeof(((struct part_loader *) 0)->held) / sizeof(((struct part_loader *) 0)->held[0]))
 
 void part_loader_init(struct part_loader *l, const char *directory, const struct plan *p)
 {

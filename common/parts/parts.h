@@ -58,7 +58,8 @@ bool part_is_finite(const struct part *p);
 
 // Reads all of a part. ERR_INPUT: the file is damaged, or what is in it, or the disk under it;
 // ERR_MISSING: there is none; ERR_IO: it cannot be opened; logged. ERR_NOMEM.
-ERR_CHECKED enum err part_examine(const char *directory, const struct plan *p, uint32_t segment);
+ERR_CHECKED enum err part_examine(const char *directory, const struct plan *p,
+                                  uint32_t segment);
 
 // What is damaged is no part any more, and stays beside its place, as "NAME.damaged", for whoever
 // wants to know what became of it. Logs.
@@ -67,7 +68,8 @@ void part_put_aside(const char *directory, const struct plan *p, uint32_t segmen
 // Is there a file for the segment? And one made of just these inputs? Neither
 // logs.
 bool part_exists(const char *directory, const struct plan *p, uint32_t segment);
-bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment, const char *key);
+bool part_is_made_of(const char *directory, const struct plan *p, uint32_t segment,
+                     const char *key);
 
 // Are all parts there, made for this plan, and of one film, model and sampling? ERR_MISSING,
 // ERR_INPUT; logs.
@@ -80,8 +82,8 @@ struct part_origin {
 };
 
 ERR_CHECKED enum err part_write(const char *directory, const struct plan *p, uint32_t segment,
-                                const char *key, const struct part_origin *origin, uint32_t codebooks,
-                                const int32_t *tokens, const float *pcm);
+                                const char *key, const struct part_origin *origin,
+                                uint32_t codebooks, const int32_t *tokens, const float *pcm);
 
 // An origin as metadata of a file, and back: `out` has room for two.
 uint32_t part_origin_strings(struct safetensors_string *out, const struct part_origin *origin);
@@ -105,7 +107,10 @@ ERR_CHECKED enum err part_file_write(const char *path, const struct part_content
 struct part_loader {
     const char *directory;
     const struct plan *plan;
-    struct { int64_t segment; struct part part; } held[8]; // STITCH_MAX_HELD and some
+    struct {
+        int64_t segment;
+        struct part part;
+    } held[8]; // STITCH_MAX_HELD and some
 };
 void part_loader_init(struct part_loader *l, const char *directory, const struct plan *p);
 enum err part_loader_load(void *user, uint32_t segment, const float **pcm, uint64_t *samples);

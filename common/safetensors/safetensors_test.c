@@ -28,7 +28,8 @@ static enum err find_floats(struct tensor_source *self, const char *name,
 
 static float given; // what find_number() gives
 
-static enum err find_number(struct tensor_source *self, const char *name, struct tensor_view *out)
+static enum err find_number(struct tensor_source *self, const char *name,
+                            struct tensor_view *out)
 {
     (void) self, (void) name;
     *out = (struct tensor_view){ DTYPE_F32, 1, { 1 }, &given, sizeof(given) };
@@ -40,8 +41,9 @@ static enum err write_number(float number, enum dtype dtype)
     struct tensor_source source = { .find = find_number };
     const struct safetensors_item item = { "number", dtype, 1, { 1 }, NULL };
     given = number;
-    return safetensors_write(path, &(struct safetensors_write_params){
-                                       .items = &item, .item_count = 1, .source = &source });
+    return safetensors_write(path, &(struct safetensors_write_params){ .items = &item,
+                                                                       .item_count = 1,
+                                                                       .source = &source });
 }
 
 static void weights_that_are_no_numbers_are_refused(void **state)

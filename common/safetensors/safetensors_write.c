@@ -135,7 +135,8 @@ static bool are_finite(const union floats *x, uint64_t count, enum dtype dtype)
 }
 
 // One number that is none, or that is beyond what halves hold, spoils all that is computed with it.
-static enum err put_floats(struct writer *w, const char *name, const struct tensor_view *t, enum dtype dtype)
+static enum err put_floats(struct writer *w, const char *name, const struct tensor_view *t,
+                           enum dtype dtype)
 {
     union floats out;
     const uint64_t elements = tensor_elements(t);

@@ -131,8 +131,8 @@ struct plan_segment {
     // In columns from the cue's start. These are exact; the times in ms are them,
     // rounded where a column is not a whole number of milliseconds.
     uint32_t first_column;
-    uint32_t columns;        // to have in the end, the prompt included
-    uint32_t prompt_columns; // how many of them the predecessor gives; 0 for the first
+    uint32_t columns;         // to have in the end, the prompt included
+    uint32_t prompt_columns;  // how many of them the predecessor gives; 0 for the first
     int64_t start_ms, end_ms; // of the film; the last one's end is its cue's end
     int64_t overlap_ms;       // prompt_columns, in time
     uint64_t seed;            // plan_segment_seed(), unless somebody asked for another take

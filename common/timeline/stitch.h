@@ -46,19 +46,19 @@ enum stitch_seam_kind { STITCH_CONTINUATION, STITCH_CUE };
 // What was done, and found, at one seam.
 struct stitch_seam {
     enum stitch_seam_kind kind;
-    uint32_t segment;  // the incoming one
-    int64_t start;     // the fade's first sample in the film
-    int64_t samples;   // its length; 0 for a hard cut
-    double at_ms;      // the cut point, or the middle of a continuation's fade
-    bool measured;     // the stream has passed it, all below is known
+    uint32_t segment;   // the incoming one
+    int64_t start;      // the fade's first sample in the film
+    int64_t samples;    // its length; 0 for a hard cut
+    double at_ms;       // the cut point, or the middle of a continuation's fade
+    bool measured;      // the stream has passed it, all below is known
     double correlation; // r of the two sounds over the fade, as found
     double gain_db;     // the largest gain of the fade's law; 0 for a continuation
     double match_out_db, match_in_db; // the level match; 0 for a continuation
-    double difference_before_db; // level of the incoming less that of the outgoing sound
-    double difference_after_db;  // the same after the match
-    double largest_step;         // between neighbouring samples, in the fade and at its edges
-    double step_rank; // the fraction of steps outside all seams that are as large or larger;
-                      // known when the stream has been read to its end
+    double difference_before_db;      // level of the incoming less that of the outgoing sound
+    double difference_after_db;       // the same after the match
+    double largest_step; // between neighbouring samples, in the fade and at its edges
+    double step_rank;    // the fraction of steps outside all seams that are as large or larger;
+                         // known when the stream has been read to its end
 };
 
 // On success the caller owns *out. Nothing is loaded yet. ERR_NOMEM.

@@ -28,7 +28,8 @@ static void make_table(void)
 
 // Processors of the last fifteen years have an instruction for it.
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const uint8_t *p, size_t bytes)
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const uint8_t *p,
+                                                                 size_t bytes)
 {
     uint64_t c = ~crc;
     for (uint64_t eight; bytes >= 8; p += 8, bytes -= 8) {
@@ -59,7 +60,8 @@ static bool has_instruction(void)
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t bytes)
 {
-    return has_instruction() ? by_instruction(crc, data, bytes) : crc32c_by_table(crc, data, bytes);
+    return has_instruction() ? by_instruction(crc, data, bytes)
+                             : crc32c_by_table(crc, data, bytes);
 }
 
 uint32_t crc32c_by_table(uint32_t crc, const void *data, size_t bytes)

@@ -14,6 +14,8 @@ void wire_keep_memory(void)
     mallopt(M_TRIM_THRESHOLD, 16 * WIRE_BULK_BYTES);
 }
 
+// What follows is read a message at a time.
+// clang-format off
 enum kind { KIND_BOOL, KIND_U32, KIND_U64, KIND_I64, KIND_F64, KIND_TEXT, KIND_BYTES, KIND_IDS };
 
 // One field: where it lies in struct wire_message and what it may be.
@@ -171,6 +173,7 @@ static const struct {
     [WIRE_NOSPACE] = { "NOSPACE", true, {
         U64("attempt", nospace.attempt), U32("retry_after_ms", nospace.retry_after_ms, MOST_MS), END } },
 };
+// clang-format on
 
 const char *wire_type_name(enum wire_type t)
 {
@@ -180,8 +183,11 @@ const char *wire_type_name(enum wire_type t)
 const char *wire_failure_name(enum wire_failure f)
 {
     static const char *const names[WIRE_FAILURES] = {
-        [WIRE_FAIL_INPUT] = "input", [WIRE_FAIL_OOM] = "oom", [WIRE_FAIL_DEVICE_LOST] = "device_lost",
-        [WIRE_FAIL_LOST] = "lost", [WIRE_FAIL_SHUTDOWN] = "shutdown",
+        [WIRE_FAIL_INPUT] = "input",
+        [WIRE_FAIL_OOM] = "oom",
+        [WIRE_FAIL_DEVICE_LOST] = "device_lost",
+        [WIRE_FAIL_LOST] = "lost",
+        [WIRE_FAIL_SHUTDOWN] = "shutdown",
     };
     return names[f];
 }
@@ -228,12 +234,8 @@ static bool pack_value(msgpack_packer *to, const struct field *f, const void *p)
     case KIND_U32:
         msgpack_pack_uint32(to, *(const uint32_t *) p);
         return *(const uint32_t *) p <= f->most;
-    case KIND_U64:
-        msgpack_pack_uint64(to, *(const uint64_t *) p);
-        return true;
-    case KIND_I64:
-        msgpack_pack_int64(to, *(const int64_t *) p);
-        return true;
+    case KIND_U64: msgpack_pack_uint64(to, *(const uint64_t *) p); return true;
+    case KIND_I64: msgpack_pack_int64(to, *(const int64_t *) p); return true;
     case KIND_F64:
         msgpack_pack_double(to, *(const double *) p);
         return isfinite(*(const double *) p);
@@ -259,7 +261,8 @@ static bool pack_value(msgpack_packer *to, const struct field *f, const void *p)
     return false;
 }
 
-static const struct field *pack_fields(msgpack_packer *to, const struct field *f, const struct wire_message *m)
+static const struct field *pack_fields(msgpack_packer *to, const struct field *f,
+                                       const struct wire_message *m)
 {
     for (; f->name; f++) {
         pack_text(to, f->name);
@@ -286,7 +289,8 @@ enum err wire_encode(uint8_t **out, size_t *bytes, const struct wire_message *m)
     if (!wrong)
         wrong = pack_fields(&to, fields, m);
     if (wrong || buffer.size > wire_most_bytes(m->type)) {
-        log_error("a %s cannot be sent: %s", types[m->type].name, wrong ? wrong->name : "too large");
+        log_error("a %s cannot be sent: %s", types[m->type].name,
+                  wrong ? wrong->name : "too large");
         msgpack_sbuffer_destroy(&buffer);
         return ERR_BUG;
     }
@@ -307,14 +311,25 @@ struct form {
 static struct form form_of(uint8_t lead)
 {
     switch (lead) {
-    case 0xc0: case 0xc2: case 0xc3: return (struct form){ 0, 0, 0, true };
-    case 0xc4: case 0xd9: return (struct form){ 1, 0, 0, true };
-    case 0xc5: case 0xda: return (struct form){ 2, 0, 0, true };
-    case 0xc6: case 0xdb: return (struct form){ 4, 0, 0, true };
-    case 0xcc: case 0xd0: return (struct form){ 0, 1, 0, true };
-    case 0xcd: case 0xd1: return (struct form){ 0, 2, 0, true };
-    case 0xca: case 0xce: case 0xd2: return (struct form){ 0, 4, 0, true };
-    case 0xcb: case 0xcf: case 0xd3: return (struct form){ 0, 8, 0, true };
+    case 0xc0:
+    case 0xc2:
+    case 0xc3: return (struct form){ 0, 0, 0, true };
+    case 0xc4:
+    case 0xd9: return (struct form){ 1, 0, 0, true };
+    case 0xc5:
+    case 0xda: return (struct form){ 2, 0, 0, true };
+    case 0xc6:
+    case 0xdb: return (struct form){ 4, 0, 0, true };
+    case 0xcc:
+    case 0xd0: return (struct form){ 0, 1, 0, true };
+    case 0xcd:
+    case 0xd1: return (struct form){ 0, 2, 0, true };
+    case 0xca:
+    case 0xce:
+    case 0xd2: return (struct form){ 0, 4, 0, true };
+    case 0xcb:
+    case 0xcf:
+    case 0xd3: return (struct form){ 0, 8, 0, true };
     case 0xdc: return (struct form){ 2, 0, 1, true };
     case 0xdd: return (struct form){ 4, 0, 1, true };
     case 0xde: return (struct form){ 2, 0, 2, true };
@@ -370,7 +385,8 @@ static bool is_text(const msgpack_object *o, const char *text)
 
 // The value of a key; NULL: it is not there. `guess` is where it probably is. As there are no
 // more fields than keys that are looked for, none is there twice unless one is missing.
-static const msgpack_object *value_of(const msgpack_object_map *map, const char *key, uint32_t guess)
+static const msgpack_object *value_of(const msgpack_object_map *map, const char *key,
+                                      uint32_t guess)
 {
     if (guess < map->size && is_text(&map->ptr[guess].key, key))
         return &map->ptr[guess].val;
@@ -452,8 +468,8 @@ static bool take_value(void *p, const struct field *f, const msgpack_object *o)
 }
 
 // What is wrong, or NULL. They begin at about `guess`.
-static const char *take_fields(struct wire_message *m, const struct field *f, const msgpack_object_map *map,
-                               uint32_t guess)
+static const char *take_fields(struct wire_message *m, const struct field *f,
+                               const msgpack_object_map *map, uint32_t guess)
 {
     for (; f->name; f++) {
         const msgpack_object *o = value_of(map, f->name, guess++);
@@ -465,7 +481,8 @@ static const char *take_fields(struct wire_message *m, const struct field *f, co
     return NULL;
 }
 
-static const char *take_message(struct wire_message *m, const msgpack_object_map *map, size_t bytes)
+static const char *take_message(struct wire_message *m, const msgpack_object_map *map,
+                                size_t bytes)
 {
     const msgpack_object *v = value_of(map, "v", 0), *type = value_of(map, "type", 1);
     if (!v || v->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
@@ -483,7 +500,8 @@ static const char *take_message(struct wire_message *m, const msgpack_object_map
     if (map->size != 2 + count_fields(envelope) + count_fields(types[t].fields))
         return "a field too many or too few";
     const char *why = take_fields(m, envelope, map, 2);
-    return why ? why : take_fields(m, types[t].fields, map, 2 + (uint32_t) count_fields(envelope));
+    return why ? why
+               : take_fields(m, types[t].fields, map, 2 + (uint32_t) count_fields(envelope));
 }
 
 bool wire_is_later(const char *reason)
@@ -511,7 +529,8 @@ enum err wire_decode(struct wire_message *out, const void *data, size_t bytes, c
 
 static const struct field job_fields[] = { JOB_FIELDS, END };
 #define ROW_VALUES (sizeof(job_fields) / sizeof(job_fields[0]) - 1)
-_Static_assert(sizeof(struct wire_job) + 16 * ROW_VALUES < WIRE_ROWS_BYTES, "a job may not fit into a JOBS");
+_Static_assert(sizeof(struct wire_job) + 16 * ROW_VALUES < WIRE_ROWS_BYTES,
+               "a job may not fit into a JOBS");
 
 static size_t in_job(const struct field *f)
 {
@@ -556,11 +575,14 @@ enum err wire_take_row(struct wire_job *out, struct wire_bytes *rows)
     size_t at = 0;
     bool good = false;
     msgpack_unpacked_init(&u);
-    if (bytes && msgpack_unpack_next(&u, (const char *) rows->data, bytes, &at) == MSGPACK_UNPACK_SUCCESS &&
+    if (bytes &&
+        msgpack_unpack_next(&u, (const char *) rows->data, bytes, &at) ==
+            MSGPACK_UNPACK_SUCCESS &&
         u.data.type == MSGPACK_OBJECT_ARRAY && u.data.via.array.size == ROW_VALUES) {
         good = true;
         for (size_t i = 0; good && i < ROW_VALUES; i++)
-            good = take_value((char *) out + in_job(&job_fields[i]), &job_fields[i], &u.data.via.array.ptr[i]);
+            good = take_value((char *) out + in_job(&job_fields[i]), &job_fields[i],
+                              &u.data.via.array.ptr[i]);
     }
     msgpack_unpacked_destroy(&u);
     rows->data += bytes;

@@ -57,9 +57,11 @@
 #define WIRE_LICENSE_BYTES 256
 #define WIRE_MAX_IDS 512
 #define WIRE_MAX_WANT 256
-#define WIRE_MAX_JOBS 20000 // a page
+#define WIRE_MAX_JOBS 20000         // a page
 #define WIRE_ROWS_BYTES (60u << 10) // of a JOBS
 
+// By who speaks to whom.
+// clang-format off
 enum wire_type {
     WIRE_HELLO, WIRE_WELCOME, WIRE_REJECT,
     WIRE_PULL, WIRE_LEASE, WIRE_LEASE_ACK,
@@ -95,6 +97,7 @@ enum wire_queue_order { WIRE_QUEUE_SHOW, WIRE_QUEUE_ENABLE, WIRE_QUEUE_DISABLE, 
                         WIRE_QUEUE_ORDERS };
 enum wire_ledger_order { WIRE_LEDGER_CHECK, WIRE_LEDGER_BACKUP, WIRE_LEDGER_PRUNE, WIRE_LEDGER_ORDERS };
 enum wire_what { WIRE_FRAMES, WIRE_PROMPT, WIRE_RESULT, WIRE_MODEL, WIRE_WHATS };
+// clang-format on
 
 struct wire_ids {
     uint32_t count;
@@ -113,9 +116,9 @@ struct wire_model {
     uint32_t sample_rate, hop;
     uint32_t max_duration_ms;
     double frames_per_s;
-    uint32_t image;     // pixels along a side
+    uint32_t image; // pixels along a side
     uint32_t codebooks;
-    double guidance;    // the checkpoint's own
+    double guidance;                  // the checkpoint's own
     char license[WIRE_LICENSE_BYTES]; // how its text begins; "": none was given
 };
 
@@ -124,8 +127,9 @@ struct wire_hello {
     char device[WIRE_NAME_BYTES], vendor[WIRE_NAME_BYTES], driver[WIRE_NAME_BYTES];
     uint64_t memory; // bytes the device has
     char software[WIRE_NAME_BYTES];
-    struct wire_model model;   // of one that has none yet: all empty
-    char has[WIRE_TEXT_BYTES]; // hashes of models that it could have at once, each followed by a space
+    struct wire_model model; // of one that has none yet: all empty
+    // Hashes of models that it could have at once, each followed by a space.
+    char has[WIRE_TEXT_BYTES];
     uint32_t slots;       // segments it composes side by side
     double rate;          // seconds of music a second, as measured; 0: not yet
     struct wire_ids held; // attempts it is still at, or has the result of
@@ -149,8 +153,8 @@ struct wire_submit {
     char film[WIRE_PATH_BYTES], output[WIRE_PATH_BYTES]; // absolute
     char owner[WIRE_NAME_BYTES];
     int64_t priority;
-    char model[WIRE_SHA256_BYTES]; // "": the only one the farm has
-    bool force;                    // even if there is such a job
+    char model[WIRE_SHA256_BYTES];    // "": the only one the farm has
+    bool force;                       // even if there is such a job
     char require[WIRE_REQUIRE_BYTES]; // of the workers, "vram>=8G,vendor=amd"; "": nothing
     int64_t segment_ms, overlap_ms, crossfade_ms, min_cue_ms, max_cue_ms;
     bool cut; // at scene changes
@@ -161,7 +165,8 @@ struct wire_submit {
     bool replace_audio, keep_loudness, overwrite;
     double target_lufs, ceiling_dbtp;
     uint32_t bitrate;
-    char codec[WIRE_NAME_BYTES], title[WIRE_NAME_BYTES], language[WIRE_NAME_BYTES]; // "": the default
+    // "": the default.
+    char codec[WIRE_NAME_BYTES], title[WIRE_NAME_BYTES], language[WIRE_NAME_BYTES];
 };
 
 struct wire_job {
@@ -207,7 +212,7 @@ struct wire_event {
     uint64_t attempt;
     uint32_t segment;
     char worker[WIRE_NAME_BYTES], outcome[WIRE_NAME_BYTES]; // "accepted"; "live": not over
-    int64_t leased_ms, ended_ms; // Unix time; ended 0: not yet
+    int64_t leased_ms, ended_ms;                            // Unix time; ended 0: not yet
     char detail[WIRE_TEXT_BYTES];
 };
 
@@ -216,6 +221,7 @@ struct wire_message {
     uint64_t seq;         // the sender's count
     uint64_t incarnation; // the sender's start, at random
     uint64_t epoch;       // the coordinator's start, counted
+    // clang-format off
     union {
         struct wire_hello hello;
         struct { uint32_t beat_ms, lease_ms; } welcome;
@@ -266,6 +272,7 @@ struct wire_message {
         struct { uint64_t attempt, from; } corrupt; // send again from there
         struct { uint64_t attempt; uint32_t retry_after_ms; } nospace;
     };
+    // clang-format on
 };
 
 // "HELLO".

@@ -48,16 +48,20 @@ static struct wire_message *example(enum wire_type type, uint64_t seed)
         strcpy(m->hello.name, "node é/0");
         m->hello.memory = UINT64_MAX;
         memset(m->hello.has, 'a', 65);
-        m->hello.model = (struct wire_model){ "aa", 32000, 640, 30000, 1.5, 336, 4, -0.5, "CC-BY-NC é" };
+        m->hello.model =
+            (struct wire_model){ "aa", 32000, 640, 30000, 1.5, 336, 4, -0.5, "CC-BY-NC é" };
         m->hello.held = (struct wire_ids){ 3, { 1, UINT64_MAX, 7 } };
         break;
     case WIRE_LEASE:
-        m->lease = (struct wire_lease){ .attempt = seed, .fence = 2, .columns = 1500, .seed = UINT64_MAX,
-                                        .temperature = 0.1, .top_k = 250, .key = "model x film y" };
+        m->lease = (struct wire_lease){ .attempt = seed,
+                                        .fence = 2,
+                                        .columns = 1500,
+                                        .seed = UINT64_MAX,
+                                        .temperature = 0.1,
+                                        .top_k = 250,
+                                        .key = "model x film y" };
         break;
-    case WIRE_BEAT:
-        m->beat.held.count = WIRE_MAX_IDS;
-        break;
+    case WIRE_BEAT: m->beat.held.count = WIRE_MAX_IDS; break;
     case WIRE_BEAT_ACK:
         m->beat_ack.order = WIRE_TERMINATE;
         m->beat_ack.cancel = (struct wire_ids){ 2, { seed, seed + 1 } };
@@ -83,7 +87,8 @@ static void every_message_survives_the_round_trip(void **state)
 {
     (void) state;
     for (int t = 0; t < WIRE_TYPES; t++) {
-        struct wire_message *m = example((enum wire_type) t, 99), *back = calloc(1, sizeof(*back));
+        struct wire_message *m = example((enum wire_type) t, 99),
+                            *back = calloc(1, sizeof(*back));
         uint8_t *bytes, *again;
         size_t n, n_again;
         const char *why;
@@ -209,7 +214,10 @@ static void promises_that_are_not_kept_cost_nothing(void **state)
 static void another_version_is_told_apart(void **state)
 {
     (void) state;
-    const uint8_t other[] = { 0x82, 0xa1, 'v', WIRE_VERSION + 1, 0xa4, 't', 'y', 'p', 'e', 0xa5, 'H', 'E', 'L', 'L', 'O' };
+    const uint8_t other[] = { 0x82, 0xa1, 'v', WIRE_VERSION + 1,
+                              0xa4, 't',  'y', 'p',
+                              'e',  0xa5, 'H', 'E',
+                              'L',  'L',  'O' };
     struct wire_message out;
     const char *why;
     assert_int_equal(wire_decode(&out, other, sizeof(other), &why), ERR_INPUT);
@@ -248,8 +256,14 @@ static struct wire_job *long_job(uint64_t number)
 {
     struct wire_job *j = calloc(1, sizeof(*j));
     assert_non_null(j);
-    *j = (struct wire_job){ .job = number, .state = "RUNNING", .owner = "é", .priority = -7, .segments = 200,
-                            .submitted_ms = INT64_MAX, .left_ms = -1, .over = true };
+    *j = (struct wire_job){ .job = number,
+                            .state = "RUNNING",
+                            .owner = "é",
+                            .priority = -7,
+                            .segments = 200,
+                            .submitted_ms = INT64_MAX,
+                            .left_ms = -1,
+                            .over = true };
     memset(j->film, 'f', sizeof(j->film) - 1);
     memset(j->reason, 'r', sizeof(j->reason) - 1);
     return j;
@@ -275,7 +289,8 @@ static void as_many_jobs_as_fit_go_in_one_message(void **state)
         assert_int_equal(wire_take_row(back, &left), ERR_OK);
         assert_int_equal(back->job, j->job - count);
         assert_string_equal(back->film, j->film);
-        assert_true(back->priority == -7 && back->submitted_ms == INT64_MAX && back->over && !back->failed);
+        assert_true(back->priority == -7 && back->submitted_ms == INT64_MAX && back->over &&
+                    !back->failed);
     }
     assert_int_equal(count, 0);
     memset(j->state, 'x', sizeof(j->state)); // nobody would take that

@@ -59,7 +59,8 @@ static void limit(int what, uint64_t most)
 }
 
 // Between fork and exec: only what is safe there.
-static void become_child(const struct children *c, pid_t parent, int said, char *const *arguments)
+static void become_child(const struct children *c, pid_t parent, int said,
+                         char *const *arguments)
 {
     sigset_t none;
     // What is said to all of the coordinator's processes (Ctrl-C, systemctl stop, killall -HUP) is for it alone: it
@@ -95,7 +96,8 @@ static struct child *free_place(struct children *c)
 
 enum err children_start(struct children *c, int64_t job, int what, const char *const *arguments)
 {
-    char *list[CHILD_MOST_ARGUMENTS + 3] = { (char *) (uintptr_t) c->program, (char *) (uintptr_t) "--child" };
+    char *list[CHILD_MOST_ARGUMENTS + 3] = { (char *) (uintptr_t) c->program,
+                                             (char *) (uintptr_t) "--child" };
     struct child *place = free_place(c);
     int n = 2;
     for (; *arguments && n < CHILD_MOST_ARGUMENTS + 2; arguments++)
@@ -188,13 +190,17 @@ static enum err judge(struct child *c, int status, char *reason, size_t room)
     }
     const int signal_number = WTERMSIG(status);
     snprintf(reason, room, "reading it %s (signal %d)",
-             signal_number == SIGXCPU || signal_number == SIGKILL ? "took more time or memory than is allowed"
-                                                                  : "crashed", signal_number);
+             signal_number == SIGXCPU || signal_number == SIGKILL
+                 ? "took more time or memory than is allowed"
+                 : "crashed",
+             signal_number);
     return ERR_INPUT;
 }
 
 void children_poll(struct children *c,
-                   void (*ended)(void *user, int64_t job, int what, enum err e, const char *reason), void *user)
+                   void (*ended)(void *user, int64_t job, int what, enum err e,
+                                 const char *reason),
+                   void *user)
 {
     for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
         struct child *child = &c->running[i];
@@ -247,10 +253,12 @@ static void forbid_network(void)
 {
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, THIS_ARCH, 0, 6), // calls have other numbers elsewhere
+        // Calls have other numbers elsewhere.
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, THIS_ARCH, 0, 6),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_CALLS, 4, 0), // and once more under these
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 3, 0), // it opens sockets by itself
+        // It opens sockets by itself.
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 3, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 1, 0),
@@ -258,7 +266,8 @@ static void forbid_network(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const struct sock_fprog filter = { sizeof(rules) / sizeof(rules[0]), rules };
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
         log_debug("the network cannot be forbidden here: %s", strerror(errno));
 }
 

@@ -18,12 +18,13 @@
 #define CHILD_TAIL_BYTES 1024
 
 struct child {
-    int pid;     // 0: none
-    int said;    // a descriptor to wait on; -1 once the child has closed it
+    int pid;  // 0: none
+    int said; // a descriptor to wait on; -1 once the child has closed it
     int64_t job;
-    int what;    // the caller's own
-    bool aside;  // the caller's own, too: it hangs through no fault of others, and takes no place of `most`
-    bool killed; // it has not ended yet for all that
+    int what; // the caller's own
+    // The caller's own, too: it hangs through no fault of others, and takes no place of `most`.
+    bool aside;
+    bool killed;                 // it has not ended yet for all that
     char tail[CHILD_TAIL_BYTES]; // the last of what it said
     size_t tail_bytes;
 };
@@ -39,13 +40,16 @@ struct children {
 uint32_t children_free(const struct children *c); // how many more may run
 
 // `program --child ARGUMENTS...`; the list ends with NULL. ERR_IO logs.
-ERR_CHECKED enum err children_start(struct children *c, int64_t job, int what, const char *const *arguments);
+ERR_CHECKED enum err children_start(struct children *c, int64_t job, int what,
+                                    const char *const *arguments);
 
 // Takes in what the children said, without waiting. A child that has ended is given to
 // `ended` with what became of it: ERR_OK; the error of its exit status; ERR_INPUT when it
 // crashed or went past its limits, with a sentence in `reason`. Its place is free by then.
 void children_poll(struct children *c,
-                   void (*ended)(void *user, int64_t job, int what, enum err e, const char *reason), void *user);
+                   void (*ended)(void *user, int64_t job, int what, enum err e,
+                                 const char *reason),
+                   void *user);
 
 // Ends those of a job (0: all), and forgets them. Waits until they have ended, for a second at most: one that a dead
 // file system holds keeps its entry until children_poll() finds it gone, and no place of `most`.

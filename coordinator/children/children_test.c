@@ -95,9 +95,13 @@ static void exits_are_errors_again(void **state)
 static void the_last_line_is_the_reason(void **state)
 {
     (void) state;
-    const struct end end = run("echo first >&2; echo 'underscored: error: a.mkv: not a film' >&2; exit 65");
+    const struct end end =
+        run("echo first >&2; echo 'underscored: error: a.mkv: not a film' >&2; exit 65");
     assert_string_equal(end.reason, "a.mkv: not a film");
-    assert_string_equal(run("head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; echo end >&2; exit 65").reason, "end");
+    assert_string_equal(
+        run("head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; echo end >&2; exit 65")
+            .reason,
+        "end");
     assert_string_equal(run("exit 65").reason, "");
 }
 
@@ -146,9 +150,12 @@ static void children_are_killed_by_job(void **state)
     (void) state;
     struct children c = some();
     struct end end = { 0 };
-    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
-    assert_int_equal(children_start(&c, 2, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
-    assert_int_equal(children_start(&c, 3, 0, (const char *const[]){ "true", NULL }), ERR_BUG); // full
+    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }),
+                     ERR_OK);
+    assert_int_equal(children_start(&c, 2, 0, (const char *const[]){ "sleep 100", NULL }),
+                     ERR_OK);
+    // Full.
+    assert_int_equal(children_start(&c, 3, 0, (const char *const[]){ "true", NULL }), ERR_BUG);
     children_kill(&c, 1);
     assert_int_equal(children_free(&c), 1);
     children_poll(&c, on_ended, &end);
@@ -173,19 +180,22 @@ static void one_that_cannot_be_killed_holds_up_nobody(void **state)
     (void) state;
     struct children c = some();
     struct end end = { 0 };
-    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
+    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }),
+                     ERR_OK);
     held = c.running[0].pid;
     const double start = clock_seconds();
     children_kill(&c, 1);
     assert_true(clock_seconds() - start < 10);
     assert_int_equal(children_free(&c), 2); // it takes no place
-    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
+    assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }),
+                     ERR_OK);
     assert_int_equal(c.running[0].pid, held);
     children_kill(&c, 1); // the second life of that job
     children_poll(&c, on_ended, &end);
     assert_int_equal(c.running[0].pid, held);
     held = 0;
-    for (const double until = clock_seconds() + 30; c.running[0].pid && clock_seconds() < until; usleep(1000))
+    for (const double until = clock_seconds() + 30; c.running[0].pid && clock_seconds() < until;
+         usleep(1000))
         children_poll(&c, on_ended, &end);
     assert_int_equal(c.running[0].pid, 0);
     assert_int_equal(end.count, 0);
@@ -197,7 +207,8 @@ static void hanging_ones_take_no_place(void **state)
     struct children c = some();
     for (int i = 0; i < CHILDREN_MOST; i++) {
         assert_true(children_free(&c) > 0);
-        assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }), ERR_OK);
+        assert_int_equal(children_start(&c, 1, 0, (const char *const[]){ "sleep 100", NULL }),
+                         ERR_OK);
         c.running[i].aside = true;
     }
     assert_int_equal(children_free(&c), 0); // nor does it go on for ever
@@ -212,10 +223,12 @@ static void there_is_no_network(void **state)
     if (child == 0) {
         child_confine();
         const bool refused = socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EACCES &&
-                             socket(AF_INET6, SOCK_DGRAM, 0) < 0 && socket(AF_PACKET, SOCK_RAW, 0) < 0;
+                             socket(AF_INET6, SOCK_DGRAM, 0) < 0 &&
+                             socket(AF_PACKET, SOCK_RAW, 0) < 0;
         // Nor where the kernel has another way to open one.
         const bool no_other = syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno == EACCES &&
-                              syscall(0x40000000L | SYS_socket, AF_INET, SOCK_STREAM, 0) < 0 && errno == EACCES;
+                              syscall(0x40000000L | SYS_socket, AF_INET, SOCK_STREAM, 0) < 0 &&
+                              errno == EACCES;
         _exit(refused && no_other && socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 0 : 1);
     }
     int status;

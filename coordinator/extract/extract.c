@@ -29,7 +29,8 @@ enum err extract_request(struct wire_submit *out, const char *folder)
         if (!e && message->type != WIRE_SUBMIT)
             e = ERR_INPUT;
         if (e)
-            log_error("%s: no request of this version: %s", path, why ? why : "of another type");
+            log_error("%s: no request of this version: %s", path,
+                      why ? why : "of another type");
         else
             *out = message->submit;
     }
@@ -45,7 +46,8 @@ static void set_if(int64_t *to, int64_t from)
         *to = from;
 }
 
-static struct plan_settings settings_of(const struct wire_submit *r, const struct plan_model *model)
+static struct plan_settings settings_of(const struct wire_submit *r,
+                                        const struct plan_model *model)
 {
     struct plan_settings s = plan_settings_default(model);
     set_if(&s.segment_ms, r->segment_ms);
@@ -100,7 +102,8 @@ enum err extract_check_film(const char *folder, const char *film)
     if (!e)
         e = film_identity(now, film);
     if (!e)
-        snprintf(then, sizeof(then), "%.*s", (int) m.bytes, m.data ? (const char *) m.data : "");
+        snprintf(then, sizeof(then), "%.*s", (int) m.bytes,
+                 m.data ? (const char *) m.data : "");
     if (!e && strcmp(now, then) != 0) {
         log_error("%s: has changed since it was planned; submit it again", film);
         e = ERR_INPUT;
@@ -110,7 +113,8 @@ enum err extract_check_film(const char *folder, const char *film)
     return e;
 }
 
-enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, uint32_t max_duration_ms)
+enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop,
+                      uint32_t max_duration_ms)
 {
     struct film film = { 0 };
     struct plan *p = NULL;
@@ -143,8 +147,9 @@ enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, ui
 }
 
 // One segment's pictures into a file that appears when it is whole.
-static enum err write_frames(struct frame_reader *reader, const char *folder, const struct plan *p, uint32_t segment,
-                             uint32_t side, uint8_t *picture)
+static enum err write_frames(struct frame_reader *reader, const char *folder,
+                             const struct plan *p, uint32_t segment, uint32_t side,
+                             uint8_t *picture)
 {
     const struct plan_span watch = plan_watch(p, segment);
     char name[32];
@@ -171,8 +176,8 @@ static enum err write_frames(struct frame_reader *reader, const char *folder, co
     return e;
 }
 
-enum err extract_frames(const char *folder, double frames_per_s, uint32_t side, const uint32_t *segments,
-                        uint32_t count)
+enum err extract_frames(const char *folder, double frames_per_s, uint32_t side,
+                        const uint32_t *segments, uint32_t count)
 {
     struct film film = { 0 };
     struct plan *p = NULL;
@@ -190,7 +195,9 @@ enum err extract_frames(const char *folder, double frames_per_s, uint32_t side, 
     if (!e)
         e = frame_reader_open(&reader, &film, &(struct frame_options){ .rate = frames_per_s });
     for (uint32_t i = 0; !e && i < count; i++)
-        e = segments[i] < p->segment_count ? write_frames(reader, folder, p, segments[i], side, picture) : ERR_BUG;
+        e = segments[i] < p->segment_count
+                ? write_frames(reader, folder, p, segments[i], side, picture)
+                : ERR_BUG;
     frame_reader_close(&reader);
     plan_destroy(&p);
     film_release(&film);

@@ -20,7 +20,8 @@ ERR_CHECKED enum err extract_check_film(const char *folder, const char *film);
 
 // Probe, find the cuts, plan: plan.json and identity. ERR_USAGE, too, for a film or settings that
 // cannot be delivered.
-ERR_CHECKED enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop, uint32_t max_duration_ms);
+ERR_CHECKED enum err extract_plan(const char *folder, uint32_t sample_rate, uint32_t hop,
+                                  uint32_t max_duration_ms);
 
 // The pictures of `count` segments: frames/N for each.
 ERR_CHECKED enum err extract_frames(const char *folder, double frames_per_s, uint32_t side,

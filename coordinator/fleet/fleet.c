@@ -15,8 +15,9 @@
 const char *worker_state_name(enum worker_state s)
 {
     static const char *const names[WORKER_STATES] = {
-        [WORKER_JOINING] = "JOINING", [WORKER_READY] = "READY", [WORKER_QUIET] = "QUIET",
-        [WORKER_RESTING] = "RESTING", [WORKER_SUSPECT] = "SUSPECT", [WORKER_LOST] = "LOST", [WORKER_OFFLINE] = "OFFLINE",
+        [WORKER_JOINING] = "JOINING", [WORKER_READY] = "READY",     [WORKER_QUIET] = "QUIET",
+        [WORKER_RESTING] = "RESTING", [WORKER_SUSPECT] = "SUSPECT", [WORKER_LOST] = "LOST",
+        [WORKER_OFFLINE] = "OFFLINE",
     };
     return names[s];
 }
@@ -53,7 +54,8 @@ int64_t fleet_find_name(const struct fleet *f, const char *name)
 
 static bool is_forgotten(const struct fleet_worker *w, double now)
 {
-    return fleet_is_gone(w) && !w->drained && !w->quarantined && w->held == 0 && now - w->heard_s > FORGET_S;
+    return fleet_is_gone(w) && !w->drained && !w->quarantined && w->held == 0 &&
+           now - w->heard_s > FORGET_S;
 }
 
 static enum err make_place(struct fleet *f, const char *name, double now, size_t *place)
@@ -154,7 +156,8 @@ static void take_up(struct fleet_worker *w)
 static void heard(struct fleet_worker *w, double now)
 {
     w->heard_s = now;
-    if (w->state == WORKER_SUSPECT || w->state == WORKER_JOINING || (w->state == WORKER_RESTING && now >= w->rests_s))
+    if (w->state == WORKER_SUSPECT || w->state == WORKER_JOINING ||
+        (w->state == WORKER_RESTING && now >= w->rests_s))
         take_up(w);
 }
 
@@ -195,7 +198,8 @@ int64_t fleet_tick(struct fleet *f, double now)
             leave(f, i, WORKER_LOST);
             return (int64_t) i;
         }
-        if (silent > SUSPECT_BEATS * f->beat_s && (w->state == WORKER_READY || w->state == WORKER_QUIET))
+        if (silent > SUSPECT_BEATS * f->beat_s &&
+            (w->state == WORKER_READY || w->state == WORKER_QUIET))
             w->state = WORKER_SUSPECT;
         oldest = fmin(oldest, w->heard_s);
     }
@@ -236,7 +240,8 @@ bool fleet_hung(struct fleet *f, size_t place, double granted_s, double now)
     if (w->state != WORKER_READY || w->hangs < FLEET_MOST_TROUBLES)
         return false;
     w->state = WORKER_RESTING;
-    w->rests_s = now + fmin(REST_MOST_S, ldexp(REST_LEASES * f->lease_s, (int) (w->hangs - FLEET_MOST_TROUBLES)));
+    w->rests_s = now + fmin(REST_MOST_S, ldexp(REST_LEASES * f->lease_s,
+                                               (int) (w->hangs - FLEET_MOST_TROUBLES)));
     return true;
 }
 

@@ -50,17 +50,17 @@ struct fleet_worker {
     enum worker_state state;
     bool drained, quarantined;
     uint32_t slots;
-    double heard_s;     // when it was last heard of
-    double rate;        // seconds of music a second; 0: not known yet
-    uint64_t progress;  // as it counts
-    uint32_t want;      // segments it has asked for
-    uint32_t held;      // attempts leased to it and still live
-    double backlog_s;   // seconds of music in those
-    uint32_t troubles;  // device failures in a row
-    double troubled_s;  // when the last of them was
-    uint32_t hangs;     // leases in a row with which it did not get on
-    double hung_s;      // when the last of them ended
-    double rests_s;     // RESTING: until then
+    double heard_s;    // when it was last heard of
+    double rate;       // seconds of music a second; 0: not known yet
+    uint64_t progress; // as it counts
+    uint32_t want;     // segments it has asked for
+    uint32_t held;     // attempts leased to it and still live
+    double backlog_s;  // seconds of music in those
+    uint32_t troubles; // device failures in a row
+    double troubled_s; // when the last of them was
+    uint32_t hangs;    // leases in a row with which it did not get on
+    double hung_s;     // when the last of them ended
+    double rests_s;    // RESTING: until then
     uint64_t done, failed;
 };
 
@@ -84,10 +84,12 @@ struct fleet_hello {
 
 // A worker has said hello. *place is its place. ERR_NOMEM. Where another incarnation
 // of that name was here, whatever it held is lost, unless the new one says it has it.
-ERR_CHECKED enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now, size_t *place);
+ERR_CHECKED enum err fleet_join(struct fleet *f, const struct fleet_hello *h, double now,
+                                size_t *place);
 
 // A name that may not be here yet, and what an operator has said of it. ERR_NOMEM.
-ERR_CHECKED enum err fleet_know(struct fleet *f, const char *name, bool drained, bool quarantined);
+ERR_CHECKED enum err fleet_know(struct fleet *f, const char *name, bool drained,
+                                bool quarantined);
 
 // Has another start taken over this one's name?
 bool fleet_is_replaced(const struct fleet *f, uint64_t incarnation);

@@ -11,9 +11,14 @@
 static size_t joined(struct fleet *f, const char *name, uint64_t incarnation, double now)
 {
     size_t place;
-    const struct fleet_hello h = { .name = name, .device = "gpu", .vendor = "v", .driver = "d",
-                                   .software = "s", .model = "m",
-                                   .incarnation = incarnation, .slots = 4 };
+    const struct fleet_hello h = { .name = name,
+                                   .device = "gpu",
+                                   .vendor = "v",
+                                   .driver = "d",
+                                   .software = "s",
+                                   .model = "m",
+                                   .incarnation = incarnation,
+                                   .slots = 4 };
     assert_int_equal(fleet_join(f, &h, now, &place), ERR_OK);
     return place;
 }
@@ -33,7 +38,7 @@ static void a_worker_comes_and_goes(void **state)
     fleet_goodbye(&f, a);
     assert_int_equal(f.workers[a].state, WORKER_OFFLINE);
     assert_int_equal(fleet_find(&f, 7), -1);
-    assert_int_equal(fleet_tick(&f, 1000), -1); // who has said goodbye is not lost
+    assert_int_equal(fleet_tick(&f, 1000), -1);    // who has said goodbye is not lost
     assert_int_equal(joined(&f, "a", 8, 1000), a); // its place is kept
     fleet_finish(&f);
 }
@@ -43,7 +48,8 @@ static void who_has_been_gone_for_a_day_makes_room(void **state)
     (void) state;
     struct fleet f;
     fleet_init(&f, 1, 30);
-    const size_t a = joined(&f, "a", 1, 0), b = joined(&f, "b", 2, 0), c = joined(&f, "c", 3, 0);
+    const size_t a = joined(&f, "a", 1, 0), b = joined(&f, "b", 2, 0),
+                 c = joined(&f, "c", 3, 0);
     fleet_drain(&f, a, true); // an operator's word is kept
     f.workers[b].held = 1;    // it has something that has not ended
     fleet_goodbye(&f, a), fleet_goodbye(&f, b), fleet_goodbye(&f, c);
@@ -76,7 +82,7 @@ static void who_is_silent_is_suspected_and_then_lost(void **state)
     fleet_beat(&f, a, 1, 0, 29);
     assert_int_equal(f.workers[a].state, WORKER_READY);
     fleet_beat(&f, a, 2, 0, 40);
-    assert_int_equal(fleet_tick(&f, 40), b); // silent since 3
+    assert_int_equal(fleet_tick(&f, 40), b);  // silent since 3
     assert_int_equal(fleet_tick(&f, 40), -1); // said once
     assert_int_equal(f.workers[b].state, WORKER_LOST);
     assert_int_equal(joined(&f, "b", 3, 41), b);
@@ -207,14 +213,21 @@ static void a_restart_is_noticed(void **state)
     size_t place;
     fleet_init(&f, 1, 30);
     const size_t a = joined(&f, "a", 1, 0);
-    struct fleet_hello h = { .name = "a", .device = "", .vendor = "", .driver = "", .software = "", .model = "",
-                             .incarnation = 1, .slots = 1 };
+    struct fleet_hello h = { .name = "a",
+                             .device = "",
+                             .vendor = "",
+                             .driver = "",
+                             .software = "",
+                             .model = "",
+                             .incarnation = 1,
+                             .slots = 1 };
     assert_int_equal(fleet_join(&f, &h, 1, &place), ERR_OK);
     assert_false(fleet_is_replaced(&f, 1)); // the same start says hello again
     h.incarnation = 2;
     assert_int_equal(fleet_join(&f, &h, 2, &place), ERR_OK);
     assert_true(place == a);
-    assert_true(fleet_is_replaced(&f, 1) && !fleet_is_replaced(&f, 2) && !fleet_is_replaced(&f, 0));
+    assert_true(fleet_is_replaced(&f, 1) && !fleet_is_replaced(&f, 2) &&
+                !fleet_is_replaced(&f, 0));
     fleet_pull(&f, a, 1, 2);
     fleet_drain(&f, a, true);
     assert_int_equal(f.workers[a].state, WORKER_QUIET);

@@ -36,7 +36,8 @@ struct mirror {
 static enum err mirror_segment(void *user, const struct ledger_segment *s)
 {
     struct mirror *m = user;
-    const enum err e = array_grow((void **) &m->segments, m->count, &m->room, sizeof(*m->segments));
+    const enum err e =
+        array_grow((void **) &m->segments, m->count, &m->room, sizeof(*m->segments));
     if (e)
         return e;
     m->segments[m->count++] = (struct work_segment){
@@ -50,14 +51,16 @@ static enum err mirror_segment(void *user, const struct ledger_segment *s)
     return ERR_OK;
 }
 
-enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count, struct work_segment **out)
+enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count,
+                        struct work_segment **out)
 {
     struct mirror m = { 0 };
     *out = NULL;
     enum err e = ledger_each_segment(f->ledger, job, mirror_segment, &m);
     if (!e && m.count != count) {
-        log_error("job %lld has %zu segments in the ledger, and is to have %u: put back a copy that `underscore db backup` made",
-                  (long long) job, m.count, count);
+        log_error(
+            "job %lld has %zu segments in the ledger, and is to have %u: put back a copy that `underscore db backup` made",
+            (long long) job, m.count, count);
         e = ERR_CONFIG;
     }
     if (e)
@@ -69,7 +72,8 @@ enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count, st
 
 // Whoever is at a segment (-1: at any of the job) is told that it is not wanted, and those
 // leases are forgotten.
-static void call_off(struct foreman *f, int64_t job, int64_t segment, enum work_state becomes, double now)
+static void call_off(struct foreman *f, int64_t job, int64_t segment, enum work_state becomes,
+                     double now)
 {
     struct schedule *s = f->schedule;
     for (int64_t i; (i = schedule_lease_of(s, job, segment)) >= 0;) {
@@ -116,7 +120,8 @@ enum err foreman_advance(struct foreman *f, int64_t job, double now)
     return e ? e : f->hooks->changed(f->user, job, now);
 }
 
-enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count, double now)
+enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count,
+                        double now)
 {
     const enum err e = ledger_reopen(f->ledger, job, segments, count, f->wall_ms);
     return e ? e : f->hooks->changed(f->user, job, now);
@@ -140,7 +145,10 @@ enum err foreman_tick(struct foreman *f, double now)
 // Loading
 
 struct found {
-    struct { int64_t id; enum job_state state; } *jobs;
+    struct {
+        int64_t id;
+        enum job_state state;
+    } * jobs;
     struct ledger_attempt *attempts;
     size_t job_count, job_room, attempt_count, attempt_room;
 };
@@ -157,7 +165,8 @@ static enum err keep_unfinished(void *user, const struct ledger_job *j)
     struct found *w = user;
     if (job_state_is_over(j->state) || j->state == JOB_HELD)
         return ERR_OK;
-    const enum err e = array_grow((void **) &w->jobs, w->job_count, &w->job_room, sizeof(*w->jobs));
+    const enum err e =
+        array_grow((void **) &w->jobs, w->job_count, &w->job_room, sizeof(*w->jobs));
     if (!e) {
         w->jobs[w->job_count].id = j->id;
         w->jobs[w->job_count++].state = j->state;
@@ -168,7 +177,8 @@ static enum err keep_unfinished(void *user, const struct ledger_job *j)
 static enum err keep_attempt(void *user, const struct ledger_attempt *a)
 {
     struct found *w = user;
-    const enum err e = array_grow((void **) &w->attempts, w->attempt_count, &w->attempt_room, sizeof(*w->attempts));
+    const enum err e = array_grow((void **) &w->attempts, w->attempt_count, &w->attempt_room,
+                                  sizeof(*w->attempts));
     if (!e)
         w->attempts[w->attempt_count++] = *a;
     return e;
@@ -177,13 +187,20 @@ static enum err keep_attempt(void *user, const struct ledger_attempt *a)
 static enum err restore(struct foreman *f, const struct ledger_attempt *a, double now)
 {
     const double lease_s = f->schedule->lease_s;
-    struct work_lease l = { .attempt = a->id, .fence = a->fence, .job = a->job, .segment = a->segment,
-                            .worker = SCHEDULE_NOBODY, .granted_s = now, .renewed_s = now,
-                            .deadline_s = now + lease_s, .takes_s = lease_s };
+    struct work_lease l = { .attempt = a->id,
+                            .fence = a->fence,
+                            .job = a->job,
+                            .segment = a->segment,
+                            .worker = SCHEDULE_NOBODY,
+                            .granted_s = now,
+                            .renewed_s = now,
+                            .deadline_s = now + lease_s,
+                            .takes_s = lease_s };
     bool goes_on = true, there = false;
     const struct work_job *j = schedule_job(f->schedule, a->job);
     if (!j || a->segment >= j->count || j->segments[a->segment].state == WORK_DONE)
-        return ERR_OK; // not any more: another attempt at it was just found to have its result here
+        // Not any more: another attempt at it was just found to have its result here.
+        return ERR_OK;
     snprintf(l.worker_name, sizeof(l.worker_name), "%s", a->worker);
     enum err e = schedule_restore(f->schedule, &l);
     if (!e)
@@ -237,13 +254,15 @@ static int64_t not_held(const struct foreman *f, size_t place, const struct wire
         if (!holds(held, s->leases[i].attempt))
             return s->leases[i].attempt;
     for (int64_t i = schedule_first_of(s, SCHEDULE_NOBODY); i >= 0; i = schedule_next_of(s, i))
-        if (!strcmp(s->leases[i].worker_name, f->fleet->workers[place].name) && !holds(held, s->leases[i].attempt))
+        if (!strcmp(s->leases[i].worker_name, f->fleet->workers[place].name) &&
+            !holds(held, s->leases[i].attempt))
             return s->leases[i].attempt;
     return -1;
 }
 
 // A worker has begun anew, or left: what it had and does not have now is lost.
-static void lose_what_is_not_held(struct foreman *f, size_t place, const struct wire_ids *held, double now)
+static void lose_what_is_not_held(struct foreman *f, size_t place, const struct wire_ids *held,
+                                  double now)
 {
     for (int64_t attempt; (attempt = not_held(f, place, held)) >= 0;)
         if (foreman_failed(f, attempt, OUTCOME_LOST, "its worker was started anew", now))
@@ -260,8 +279,9 @@ void foreman_hello(struct foreman *f, size_t place, const struct wire_ids *held,
     lose_what_is_not_held(f, place, held, now);
 }
 
-void foreman_beat(struct foreman *f, size_t place, uint64_t progress, double rate, const struct wire_ids *held,
-                  struct wire_ids *cancel, struct wire_ids *renewed, double now)
+void foreman_beat(struct foreman *f, size_t place, uint64_t progress, double rate,
+                  const struct wire_ids *held, struct wire_ids *cancel,
+                  struct wire_ids *renewed, double now)
 {
     const bool moved = fleet_beat(f->fleet, place, progress, rate, now);
     for (uint32_t i = 0; i < held->count; i++) {
@@ -275,7 +295,8 @@ void foreman_beat(struct foreman *f, size_t place, uint64_t progress, double rat
     }
 }
 
-void foreman_look_after(struct foreman *f, size_t place, const struct wire_ids *held, double now)
+void foreman_look_after(struct foreman *f, size_t place, const struct wire_ids *held,
+                        double now)
 {
     struct schedule *s = f->schedule;
     for (int64_t i = schedule_first_of(s, place); i >= 0; i = schedule_next_of(s, i)) {
@@ -315,9 +336,10 @@ static void blame_idleness(struct foreman *f, const struct work_lease *l, double
         return;
     const struct fleet_worker *w = &f->fleet->workers[l->worker];
     if (fleet_hung(f->fleet, l->worker, l->granted_s, now))
-        log_event(LOG_WARN, &(struct log_subject){ .worker = w->name },
-                  "worker %s: %u leases in a row ended while it was there; it gets nothing for %.0f s; look at its GPU",
-                  w->name, w->hangs, w->rests_s - now);
+        log_event(
+            LOG_WARN, &(struct log_subject){ .worker = w->name },
+            "worker %s: %u leases in a row ended while it was there; it gets nothing for %.0f s; look at its GPU",
+            w->name, w->hangs, w->rests_s - now);
 }
 
 enum err foreman_lapse(struct foreman *f, double now)
@@ -325,15 +347,19 @@ enum err foreman_lapse(struct foreman *f, double now)
     enum err e = ERR_OK;
     for (int64_t lost; !e && (lost = fleet_tick(f->fleet, now)) >= 0;) {
         log_event(LOG_WARN, &(struct log_subject){ .worker = f->fleet->workers[lost].name },
-                  "worker %s is lost: nothing heard of it for %.0f s", f->fleet->workers[lost].name, f->fleet->lease_s);
+                  "worker %s is lost: nothing heard of it for %.0f s",
+                  f->fleet->workers[lost].name, f->fleet->lease_s);
         for (int64_t a; !e && (a = schedule_of_worker(f->schedule, (size_t) lost)) >= 0;)
             e = foreman_failed(f, a, OUTCOME_LOST, "its worker was lost", now);
     }
     for (int64_t a; !e && (a = schedule_expired(f->schedule, now)) >= 0;) {
         const struct work_lease *l = schedule_find(f->schedule, a);
-        const struct log_subject subject = { .job = l->job, .has_segment = true, .segment = l->segment,
+        const struct log_subject subject = { .job = l->job,
+                                             .has_segment = true,
+                                             .segment = l->segment,
                                              .worker = l->worker_name };
-        log_event(LOG_WARN, &subject, "segment %u of job %lld: its lease has ended, %s did not get on with it",
+        log_event(LOG_WARN, &subject,
+                  "segment %u of job %lld: its lease has ended, %s did not get on with it",
                   l->segment, (long long) l->job, l->worker_name);
         blame_idleness(f, l, now);
         e = foreman_failed(f, a, OUTCOME_LOST, "its lease ended", now);
@@ -353,7 +379,9 @@ static size_t decide(struct foreman *f, struct ledger_lease *leases, double now)
         if (schedule_lease(f->schedule, f->fleet, &d, -(int64_t) n - 1, 0, now))
             break;
         leases[n++] = (struct ledger_lease){
-            .job = d.job, .segment = d.segment, .worker = f->fleet->workers[d.worker].name,
+            .job = d.job,
+            .segment = d.segment,
+            .worker = f->fleet->workers[d.worker].name,
         };
     }
     return n;
@@ -370,8 +398,10 @@ enum err foreman_dispatch(struct foreman *f, double now)
         const int64_t decided = -(int64_t) i - 1;
         struct work_lease *l = schedule_find(f->schedule, decided);
         if (e) {
-            const bool others = schedule_job(f->schedule, l->job)->segments[l->segment].live > 1;
-            schedule_end(f->schedule, f->fleet, decided, others ? WORK_LEASED : WORK_READY, now);
+            const bool others =
+                schedule_job(f->schedule, l->job)->segments[l->segment].live > 1;
+            schedule_end(f->schedule, f->fleet, decided, others ? WORK_LEASED : WORK_READY,
+                         now);
         } else {
             schedule_grant(f->schedule, l, leases[i].attempt, leases[i].fence);
             f->hooks->lease(f->user, l);
@@ -395,14 +425,16 @@ static void blame(struct foreman *f, const struct work_lease *l, enum outcome wh
         return;
     if (!fleet_trouble(f->fleet, place, l->granted_s, now))
         return;
-    log_event(LOG_WARN, &(struct log_subject){ .worker = f->fleet->workers[place].name },
-              "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
-              f->fleet->workers[place].name, FLEET_MOST_TROUBLES);
+    log_event(
+        LOG_WARN, &(struct log_subject){ .worker = f->fleet->workers[place].name },
+        "worker %s: its GPU failed %d times in a row; it gets nothing more until it is released",
+        f->fleet->workers[place].name, FLEET_MOST_TROUBLES);
     if (f->hooks->quarantined)
         f->hooks->quarantined(f->user, place);
 }
 
-enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, const char *detail, double now)
+enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why,
+                        const char *detail, double now)
 {
     const struct work_lease *l = schedule_find(f->schedule, attempt);
     struct ledger_ending ending;
@@ -415,7 +447,8 @@ enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, co
     f->hooks->ended(f->user, why, 0, gpu_s, now);
     blame(f, l, why, now);
     schedule_end(f->schedule, f->fleet, attempt, work_state_of(ending.segment_state), now);
-    return job_state_is_over(ending.job_state) ? f->hooks->changed(f->user, ending.job, now) : ERR_OK;
+    return job_state_is_over(ending.job_state) ? f->hooks->changed(f->user, ending.job, now)
+                                               : ERR_OK;
 }
 
 static enum err accepted(struct foreman *f, const struct ledger_result *r, double now)
@@ -424,7 +457,8 @@ static enum err accepted(struct foreman *f, const struct ledger_result *r, doubl
     const struct work_job *j = schedule_job(f->schedule, r->job);
     if (l && l->worker != SCHEDULE_NOBODY)
         fleet_success(f->fleet, l->worker);
-    f->hooks->ended(f->user, OUTCOME_ACCEPTED, j ? j->segments[r->segment].audio_s : 0, r->gpu_s, now);
+    f->hooks->ended(f->user, OUTCOME_ACCEPTED, j ? j->segments[r->segment].audio_s : 0,
+                    r->gpu_s, now);
     schedule_end(f->schedule, f->fleet, r->attempt, WORK_DONE, now);
     call_off(f, r->job, r->segment, WORK_DONE, now);
     return foreman_advance(f, r->job, now);
@@ -458,7 +492,8 @@ enum err foreman_settle(struct foreman *f, double now)
 
 enum err foreman_lacks_prompt(struct foreman *f, int64_t attempt, double now)
 {
-    const enum err e = foreman_settle(f, now); // another attempt may have come back: then it is not needed yet
+    // Another attempt may have come back: then it is not needed yet.
+    const enum err e = foreman_settle(f, now);
     const struct work_lease *l = schedule_find(f->schedule, attempt);
     if (e || !l)
         return e;
@@ -472,10 +507,13 @@ enum err foreman_lacks_prompt(struct foreman *f, int64_t attempt, double now)
     return f->hooks->changed(f->user, job, now); // it may have failed of that
 }
 
-size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment)
+size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job,
+                    uint32_t segment)
 {
-    f->arrivals[f->arrival_count] = (struct ledger_result){
-        .attempt = attempt, .fence = fence, .job = job, .segment = segment };
+    f->arrivals[f->arrival_count] = (struct ledger_result){ .attempt = attempt,
+                                                            .fence = fence,
+                                                            .job = job,
+                                                            .segment = segment };
     return f->arrival_count++;
 }
 
@@ -497,11 +535,13 @@ static bool must_settle(const struct foreman *f, int64_t job, uint32_t segment)
     return f->arrival_count == FOREMAN_ARRIVALS;
 }
 
-enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment,
-                       enum offer *out, double now)
+enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence, int64_t job,
+                       uint32_t segment, enum offer *out, double now)
 {
     static const enum offer offers[] = {
-        [VERDICT_ACCEPTED] = OFFER_TAKE, [VERDICT_STALE] = OFFER_STALE, [VERDICT_DUP] = OFFER_DUP,
+        [VERDICT_ACCEPTED] = OFFER_TAKE,
+        [VERDICT_STALE] = OFFER_STALE,
+        [VERDICT_DUP] = OFFER_DUP,
     };
     enum verdict v = VERDICT_STALE;
     *out = OFFER_TWICE;

@@ -40,7 +40,8 @@ struct foreman_hooks {
     enum err (*wake)(void *user, int64_t job, enum job_state state, double now);
     // And a live attempt, of a job that is in the schedule: is its result on disk? False in
     // *goes_on: the job has failed.
-    enum err (*find_result)(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there, double now);
+    enum err (*find_result)(void *user, const struct ledger_attempt *a, bool *goes_on,
+                            bool *there, double now);
 };
 
 #define FOREMAN_ARRIVALS 256
@@ -51,7 +52,7 @@ struct foreman {
     struct schedule *schedule;
     const struct foreman_hooks *hooks;
     void *user;
-    int64_t wall_ms; // kept by the owner
+    int64_t wall_ms;                                 // kept by the owner
     struct ledger_result arrivals[FOREMAN_ARRIVALS]; // taken and not settled yet
     size_t arrival_count;
 };
@@ -64,17 +65,20 @@ ERR_CHECKED enum err foreman_load(struct foreman *f, size_t *jobs, size_t *lease
 
 // The segments of a planned job as the ledger has them, `count` of them, without pictures;
 // the caller frees. ERR_CONFIG: the ledger has others.
-ERR_CHECKED enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count, struct work_segment **out);
+ERR_CHECKED enum err foreman_mirror(const struct foreman *f, int64_t job, uint32_t count,
+                                    struct work_segment **out);
 
 // What is in memory of a job follows what the ledger says: it is activated, paused, put
 // elsewhere in its row, or gone with all its leases.
-ERR_CHECKED enum err foreman_follow(struct foreman *f, const struct ledger_job *row, double now);
+ERR_CHECKED enum err foreman_follow(struct foreman *f, const struct ledger_job *row,
+                                    double now);
 
 // Its last segment may be done: on to ASSEMBLING.
 ERR_CHECKED enum err foreman_advance(struct foreman *f, int64_t job, double now);
 
 // An ASSEMBLING job's results of these segments are damaged or gone: as ledger_reopen().
-ERR_CHECKED enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments, size_t count, double now);
+ERR_CHECKED enum err foreman_reopen(struct foreman *f, int64_t job, const uint32_t *segments,
+                                    size_t count, double now);
 
 // Segments that may be tried again by now, jobs that the ledger did not let on before.
 ERR_CHECKED enum err foreman_tick(struct foreman *f, double now);
@@ -85,11 +89,13 @@ ERR_CHECKED enum err foreman_tick(struct foreman *f, double now);
 void foreman_hello(struct foreman *f, size_t place, const struct wire_ids *held, double now);
 // It is alive. `cancel` and `renewed` are added to: which of `held` it is to drop, which
 // leases begin anew.
-void foreman_beat(struct foreman *f, size_t place, uint64_t progress, double rate, const struct wire_ids *held,
-                  struct wire_ids *cancel, struct wire_ids *renewed, double now);
+void foreman_beat(struct foreman *f, size_t place, uint64_t progress, double rate,
+                  const struct wire_ids *held, struct wire_ids *cancel,
+                  struct wire_ids *renewed, double now);
 // After its beat was answered: leases that never came are said again, those that it had and
 // has no more are lost.
-void foreman_look_after(struct foreman *f, size_t place, const struct wire_ids *held, double now);
+void foreman_look_after(struct foreman *f, size_t place, const struct wire_ids *held,
+                        double now);
 void foreman_acknowledged(struct foreman *f, size_t place, int64_t attempt);
 void foreman_part_with(struct foreman *f, size_t place, double now); // it has left
 // Workers not heard of and leases not renewed for too long.
@@ -106,15 +112,16 @@ enum offer {
     OFFER_STALE,
     OFFER_DUP,
 };
-ERR_CHECKED enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment,
-                                   enum offer *out, double now);
+ERR_CHECKED enum err foreman_offer(struct foreman *f, int64_t attempt, int64_t fence,
+                                   int64_t job, uint32_t segment, enum offer *out, double now);
 // Its index until it is settled.
-size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job, uint32_t segment);
+size_t foreman_take(struct foreman *f, int64_t attempt, int64_t fence, int64_t job,
+                    uint32_t segment);
 // What was taken counts, in one transaction. At the end of every turn.
 ERR_CHECKED enum err foreman_settle(struct foreman *f, double now);
 // A live attempt came to nothing; one that is not live any more changes nothing.
-ERR_CHECKED enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why, const char *detail,
-                                    double now);
+ERR_CHECKED enum err foreman_failed(struct foreman *f, int64_t attempt, enum outcome why,
+                                    const char *detail, double now);
 // The result that a live attempt is to go on from is damaged or gone: it is composed again, and
 // then the attempt's segment anew. As ledger_reopen().
 ERR_CHECKED enum err foreman_lacks_prompt(struct foreman *f, int64_t attempt, double now);

@@ -18,7 +18,8 @@
 #define ZAP_PART_BYTES 256
 
 // A flood of refusals must not become a flood of lines.
-__attribute__((format(printf, 3, 4))) static void say_refused(struct gate *g, double now, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void say_refused(struct gate *g, double now,
+                                                              const char *format, ...)
 {
     char text[512];
     va_list args;
@@ -47,8 +48,8 @@ static bool has_changed(struct gate *g)
     struct stat st;
     if (stat(g->list_path, &st) < 0)
         return g->list.count > 0; // gone: nobody is allowed
-    return g->stamp.s != st.st_mtim.tv_sec || g->stamp.ns != st.st_mtim.tv_nsec || g->stamp.bytes != st.st_size ||
-           g->stamp.inode != (long long) st.st_ino;
+    return g->stamp.s != st.st_mtim.tv_sec || g->stamp.ns != st.st_mtim.tv_nsec ||
+           g->stamp.bytes != st.st_size || g->stamp.inode != (long long) st.st_ino;
 }
 
 // Stamped before it is read: a change on the way is seen at the next look.
@@ -87,7 +88,8 @@ static bool look_after_list(struct gate *g, double now)
 
 // Nobody is refused by a list that is out of date: a node that was added a moment ago would
 // give up for good.
-static const struct key_entry *look_up(struct gate *g, const char *key, double now, bool *changed)
+static const struct key_entry *look_up(struct gate *g, const char *key, double now,
+                                       bool *changed)
 {
     const struct key_entry *entry = key_list_find(&g->list, key);
     if (entry && !entry->revoked)
@@ -127,9 +129,10 @@ enum err gate_guard(struct gate *g, void *zmq, void *socket, const char *name)
     if (e)
         return e;
     g->sockets[i] = socket;
-    g->events[i] = curve_events_open(zmq, socket, name,
-                                     ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                                         ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_DISCONNECTED);
+    g->events[i] =
+        curve_events_open(zmq, socket, name,
+                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                              ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_DISCONNECTED);
     return g->events[i] ? ERR_OK : ERR_UNAVAILABLE;
 }
 
@@ -181,7 +184,8 @@ static bool next_request(void *zap, struct zap_request *r)
 
 static void answer(void *zap, const struct zap_request *r, const char *user_id, const char *why)
 {
-    const char *const head[] = { "1.0", r->part[1], user_id ? "200" : "400", why, user_id ? user_id : "" };
+    const char *const head[] = { "1.0", r->part[1], user_id ? "200" : "400", why,
+                                 user_id ? user_id : "" };
     for (int i = 0; i < 5; i++)
         zmq_send(zap, head[i], i == 1 ? (size_t) r->bytes[1] : strlen(head[i]), ZMQ_SNDMORE);
     zmq_send(zap, "", 0, 0);
@@ -190,8 +194,9 @@ static void answer(void *zap, const struct zap_request *r, const char *user_id, 
 static void judge(struct gate *g, const struct zap_request *r, double now, bool *changed)
 {
     char key[KEY_BYTES];
-    const bool sound = r->count == 7 && !strcmp(r->part[0], "1.0") && !strcmp(r->part[5], "CURVE") &&
-                       r->bytes[6] == 32 && zmq_z85_encode(key, (const uint8_t *) r->part[6], 32);
+    const bool sound = r->count == 7 && !strcmp(r->part[0], "1.0") &&
+                       !strcmp(r->part[5], "CURVE") && r->bytes[6] == 32 &&
+                       zmq_z85_encode(key, (const uint8_t *) r->part[6], 32);
     const struct key_entry *entry = sound ? look_up(g, key, now, changed) : NULL;
     if (entry && !entry->revoked) {
         answer(g->zap, r, entry->public_half, "");
@@ -202,7 +207,8 @@ static void judge(struct gate *g, const struct zap_request *r, double now, bool 
     if (entry)
         say_refused(g, now, "refused: %s, with the revoked key of %s", r->part[3], entry->name);
     else
-        say_refused(g, now, "refused: %s, with a key that is not in %s", r->part[3], g->list_path);
+        say_refused(g, now, "refused: %s, with a key that is not in %s", r->part[3],
+                    g->list_path);
 }
 
 // Connections that come to nothing before a key could be looked up.
@@ -214,13 +220,15 @@ static void remember(struct gate *g, int fd)
     struct gate_peer *p = &g->peers[g->next_peer++ % GATE_PEERS];
     *p = (struct gate_peer){ .fd = fd };
     if (getpeername(fd, (struct sockaddr *) &from, &size) != 0 ||
-        getnameinfo((struct sockaddr *) &from, size, p->text, sizeof(p->text), NULL, 0, NI_NUMERICHOST) != 0)
+        getnameinfo((struct sockaddr *) &from, size, p->text, sizeof(p->text), NULL, 0,
+                    NI_NUMERICHOST) != 0)
         snprintf(p->text, sizeof(p->text), "somebody"); // gone already, or not by TCP
 }
 
 static const char *where_from(const struct gate *g, int fd)
 {
-    for (size_t i = g->next_peer; i-- > 0 && i + GATE_PEERS >= g->next_peer;) // the last that had this descriptor
+    // The last that had this descriptor.
+    for (size_t i = g->next_peer; i-- > 0 && i + GATE_PEERS >= g->next_peer;)
         if (g->peers[i % GATE_PEERS].fd == fd)
             return g->peers[i % GATE_PEERS].text;
     return "somebody";
@@ -232,14 +240,19 @@ static void on_event(struct gate *g, int i, const struct curve_event *event, dou
     switch (event->kind) {
     case ZMQ_EVENT_ACCEPTED: remember(g, (int) event->value); break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        g->failed[i] = event->value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? "without a key"
-                       : event->value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC   ? "which takes this for another coordinator"
-                                                                                  : "which does not speak the protocol";
+        g->failed[i] = event->value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+                           ? "without a key"
+                       : event->value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
+                           ? "which takes this for another coordinator"
+                           : "which does not speak the protocol";
         break;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: g->failed[i] = "without having shown a key"; break;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        g->failed[i] = "without having shown a key";
+        break;
     case ZMQ_EVENT_DISCONNECTED:
         if (g->failed[i])
-            say_refused(g, now, "refused: %s, %s", where_from(g, (int) event->value), g->failed[i]);
+            say_refused(g, now, "refused: %s, %s", where_from(g, (int) event->value),
+                        g->failed[i]);
         g->failed[i] = NULL;
         break;
     default: break;
@@ -269,7 +282,8 @@ const struct key_entry *gate_who(struct gate *g, const char *user_id, double now
     const struct key_entry *entry = user_id ? key_list_find(&g->list, user_id) : NULL;
     if (entry && !entry->revoked)
         return entry;
-    say_refused(g, now, "a message refused: the key of %s %s", entry ? entry->name : "its sender",
+    say_refused(g, now, "a message refused: the key of %s %s",
+                entry ? entry->name : "its sender",
                 entry ? "is revoked" : "is not in the list any more");
     return NULL;
 }

@@ -21,20 +21,22 @@ struct gate_peer {
 };
 
 struct gate {
-    bool open;              // without keys everybody may talk
+    bool open; // without keys everybody may talk
     const char *list_path;
     struct key_list list;
     struct key_pair own;
-    void *zap;              // ZeroMQ's questions
+    void *zap;                    // ZeroMQ's questions
     void *sockets[2], *events[2]; // those that are watched, and what happens to them
     struct gate_peer peers[GATE_PEERS];
     size_t next_peer;
-    const char *failed[2];  // why a handshake just came to nothing; its connection follows
-    double read_s;          // when the list was looked at
-    struct { long long s, ns, bytes, inode; } stamp; // of the list that was read
-    uint64_t refused;       // connections and messages, counted
-    double said_s;          // when a refusal was last logged
-    uint32_t said, unsaid;  // in that second, and those that were too many
+    const char *failed[2]; // why a handshake just came to nothing; its connection follows
+    double read_s;         // when the list was looked at
+    struct {
+        long long s, ns, bytes, inode;
+    } stamp;               // of the list that was read
+    uint64_t refused;      // connections and messages, counted
+    double said_s;         // when a refusal was last logged
+    uint32_t said, unsaid; // in that second, and those that were too many
 };
 
 // `own` NULL: no keys, open to everybody. Before any socket is bound. Errors of

@@ -31,7 +31,8 @@
 // This machine alone can reach it: no keys are needed there.
 static bool is_local(const char *address)
 {
-    static const char *const local[] = { "tcp://127.0.0.1:", "tcp://[::1]:", "tcp://localhost:", "ipc://", "inproc://" };
+    static const char *const local[] = { "tcp://127.0.0.1:", "tcp://[::1]:", "tcp://localhost:",
+                                         "ipc://", "inproc://" };
     for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
         if (!strncmp(address, local[i], strlen(local[i])))
             return true;
@@ -47,7 +48,9 @@ static bool is_taken(const char *address)
         return false;
     memcpy(to.sun_path, address + 6, strlen(address + 6));
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const bool taken = fd >= 0 && (connect(fd, (const struct sockaddr *) &to, sizeof(to)) == 0 || errno == EAGAIN);
+    const bool taken =
+        fd >= 0 &&
+        (connect(fd, (const struct sockaddr *) &to, sizeof(to)) == 0 || errno == EAGAIN);
     if (fd >= 0)
         close(fd);
     return taken;
@@ -59,8 +62,9 @@ static enum err listen_at(struct hub *h, void **socket, const char *address)
     const int ask = 1, ask_s = TCP_ASK_S;
     const int64_t largest = LARGEST_MESSAGE;
     if (h->gate.open && !is_local(address)) {
-        log_error("%s: others could reach it, and there are no keys; give --key and --allow, or a loopback address",
-                  address);
+        log_error(
+            "%s: others could reach it, and there are no keys; give --key and --allow, or a loopback address",
+            address);
         return ERR_CONFIG;
     }
     *socket = zmq_socket(h->zmq, ZMQ_ROUTER);
@@ -74,11 +78,14 @@ static enum err listen_at(struct hub *h, void **socket, const char *address)
         zmq_setsockopt(*socket, ZMQ_TCP_KEEPALIVE, &ask, sizeof(ask));
         zmq_setsockopt(*socket, ZMQ_TCP_KEEPALIVE_IDLE, &ask_s, sizeof(ask_s));
         zmq_setsockopt(*socket, ZMQ_TCP_KEEPALIVE_INTVL, &ask_s, sizeof(ask_s));
-        const enum err e = gate_guard(&h->gate, h->zmq, *socket, socket == &h->bulk ? "bulk" : "control");
+        const enum err e =
+            gate_guard(&h->gate, h->zmq, *socket, socket == &h->bulk ? "bulk" : "control");
         if (e)
             return e;
         if (is_taken(address)) {
-            log_error("%s: cannot listen: another program does; stop it, or give this one another address", address);
+            log_error(
+                "%s: cannot listen: another program does; stop it, or give this one another address",
+                address);
             return ERR_UNAVAILABLE;
         }
         if (zmq_bind(*socket, address) == 0)
@@ -118,7 +125,8 @@ void hub_reload(struct hub *h, const struct hub_params *p)
     h->p.media = p->media;
     for (const char *const *m = p->media; m && *m; m++)
         if (hub_answers(h, *m) && access(*m, F_OK) != 0)
-            log_warn("%s: this media folder is not there; no film is taken from it until it is", *m);
+            log_warn("%s: this media folder is not there; no film is taken from it until it is",
+                     *m);
     h->p.weights = p->weights;
     weigh_owners(h);
     h->p.beat_s = h->fleet.beat_s = p->beat_s;
@@ -141,8 +149,8 @@ void hub_describe(const struct hub *h, char *out, size_t room)
     size_t there = 0;
     for (size_t i = 0; i < h->fleet.count; i++)
         there += !fleet_is_gone(&h->fleet.workers[i]);
-    snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers", h->schedule.job_count,
-             h->schedule.lease_count, there);
+    snprintf(out, room, "%zu jobs under way, %zu segments being composed, %zu workers",
+             h->schedule.job_count, h->schedule.lease_count, there);
 }
 
 enum err hub_open(struct hub **out, const struct hub_params *p)
@@ -156,7 +164,10 @@ enum err hub_open(struct hub **out, const struct hub_params *p)
     h->children.program = p->program;
     fleet_init(&h->fleet, p->beat_s, p->lease_s);
     schedule_init(&h->schedule, p->lease_s);
-    h->foreman = (struct foreman){ .fleet = &h->fleet, .schedule = &h->schedule, .hooks = &hub_hooks, .user = h };
+    h->foreman = (struct foreman){ .fleet = &h->fleet,
+                                   .schedule = &h->schedule,
+                                   .hooks = &hub_hooks,
+                                   .user = h };
     hub_reload(h, p);
     h->zmq = zmq_ctx_new();
     enum err e = h->zmq ? open_ledger(h) : ERR_NOMEM;
@@ -217,7 +228,9 @@ void hub_close(struct hub **hp)
 
 struct wire_message *hub_answer(struct hub *h, enum wire_type type)
 {
-    h->out = (struct wire_message){ .type = type, .seq = ++h->seq, .epoch = ledger_epoch(h->ledger) };
+    h->out = (struct wire_message){ .type = type,
+                                    .seq = ++h->seq,
+                                    .epoch = ledger_epoch(h->ledger) };
     return &h->out;
 }
 
@@ -230,7 +243,8 @@ void hub_send(struct hub *h, const struct hub_route *to)
         return;
     if (zmq_send(socket, to->id, to->bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
         zmq_send(socket, bytes, n, ZMQ_DONTWAIT) < 0)
-        log_debug("a %s was not sent: %s", wire_type_name(h->out.type), zmq_strerror(zmq_errno()));
+        log_debug("a %s was not sent: %s", wire_type_name(h->out.type),
+                  zmq_strerror(zmq_errno()));
     free(bytes);
 }
 
@@ -254,7 +268,8 @@ static bool receive(void *socket, struct hub_route *from, zmq_msg_t *message, in
         return false;
     from->bytes = *n <= HUB_ROUTE_BYTES ? (size_t) *n : 0;
     unsigned parts = 0;
-    for (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size); more; zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size)) {
+    for (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size); more;
+         zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size)) {
         if (zmq_msg_recv(message, socket, 0) < 0)
             break;
         parts++;
@@ -268,17 +283,19 @@ static void refuse(struct hub *h, const struct hub_route *from, bool bulk, const
     log_debug("a message dropped: %s (%llu so far)", why, (unsigned long long) h->dropped);
     if (bulk)
         return;
-    hub_reject(h, from, "%s; this is underscored %s, which speaks version %d", why, UNDERSCORE_VERSION, WIRE_VERSION);
+    hub_reject(h, from, "%s; this is underscored %s, which speaks version %d", why,
+               UNDERSCORE_VERSION, WIRE_VERSION);
 }
 
 static bool is_from_worker(enum wire_type t)
 {
-    return t == WIRE_HELLO || t == WIRE_PULL || t == WIRE_LEASE_ACK || t == WIRE_BEAT || t == WIRE_CANCELLED ||
-           t == WIRE_FAILED || t == WIRE_GOODBYE;
+    return t == WIRE_HELLO || t == WIRE_PULL || t == WIRE_LEASE_ACK || t == WIRE_BEAT ||
+           t == WIRE_CANCELLED || t == WIRE_FAILED || t == WIRE_GOODBYE;
 }
 
 // Whoever may not talk is told so and not listened to.
-static bool may_talk(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
+static bool may_talk(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message,
+                     double now)
 {
     const struct key_entry *who = gate_who(&h->gate, zmq_msg_gets(message, "User-Id"), now);
     if (who)
@@ -305,7 +322,8 @@ static bool is_replayed(struct hub *h, const struct hub_route *from, bool bulk)
     return replayed;
 }
 
-static enum err take_in(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message, double now)
+static enum err take_in(struct hub *h, struct hub_route *from, bool bulk, zmq_msg_t *message,
+                        double now)
 {
     const char *why;
     if (!may_talk(h, from, bulk, message, now))
@@ -363,7 +381,8 @@ static void wait_for_something(struct hub *h)
         items[count++] = (zmq_pollitem_t){ .socket = gates[i], .events = ZMQ_POLLIN };
     for (uint32_t i = 0; i < CHILDREN_MOST; i++)
         if (h->children.running[i].pid && h->children.running[i].said >= 0)
-            items[count++] = (zmq_pollitem_t){ .fd = h->children.running[i].said, .events = ZMQ_POLLIN };
+            items[count++] =
+                (zmq_pollitem_t){ .fd = h->children.running[i].said, .events = ZMQ_POLLIN };
     zmq_poll(items, count, TICK_MS);
 }
 
@@ -429,7 +448,8 @@ enum err hub_run(struct hub *h)
         if (h->p.attend)
             h->p.attend(h->p.user);
         if (err_is_disk(e) && !h->paused)
-            log_warn("paused: the disk does not take what has to be kept; going on when it does");
+            log_warn(
+                "paused: the disk does not take what has to be kept; going on when it does");
         else if (!e && h->paused)
             log_info("going on");
         h->paused = err_is_disk(e);

@@ -20,29 +20,32 @@ struct hub_params {
     const char *control, *bulk; // where to listen, as ZeroMQ writes it
     const char *key;            // this coordinator's own .key; NULL: no keys, loopback only
     const char *allow;          // the list of keys that are let in; needed with `key`
-    const char *status;         // where the status page is, ADDRESS:PORT; "none"; NULL: STATUS_ADDRESS, if that is free
-    const char *directory;      // of ledger.db and the spool; made when it is not there
-    const char *const *media;   // folders that films and outputs must lie in; ends with NULL
-    const char *program;        // this program's own path, for the child processes
+    // Where the status page is, ADDRESS:PORT; "none"; NULL: STATUS_ADDRESS, if that is free.
+    const char *status;
+    const char *directory;    // of ledger.db and the spool; made when it is not there
+    const char *const *media; // folders that films and outputs must lie in; ends with NULL
+    const char *program;      // this program's own path, for the child processes
     double beat_s, lease_s;
-    uint32_t children;          // films looked at side by side
-    uint64_t child_memory;      // bytes each
+    uint32_t children;     // films looked at side by side
+    uint64_t child_memory; // bytes each
     uint32_t child_cpu_s;
     // Folders in which films are submitted by themselves, ending with NULL; NULL: none. Where
     // they go, whose they are, and how long they must have been as they are.
     const char *const *watch;
     const char *watch_output, *watch_owner;
     double watch_settle_s;
-    const char *const *models;    // folders of models that are handed out to workers, ending with NULL; NULL: none
+    // Folders of models that are handed out to workers, ending with NULL; NULL: none.
+    const char *const *models;
     const char *const *weights;   // of owners, as in weight.h
     const char *start_command;    // run when work waits for workers; NULL: never
     struct elastic_rules elastic; // and when that is
     struct require start_offers;  // what such a worker has; nothing: it could have anything
-    const atomic_bool *stop;    // ends hub_run()
+    const atomic_bool *stop;      // ends hub_run()
     // The owner's, on the hub's thread: at every turn, and when a client asks for what would
     // change, what is in force or a reload; either may be NULL. Errors have been logged.
     void (*attend)(void *user);
-    enum err (*configure)(void *user, enum wire_config what, void (*line)(void *to, const char *text), void *to);
+    enum err (*configure)(void *user, enum wire_config what,
+                          void (*line)(void *to, const char *text), void *to);
     void *user;
 };
 

@@ -37,7 +37,8 @@ enum err hub_on_queue(struct hub *h, const struct hub_route *from)
     }
     h->queue = q;
     if (changed)
-        log_info("the queue %s new jobs and %s work", q.disabled ? "refuses" : "takes", q.stopped ? "gives out no" : "gives out");
+        log_info("the queue %s new jobs and %s work", q.disabled ? "refuses" : "takes",
+                 q.stopped ? "gives out no" : "gives out");
     struct wire_message *m = hub_answer(h, WIRE_QUEUE_IS);
     m->queue_is.disabled = q.disabled;
     m->queue_is.stopped = q.stopped;
@@ -87,7 +88,8 @@ enum err hub_on_ledger(struct hub *h, const struct hub_route *from)
     case WIRE_LEDGER_ORDERS: break;
     }
     if (e) {
-        hub_reject(h, from, "%s; underscored has logged more", what == WIRE_LEDGER_CHECK ? "the ledger is not in order" : err_text(e));
+        hub_reject(h, from, "%s; underscored has logged more",
+                   what == WIRE_LEDGER_CHECK ? "the ledger is not in order" : err_text(e));
         return ERR_OK; // nothing has changed; whoever asked knows
     }
     struct wire_message *m = hub_answer(h, WIRE_LEDGER_DONE);
@@ -133,8 +135,8 @@ enum err hub_on_logs(struct hub *h, const struct hub_route *from)
 {
     struct logging l = { h, from, 0 };
     const uint32_t most = h->in.logs.most;
-    const enum err e = ledger_each_attempt(h->ledger, (int64_t) h->in.logs.job, (int64_t) h->in.logs.after, most,
-                                           send_event, &l);
+    const enum err e = ledger_each_attempt(h->ledger, (int64_t) h->in.logs.job,
+                                           (int64_t) h->in.logs.after, most, send_event, &l);
     hub_answer(h, WIRE_LISTED)->listed.more = l.count == most;
     hub_send(h, from);
     return e;

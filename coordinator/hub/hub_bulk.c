@@ -12,13 +12,16 @@
 #define RECEPTION_IDLE_S 120
 
 // Every answer that holds nothing but the attempt.
-static void answer(struct hub *h, const struct hub_route *to, enum wire_type type, int64_t attempt)
+static void answer(struct hub *h, const struct hub_route *to, enum wire_type type,
+                   int64_t attempt)
 {
     hub_answer(h, type)->stale.attempt = (uint64_t) attempt; // all of them begin so
     hub_send(h, to);
 }
-_Static_assert(offsetof(struct wire_message, accepted.attempt) == offsetof(struct wire_message, stale.attempt) &&
-               offsetof(struct wire_message, dup.attempt) == offsetof(struct wire_message, stale.attempt),
+_Static_assert(offsetof(struct wire_message, accepted.attempt) ==
+                       offsetof(struct wire_message, stale.attempt) &&
+                   offsetof(struct wire_message, dup.attempt) ==
+                       offsetof(struct wire_message, stale.attempt),
                "answer() writes one for the other");
 
 static void answer_nospace(struct hub *h, const struct hub_route *to, int64_t attempt)
@@ -29,7 +32,8 @@ static void answer_nospace(struct hub *h, const struct hub_route *to, int64_t at
     hub_send(h, to);
 }
 
-static void answer_corrupt(struct hub *h, const struct hub_route *to, int64_t attempt, uint64_t from)
+static void answer_corrupt(struct hub *h, const struct hub_route *to, int64_t attempt,
+                           uint64_t from)
 {
     struct wire_message *m = hub_answer(h, WIRE_CORRUPT);
     m->corrupt.attempt = (uint64_t) attempt;
@@ -37,7 +41,8 @@ static void answer_corrupt(struct hub *h, const struct hub_route *to, int64_t at
     hub_send(h, to);
 }
 
-static void answer_credits(struct hub *h, const struct hub_route *to, int64_t attempt, uint32_t chunks)
+static void answer_credits(struct hub *h, const struct hub_route *to, int64_t attempt,
+                           uint32_t chunks)
 {
     struct wire_message *m = hub_answer(h, WIRE_CREDITS);
     m->credits.attempt = (uint64_t) attempt;
@@ -47,8 +52,8 @@ static void answer_credits(struct hub *h, const struct hub_route *to, int64_t at
 
 // Inputs
 
-static void send_piece(struct hub *h, const struct hub_route *to, const struct wire_message *asked, const uint8_t *data,
-                       size_t bytes)
+static void send_piece(struct hub *h, const struct hub_route *to,
+                       const struct wire_message *asked, const uint8_t *data, size_t bytes)
 {
     const uint64_t attempt = asked->fetch.attempt, off = asked->fetch.off;
     const uint32_t what = asked->fetch.what;
@@ -62,7 +67,8 @@ static void send_piece(struct hub *h, const struct hub_route *to, const struct w
 }
 
 // What is damaged or gone is made anew, for whoever gets the segment next.
-static enum err read_frames(struct hub *h, const struct work_lease *l, uint64_t off, uint8_t *out, size_t *got)
+static enum err read_frames(struct hub *h, const struct work_lease *l, uint64_t off,
+                            uint8_t *out, size_t *got)
 {
     char *path = spool_frames_path(&h->spool, l->job, l->segment);
     enum err e = path ? spool_read(path, off, out, WIRE_CHUNK_BYTES, got) : ERR_NOMEM;
@@ -80,13 +86,16 @@ static enum err read_frames(struct hub *h, const struct work_lease *l, uint64_t 
 static enum err lacks_prompt(struct hub *h, const struct work_lease *l, double now)
 {
     const int64_t job = l->job;
-    log_event(LOG_WARN, &(struct log_subject){ .job = job, .has_segment = true, .segment = l->segment - 1 },
-              "job %lld: the finished part of segment %u is damaged or gone; it is composed again", (long long) job,
-              l->segment - 1);
+    log_event(
+        LOG_WARN,
+        &(struct log_subject){ .job = job, .has_segment = true, .segment = l->segment - 1 },
+        "job %lld: the finished part of segment %u is damaged or gone; it is composed again",
+        (long long) job, l->segment - 1);
     return foreman_lacks_prompt(&h->foreman, l->attempt, now);
 }
 
-static enum err read_prompt(struct hub *h, const struct work_lease *l, uint64_t off, uint8_t *out, size_t *got)
+static enum err read_prompt(struct hub *h, const struct work_lease *l, uint64_t off,
+                            uint8_t *out, size_t *got)
 {
     const struct hub_job *j = hub_job_find(h, l->job);
     int32_t *tokens = NULL;
@@ -118,7 +127,8 @@ static enum err on_fetch(struct hub *h, const struct hub_route *from, double now
         send_piece(h, from, &h->in, piece, got);
         return ERR_OK;
     }
-    const bool lost = l && h->in.fetch.what == WIRE_PROMPT && (e == ERR_INPUT || e == ERR_MISSING);
+    const bool lost =
+        l && h->in.fetch.what == WIRE_PROMPT && (e == ERR_INPUT || e == ERR_MISSING);
     answer(h, from, WIRE_STALE, attempt);
     return lost ? lacks_prompt(h, l, now) : ERR_OK;
 }
@@ -140,7 +150,8 @@ static void drop_reception(struct hub *h, struct hub_reception *r)
 }
 
 // STALE and DUP are said; true: the result is still wanted.
-static enum err is_wanted(struct hub *h, const struct hub_route *from, int64_t attempt, int64_t fence, bool *wanted)
+static enum err is_wanted(struct hub *h, const struct hub_route *from, int64_t attempt,
+                          int64_t fence, bool *wanted)
 {
     enum verdict v;
     const enum err e = ledger_judge(h->ledger, attempt, fence, &v);
@@ -177,7 +188,8 @@ static enum err on_open(struct hub *h, const struct hub_route *from, double now)
     struct hub_reception *before = find_reception(h, attempt);
     if (before)
         drop_reception(h, before);
-    e = array_grow((void **) &h->receptions, h->reception_count, &h->reception_room, sizeof(*h->receptions));
+    e = array_grow((void **) &h->receptions, h->reception_count, &h->reception_room,
+                   sizeof(*h->receptions));
     if (!e)
         e = incoming_open(&r.in, &h->spool, r.job, h->in.open.bytes);
     if (e) {
@@ -225,7 +237,9 @@ enum err hub_bulk_secure(void *user, size_t count)
 void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, bool written)
 {
     static const enum wire_type answers[] = {
-        [VERDICT_ACCEPTED] = WIRE_ACCEPTED, [VERDICT_STALE] = WIRE_STALE, [VERDICT_DUP] = WIRE_DUP,
+        [VERDICT_ACCEPTED] = WIRE_ACCEPTED,
+        [VERDICT_STALE] = WIRE_STALE,
+        [VERDICT_DUP] = WIRE_DUP,
     };
     struct hub *h = user;
     if (!written) {
@@ -236,11 +250,14 @@ void hub_bulk_settled(void *user, size_t index, const struct ledger_result *r, b
     if (r->verdict != VERDICT_ACCEPTED)
         return;
     spool_drop_frames(&h->spool, r->job, r->segment);
-    log_event(LOG_DEBUG, &(struct log_subject){ .job = r->job, .has_segment = true, .segment = r->segment },
-              "segment %u of job %lld is done", r->segment, (long long) r->job);
+    log_event(
+        LOG_DEBUG,
+        &(struct log_subject){ .job = r->job, .has_segment = true, .segment = r->segment },
+        "segment %u of job %lld is done", r->segment, (long long) r->job);
 }
 
-static enum err commit(struct hub *h, const struct hub_route *from, struct hub_reception *r, double now)
+static enum err commit(struct hub *h, const struct hub_route *from, struct hub_reception *r,
+                       double now)
 {
     const struct hub_job *j = hub_job_find(h, r->job);
     char key[PART_KEY_BYTES];
@@ -262,7 +279,8 @@ static enum err commit(struct hub *h, const struct hub_route *from, struct hub_r
     }
     // Whole as it was sent, and yet no music: its GPU computes wrongly.
     answer(h, from, WIRE_STALE, r->attempt);
-    return foreman_failed(&h->foreman, r->attempt, OUTCOME_DEVICE_LOST, "what came back was not the segment", now);
+    return foreman_failed(&h->foreman, r->attempt, OUTCOME_DEVICE_LOST,
+                          "what came back was not the segment", now);
 }
 
 static enum err on_commit(struct hub *h, const struct hub_route *from, double now)
@@ -270,8 +288,8 @@ static enum err on_commit(struct hub *h, const struct hub_route *from, double no
     const int64_t attempt = (int64_t) h->in.commit.attempt;
     const struct hub_reception *in = find_reception(h, attempt);
     enum offer o;
-    enum err e = foreman_offer(&h->foreman, attempt, (int64_t) h->in.commit.fence, in ? in->job : 0,
-                               in ? in->segment : 0, &o, now);
+    enum err e = foreman_offer(&h->foreman, attempt, (int64_t) h->in.commit.fence,
+                               in ? in->job : 0, in ? in->segment : 0, &o, now);
     if (e || o == OFFER_TWICE)
         return e;
     if (o != OFFER_TAKE) {

@@ -16,7 +16,8 @@
 
 enum err hub_errand_add(struct hub *h, int64_t job, enum hub_child what)
 {
-    const enum err e = array_grow((void **) &h->errands, h->errand_count, &h->errand_room, sizeof(*h->errands));
+    const enum err e = array_grow((void **) &h->errands, h->errand_count, &h->errand_room,
+                                  sizeof(*h->errands));
     if (!e)
         h->errands[h->errand_count++] = (struct hub_errand){ .job = job, .what = (int) what };
     return e;
@@ -49,7 +50,8 @@ void hub_errands_drop(struct hub *h, int64_t job)
 
 // Starting children
 
-static enum err start(struct hub *h, int64_t job, enum hub_child what, const char *const *arguments)
+static enum err start(struct hub *h, int64_t job, enum hub_child what,
+                      const char *const *arguments)
 {
     return children_start(&h->children, job, (int) what, arguments);
 }
@@ -61,7 +63,9 @@ static void frames_settled(struct hub *h, int64_t job)
     for (uint32_t i = 0; j && work && i < work->count; i++)
         if (work->segments[i].frames == FRAMES_ASKED)
             schedule_frames(&h->schedule, job, i,
-                            spool_has_frames(&h->spool, job, i, hub_frames_bytes(j, i)) ? FRAMES_THERE : FRAMES_ABSENT);
+                            spool_has_frames(&h->spool, job, i, hub_frames_bytes(j, i))
+                                ? FRAMES_THERE
+                                : FRAMES_ABSENT);
 }
 
 // Its segments leave the line for pictures, so that it keeps no other job from them, or come
@@ -103,7 +107,8 @@ static enum err place_of_job(struct hub *h, int64_t job, enum hub_place *out)
 
 // May a child read its film and write its output? It fails when one lies in no media folder any more, and waits, for as
 // long as it takes, where one does not answer.
-static enum err check_media(struct hub *h, int64_t job, enum hub_child what, bool *may, double now)
+static enum err check_media(struct hub *h, int64_t job, enum hub_child what, bool *may,
+                            double now)
 {
     enum hub_place place;
     const enum err e = place_of_job(h, job, &place);
@@ -112,8 +117,11 @@ static enum err check_media(struct hub *h, int64_t job, enum hub_child what, boo
         put_off(h, job, what, now);
     if (e || place != PLACE_ELSEWHERE)
         return e;
-    return hub_job_fail(h, job, "its film or its output does not lie in a media folder any more: a link or --media was "
-                                "changed", now);
+    return hub_job_fail(
+        h, job,
+        "its film or its output does not lie in a media folder any more: a link or --media was "
+        "changed",
+        now);
 }
 
 // Which model a job is for: the one it names, or the only one. NULL: not known yet.
@@ -170,7 +178,8 @@ static enum err start_plan(struct hub *h, struct hub_errand *errand, double now)
     if (!e)
         e = begin_spool(h, errand->job);
     if (!e)
-        e = start(h, errand->job, CHILD_PLAN, (const char *const[]){ "plan", folder, rate, hop, most, NULL });
+        e = start(h, errand->job, CHILD_PLAN,
+                  (const char *const[]){ "plan", folder, rate, hop, most, NULL });
     errand->running = !e;
     free(folder);
     return e;
@@ -184,7 +193,8 @@ static enum err start_publish(struct hub *h, struct hub_errand *errand, double n
         return refused;
     char *folder = spool_path(&h->spool, errand->job, NULL), number[24];
     snprintf(number, sizeof(number), "%lld", (long long) errand->job);
-    const enum err e = folder ? start(h, errand->job, CHILD_PUBLISH, (const char *const[]){ "publish", folder, number, NULL })
+    const enum err e = folder ? start(h, errand->job, CHILD_PUBLISH,
+                                      (const char *const[]){ "publish", folder, number, NULL })
                               : ERR_NOMEM;
     errand->running = !e;
     free(folder);
@@ -194,7 +204,8 @@ static enum err start_publish(struct hub *h, struct hub_errand *errand, double n
 static bool has_child(const struct hub *h, int64_t job, enum hub_child what)
 {
     for (uint32_t i = 0; i < CHILDREN_MOST; i++)
-        if (h->children.running[i].pid && h->children.running[i].job == job && h->children.running[i].what == (int) what)
+        if (h->children.running[i].pid && h->children.running[i].job == job &&
+            h->children.running[i].what == (int) what)
             return true;
     return false;
 }
@@ -213,7 +224,8 @@ static uint32_t choose_frames(struct hub *h, int64_t *job, uint32_t *segments)
     uint32_t n = 0;
     int64_t of;
     const uint32_t ahead = PICTURES_AHEAD + 2 * wanted_by_workers(h);
-    while (n < FRAMES_AT_ONCE && schedule_wants_frames(&h->schedule, ahead, &of, &segments[n])) {
+    while (n < FRAMES_AT_ONCE &&
+           schedule_wants_frames(&h->schedule, ahead, &of, &segments[n])) {
         if ((n > 0 && of != *job) || has_child(h, of, CHILD_FRAMES) || !hub_job_get(h, of))
             break;
         *job = of;
@@ -263,12 +275,14 @@ static enum err start_children(struct hub *h, double now)
 {
     enum err e = ERR_OK;
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
-        if (h->errands[i].what == CHILD_PUBLISH && !h->errands[i].running && now >= h->errands[i].patience.not_before_s)
+        if (h->errands[i].what == CHILD_PUBLISH && !h->errands[i].running &&
+            now >= h->errands[i].patience.not_before_s)
             e = start_publish(h, &h->errands[i], now);
     for (bool started = true; !e && started && children_free(&h->children) > 0;)
         e = start_frames(h, now, &started);
     for (size_t i = 0; !e && children_free(&h->children) > 0 && i < h->errand_count; i++)
-        if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running && now >= h->errands[i].patience.not_before_s &&
+        if (h->errands[i].what == CHILD_PLAN && !h->errands[i].running &&
+            now >= h->errands[i].patience.not_before_s &&
             (!h->errands[i].lacks_model || h->errands[i].models_then != h->models_learnt))
             e = start_plan(h, &h->errands[i], now);
     return e;
@@ -284,42 +298,47 @@ static enum err planned(struct hub *h, int64_t job, double now)
     if (!e)
         e = hub_job_load(h, job, row->model, &j);
     free(row);
-    struct ledger_planned *segments = e ? NULL : calloc(j->plan->segment_count, sizeof(*segments));
+    struct ledger_planned *segments =
+        e ? NULL : calloc(j->plan->segment_count, sizeof(*segments));
     if (!e && !segments)
         e = ERR_NOMEM;
     for (uint32_t i = 0; !e && i < j->plan->segment_count; i++) {
         const struct plan_segment *g = &j->plan->segments[i];
-        segments[i] = (struct ledger_planned){ g->cue, g->index, g->end_ms - g->start_ms - g->overlap_ms,
-                                               plan_remaining_ms(j->plan, i) };
+        segments[i] =
+            (struct ledger_planned){ g->cue, g->index, g->end_ms - g->start_ms - g->overlap_ms,
+                                     plan_remaining_ms(j->plan, i) };
     }
     if (!e)
         e = ledger_plan(h->ledger, job, j->plan->film.duration_ms, j->plan->cue_count, segments,
                         j->plan->segment_count);
     free(segments);
     if (!e)
-        log_event(LOG_INFO, &(struct log_subject){ .job = job }, "job %lld: %u cues, %u segments", (long long) job,
-                  j->plan->cue_count, j->plan->segment_count);
+        log_event(LOG_INFO, &(struct log_subject){ .job = job },
+                  "job %lld: %u cues, %u segments", (long long) job, j->plan->cue_count,
+                  j->plan->segment_count);
     hub_job_forget(h, job); // until its turn comes
     return e ? e : hub_job_follow(h, job, now);
 }
 
 static void say_again(int64_t job, const char *reason, double in_s)
 {
-    log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s; again in %.0f s", (long long) job, reason,
-              in_s);
+    log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s; again in %.0f s",
+              (long long) job, reason, in_s);
 }
 
 // It was the machine's fault, and stays so.
 static enum err give_up(struct hub *h, int64_t job, const char *reason, double now)
 {
     char text[CHILD_TAIL_BYTES + 128];
-    snprintf(text, sizeof(text), "%s; tried %d times: see to the disk or the machine, then underscore retry %lld", reason,
-             PATIENCE_TRIES, (long long) job);
+    snprintf(text, sizeof(text),
+             "%s; tried %d times: see to the disk or the machine, then underscore retry %lld",
+             reason, PATIENCE_TRIES, (long long) job);
     return hub_job_fail(h, job, text, now);
 }
 
 // The machine's fault, not the film's: later again.
-static enum err later(struct hub *h, int64_t job, enum hub_child what, enum err result, const char *reason, double now)
+static enum err later(struct hub *h, int64_t job, enum hub_child what, enum err result,
+                      const char *reason, double now)
 {
     const int64_t i = find_errand(h, job, (int) what);
     if (i < 0)
@@ -328,11 +347,13 @@ static enum err later(struct hub *h, int64_t job, enum hub_child what, enum err 
     if (!patience_fail(&h->errands[i].patience, result, now))
         return give_up(h, job, reason, now);
     say_again(job, reason, h->errands[i].patience.not_before_s - now);
-    return what == CHILD_PLAN ? ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0) : ERR_OK;
+    return what == CHILD_PLAN ? ledger_move_job(h->ledger, job, JOB_SUBMITTED, NULL, 0)
+                              : ERR_OK;
 }
 
 // The child has done its part, the ledger could not: the child is asked once more.
-static enum err ask_again(struct hub *h, int64_t job, enum hub_child what, enum err e, double now)
+static enum err ask_again(struct hub *h, int64_t job, enum hub_child what, enum err e,
+                          double now)
 {
     const int64_t i = find_errand(h, job, (int) what);
     if (err_is_disk(e) && i >= 0) {
@@ -353,10 +374,12 @@ static void errand_done(struct hub *h, int64_t job, enum hub_child what)
 // created is a file of the spool, but for the output.
 static bool may_pass(enum err e, enum hub_child what)
 {
-    return err_is_transient(e) || e == ERR_MISSING || (e == ERR_CREATE && what != CHILD_PUBLISH);
+    return err_is_transient(e) || e == ERR_MISSING ||
+           (e == ERR_CREATE && what != CHILD_PUBLISH);
 }
 
-static enum err plan_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
+static enum err plan_ended(struct hub *h, int64_t job, enum err result, const char *reason,
+                           double now)
 {
     if (result && may_pass(result, CHILD_PLAN))
         return later(h, job, CHILD_PLAN, result, reason, now);
@@ -382,7 +405,8 @@ static void resume_frames(struct hub *h, double now)
             h->postponed_s = fmin(h->postponed_s, h->jobs[i]->patience.not_before_s);
 }
 
-static enum err frames_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
+static enum err frames_ended(struct hub *h, int64_t job, enum err result, const char *reason,
+                             double now)
 {
     struct hub_job *j = hub_job_find(h, job);
     frames_settled(h, job);
@@ -415,9 +439,10 @@ static enum err compose_again(struct hub *h, int64_t job, bool *again, double no
     const uint32_t count = lacking ? spool_lacks(&h->spool, job, j->plan, lacking) : 0;
     *again = count > 0;
     if (count) {
-        log_event(LOG_WARN, &(struct log_subject){ .job = job },
-                  "job %lld: the finished parts of %u segments are damaged or gone; they are composed again",
-                  (long long) job, count);
+        log_event(
+            LOG_WARN, &(struct log_subject){ .job = job },
+            "job %lld: the finished parts of %u segments are damaged or gone; they are composed again",
+            (long long) job, count);
         e = foreman_reopen(&h->foreman, job, lacking, count, now);
         if (e)
             e = ask_again(h, job, CHILD_PUBLISH, e, now);
@@ -428,7 +453,8 @@ static enum err compose_again(struct hub *h, int64_t job, bool *again, double no
     return *again ? e : ERR_OK; // without a plan there is nothing to be found out
 }
 
-static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason, double now)
+static enum err publish_ended(struct hub *h, int64_t job, enum err result, const char *reason,
+                              double now)
 {
     if (result && may_pass(result, CHILD_PUBLISH))
         return later(h, job, CHILD_PUBLISH, result, reason, now);
@@ -439,14 +465,17 @@ static enum err publish_ended(struct hub *h, int64_t job, enum err result, const
     enum job_state to = JOB_DONE;
     if (result)
         to = result == ERR_CREATE ? JOB_HELD : JOB_FAILED;
-    const enum err e = ledger_move_job(h->ledger, job, to, result ? reason : "", clock_unix_ms());
+    const enum err e =
+        ledger_move_job(h->ledger, job, to, result ? reason : "", clock_unix_ms());
     if (e)
         return ask_again(h, job, CHILD_PUBLISH, e, now);
     errand_done(h, job, CHILD_PUBLISH);
     if (to == JOB_DONE)
-        log_event(LOG_INFO, &(struct log_subject){ .job = job }, "job %lld is done", (long long) job);
+        log_event(LOG_INFO, &(struct log_subject){ .job = job }, "job %lld is done",
+                  (long long) job);
     else
-        log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s", (long long) job, reason);
+        log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld: %s",
+                  (long long) job, reason);
     return hub_job_follow(h, job, now);
 }
 
@@ -480,7 +509,8 @@ static void set_hanging_aside(struct hub *h, double now)
         if (!child->pid || child->killed || place_of_job(h, child->job, &place))
             continue;
         child->aside = place == PLACE_SILENT;
-        if (child->aside && child->what == (int) CHILD_FRAMES) // others do not stand in line behind its job
+        // Others do not stand in line behind its job.
+        if (child->aside && child->what == (int) CHILD_FRAMES)
             put_off(h, child->job, CHILD_FRAMES, now);
     }
 }

@@ -20,26 +20,31 @@
 
 // A client is told at once what would else be found out when all is composed. Watched films become
 // jobs all the same, which wait: nobody would submit them again.
-static bool is_permitted(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
+static bool is_permitted(struct hub *h, const struct hub_route *from,
+                         const struct wire_submit *s)
 {
     char folder[WIRE_PATH_BYTES];
     const bool is_client = from->bytes > 0;
     if (is_client && access(s->film, R_OK) != 0)
-        hub_reject(h, from, "%.1500s: the coordinator cannot read it: %s", s->film, strerror(errno));
+        hub_reject(h, from, "%.1500s: the coordinator cannot read it: %s", s->film,
+                   strerror(errno));
     else if (is_client && hub_folder_of(folder, s->output) && access(folder, W_OK) != 0)
-        hub_reject(h, from, "%.1500s: the coordinator cannot write there: %s", s->output, strerror(errno));
+        hub_reject(h, from, "%.1500s: the coordinator cannot write there: %s", s->output,
+                   strerror(errno));
     else
         return true;
     return false;
 }
 
 // What is wrong with a submission, said to the client; false then.
-static bool is_acceptable(struct hub *h, const struct hub_route *from, const struct wire_submit *s)
+static bool is_acceptable(struct hub *h, const struct hub_route *from,
+                          const struct wire_submit *s)
 {
     char path[WIRE_PATH_BYTES], folder[WIRE_PATH_BYTES];
     uint64_t bytes;
     const enum hub_place film = hub_place_of(h, s->film);
-    const enum hub_place output = hub_folder_of(folder, s->output) ? hub_place_of(h, folder) : PLACE_ELSEWHERE;
+    const enum hub_place output =
+        hub_folder_of(folder, s->output) ? hub_place_of(h, folder) : PLACE_ELSEWHERE;
     size_t models = shelf_find(h->shelf, s->model, path, sizeof(path), &bytes);
     struct require require;
     char why[WIRE_TEXT_BYTES - 64];
@@ -50,15 +55,20 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from, const str
     else if (output == PLACE_SILENT || !hub_answers(h, s->output)) // which may be a link
         hub_reject(h, from, "%.1500s: its file system does not answer" WIRE_LATER, s->output);
     else if (film == PLACE_ELSEWHERE)
-        hub_reject(h, from, "%.1500s: not a file in a folder that this coordinator takes films from", s->film);
+        hub_reject(h, from,
+                   "%.1500s: not a file in a folder that this coordinator takes films from",
+                   s->film);
     else if (output == PLACE_ELSEWHERE)
-        hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to", s->output);
+        hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to",
+                   s->output);
     else if (access(s->output, F_OK) != 0 && errno == ENAMETOOLONG)
         hub_reject(h, from, "%.1500s: its name is too long for a file there", s->output);
     else if (file_is_same(s->film, s->output))
         hub_reject(h, from, "%.1500s: is the film itself; choose another output", s->output);
     else if (*s->model && models == 0)
-        hub_reject(h, from, "no worker has had the model %.64s, and it is in no folder of models", s->model);
+        hub_reject(h, from,
+                   "no worker has had the model %.64s, and it is in no folder of models",
+                   s->model);
     else if (!*s->model && h->model_count > 1)
         hub_reject(h, from, "the workers have several models: say which with --model FILE");
     else if (require_parse(&require, s->require, why, sizeof(why)))
@@ -80,7 +90,8 @@ static uint64_t fnv(uint64_t x, const void *data, size_t bytes)
 
 void hub_identity_ending(char out[HUB_ENDING_BYTES], int64_t bytes, struct timespec changed)
 {
-    snprintf(out, HUB_ENDING_BYTES, "-%lld-%lld.%09ld", (long long) bytes, (long long) changed.tv_sec, changed.tv_nsec);
+    snprintf(out, HUB_ENDING_BYTES, "-%lld-%lld.%09ld", (long long) bytes,
+             (long long) changed.tv_sec, changed.tv_nsec);
 }
 
 // The film as it is now, the settings and the output, in 128 bits. Who asks and how
@@ -105,26 +116,37 @@ static enum err identify(char out[IDENTITY_BYTES], const struct wire_submit *s)
     if (e)
         return e;
     hub_identity_ending(ending, st.st_size, st.st_mtim);
-    snprintf(out, IDENTITY_BYTES, "%016llx%016llx%s", (unsigned long long) fnv(FNV_START, bytes, n),
+    snprintf(out, IDENTITY_BYTES, "%016llx%016llx%s",
+             (unsigned long long) fnv(FNV_START, bytes, n),
              (unsigned long long) fnv(FNV_OTHER, bytes, n), ending);
     free(bytes);
     return ERR_OK;
 }
 
-static enum err keep(struct hub *h, const struct wire_submit *s, const char *identity, int64_t *job, bool *existed)
+static enum err keep(struct hub *h, const struct wire_submit *s, const char *identity,
+                     int64_t *job, bool *existed)
 {
     uint8_t *bytes = NULL;
     size_t n = 0;
     enum err e = wire_encode(&bytes, &n, &h->in);
     if (!e)
-        e = ledger_submit(h->ledger, &(struct ledger_submission){
-            .film = s->film, .output = s->output, .owner = s->owner, .model = s->model, .identity = identity,
-            .priority = s->priority, .request = bytes, .request_bytes = n, .force = s->force,
-        }, clock_unix_ms(), job, existed);
+        e = ledger_submit(h->ledger,
+                          &(struct ledger_submission){
+                              .film = s->film,
+                              .output = s->output,
+                              .owner = s->owner,
+                              .model = s->model,
+                              .identity = identity,
+                              .priority = s->priority,
+                              .request = bytes,
+                              .request_bytes = n,
+                              .force = s->force,
+                          },
+                          clock_unix_ms(), job, existed);
     free(bytes);
     if (!e && !*existed) {
-        log_event(LOG_INFO, &(struct log_subject){ .job = *job }, "job %lld: %s for %s", (long long) *job, s->film,
-                  s->owner);
+        log_event(LOG_INFO, &(struct log_subject){ .job = *job }, "job %lld: %s for %s",
+                  (long long) *job, s->film, s->owner);
         e = hub_job_submitted(h, *job);
     }
     return e;
@@ -132,8 +154,8 @@ static enum err keep(struct hub *h, const struct wire_submit *s, const char *ide
 
 // A new job's output may not be there yet, unless it may be replaced, and no other job may
 // be about to write it. What is wrong is said to the client.
-static enum err output_is_free(struct hub *h, const struct hub_route *from, const struct wire_submit *s,
-                               const char *identity, bool *is_free)
+static enum err output_is_free(struct hub *h, const struct hub_route *from,
+                               const struct wire_submit *s, const char *identity, bool *is_free)
 {
     int64_t same = 0, other = 0;
     *is_free = false;
@@ -143,10 +165,13 @@ static enum err output_is_free(struct hub *h, const struct hub_route *from, cons
     if (!e && !same && h->queue.disabled)
         hub_reject(h, from, "no new jobs are taken: the queue is disabled");
     else if (!e && other)
-        hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first, or choose another name", s->output,
-                   (long long) other);
+        hub_reject(
+            h, from,
+            "%.1500s: job %lld is to write this; cancel that first, or choose another name",
+            s->output, (long long) other);
     else if (!e && !same && !s->overwrite && access(s->output, F_OK) == 0)
-        hub_reject(h, from, "%.1500s: exists; choose another name or say --overwrite", s->output);
+        hub_reject(h, from, "%.1500s: exists; choose another name or say --overwrite",
+                   s->output);
     else
         *is_free = !e;
     return e;
@@ -266,8 +291,9 @@ static enum err on_list(struct hub *h, const struct hub_route *from)
     l->h = h;
     l->to = from;
     l->count = l->bytes = 0;
-    enum err e = last ? ledger_each_last(h->ledger, most, open, list_job, l)
-                      : ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, open, list_job, l);
+    enum err e =
+        last ? ledger_each_last(h->ledger, most, open, list_job, l)
+             : ledger_each_job(h->ledger, (int64_t) h->in.list.after, most, open, list_job, l);
     if (!e && last)
         e = count_jobs(h, open, &count);
     if (l->bytes)
@@ -281,7 +307,8 @@ static enum err on_list(struct hub *h, const struct hub_route *from)
 }
 
 // The job of a question; NULL: there is none, or *e, and the client knows. The caller frees.
-static struct ledger_job *asked_job(struct hub *h, const struct hub_route *from, uint64_t job, enum err *e)
+static struct ledger_job *asked_job(struct hub *h, const struct hub_route *from, uint64_t job,
+                                    enum err *e)
 {
     struct ledger_job *j = malloc(sizeof(*j));
     *e = j ? ledger_job(h->ledger, (int64_t) job, j) : ERR_NOMEM;
@@ -315,28 +342,40 @@ static enum err on_show(struct hub *h, const struct hub_route *from)
 static const char *held_up(const struct hub *h)
 {
     return h->paused ? "wait because the coordinator's disk takes nothing"
-           : h->queue.stopped ? "wait because the queue is stopped, until `underscore queue start`" : NULL;
+           : h->queue.stopped
+               ? "wait because the queue is stopped, until `underscore queue start`"
+               : NULL;
 }
 
 static void explain(struct hub *h, const struct ledger_job *j, char *out, size_t room)
 {
     switch (j->state) {
     case JOB_SUBMITTED:
-        snprintf(out, room, h->model_count ? "it waits for its turn to be looked at"
-                                           : "no worker has been here yet, so no model is known");
+        snprintf(out, room,
+                 h->model_count ? "it waits for its turn to be looked at"
+                                : "no worker has been here yet, so no model is known");
         break;
     case JOB_PROBING: snprintf(out, room, "its scene changes are being looked for"); break;
     case JOB_PLANNED:
     case JOB_RUNNING:
-    case JOB_PAUSED: schedule_explain(&h->schedule, &h->fleet, j->id, held_up(h), out, room); break;
-    case JOB_ASSEMBLING: snprintf(out, room, "all is composed; the film is being written%s%.1000s",
-                                  *j->reason ? ": " : "", j->reason); break;
-    case JOB_HELD: snprintf(out, room, "it waits for somebody to see to this, and then for `retry`: %.1500s", j->reason);
+    case JOB_PAUSED:
+        schedule_explain(&h->schedule, &h->fleet, j->id, held_up(h), out, room);
+        break;
+    case JOB_ASSEMBLING:
+        snprintf(out, room, "all is composed; the film is being written%s%.1000s",
+                 *j->reason ? ": " : "", j->reason);
+        break;
+    case JOB_HELD:
+        snprintf(out, room,
+                 "it waits for somebody to see to this, and then for `retry`: %.1500s",
+                 j->reason);
         break;
     case JOB_DONE:
     case JOB_FAILED:
     case JOB_CANCELLED:
-    case JOB_STATES: snprintf(out, room, "it is over%s%.1500s", *j->reason ? ": " : "", j->reason); break;
+    case JOB_STATES:
+        snprintf(out, room, "it is over%s%.1500s", *j->reason ? ": " : "", j->reason);
+        break;
     }
 }
 
@@ -363,7 +402,8 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
         return e;
     struct wire_message *m = hub_answer(h, WIRE_LINE);
     if (!job_state_is_over(j->state) && hub_place_of_job(h, j->film, j->output) == PLACE_SILENT)
-        snprintf(m->line.text, sizeof(m->line.text), "the file system of its film or its output does not answer");
+        snprintf(m->line.text, sizeof(m->line.text),
+                 "the file system of its film or its output does not answer");
     else
         explain(h, j, m->line.text, sizeof(m->line.text));
     hub_send(h, from);
@@ -381,10 +421,12 @@ static enum err on_explain(struct hub *h, const struct hub_route *from, double n
 
 // Ordering
 
-static enum err obey(struct hub *h, const struct ledger_job *j, enum wire_job_order what, int64_t value)
+static enum err obey(struct hub *h, const struct ledger_job *j, enum wire_job_order what,
+                     int64_t value)
 {
     switch (what) {
-    case WIRE_JOB_CANCEL: return ledger_move_job(h->ledger, j->id, JOB_CANCELLED, "cancelled", clock_unix_ms());
+    case WIRE_JOB_CANCEL:
+        return ledger_move_job(h->ledger, j->id, JOB_CANCELLED, "cancelled", clock_unix_ms());
     case WIRE_JOB_PAUSE: return ledger_move_job(h->ledger, j->id, JOB_PAUSED, NULL, 0);
     case WIRE_JOB_RESUME: return ledger_move_job(h->ledger, j->id, JOB_RUNNING, NULL, 0);
     case WIRE_JOB_RETRY: return ledger_retry(h->ledger, j->id);
@@ -395,19 +437,22 @@ static enum err obey(struct hub *h, const struct ledger_job *j, enum wire_job_or
 }
 
 // One that is over may have left its output to another.
-static enum err may_write_again(struct hub *h, const struct hub_route *from, const struct ledger_job *j, bool *may)
+static enum err may_write_again(struct hub *h, const struct hub_route *from,
+                                const struct ledger_job *j, bool *may)
 {
     int64_t other = 0;
     const enum err e = ledger_writes(h->ledger, j->output, &other);
     *may = !e && (!other || other == j->id);
     if (!e && !*may)
-        hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first", j->output, (long long) other);
+        hub_reject(h, from, "%.1500s: job %lld is to write this; cancel that first", j->output,
+                   (long long) other);
     return e;
 }
 
 static enum err on_order(struct hub *h, const struct hub_route *from, double now)
 {
-    static const char *const verbs[WIRE_JOB_ORDERS] = { "cancelled", "paused", "resumed", "tried again", "given a priority" };
+    static const char *const verbs[WIRE_JOB_ORDERS] = { "cancelled", "paused", "resumed",
+                                                        "tried again", "given a priority" };
     enum err e;
     bool may = true;
     const enum wire_job_order what = (enum wire_job_order) h->in.order.what;
@@ -422,7 +467,8 @@ static enum err on_order(struct hub *h, const struct hub_route *from, double now
     }
     e = obey(h, j, what, h->in.order.value);
     if (e == ERR_INPUT) {
-        hub_reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id, job_state_name(j->state), verbs[what]);
+        hub_reject(h, from, "job %lld is %s: it cannot be %s", (long long) j->id,
+                   job_state_name(j->state), verbs[what]);
         e = ERR_OK;
     } else if (!e) {
         hub_answer(h, WIRE_OBEYED)->obeyed.job = (uint64_t) j->id;
@@ -454,7 +500,9 @@ static void on_config(struct hub *h, const struct hub_route *from)
     char why[WIRE_TEXT_BYTES] = "there is no configuration to ask about";
     struct config_lines lines = { h, from };
     log_keep_error(why, sizeof(why));
-    const bool done = h->p.configure && !h->p.configure(h->p.user, (enum wire_config) h->in.config.what, send_line, &lines);
+    const bool done =
+        h->p.configure &&
+        !h->p.configure(h->p.user, (enum wire_config) h->in.config.what, send_line, &lines);
     log_keep_error(NULL, 0);
     if (done)
         send_listed(h, from, false);

@@ -14,8 +14,8 @@ static struct elastic_facts look(const struct hub *h)
     for (size_t i = 0; i < h->fleet.count; i++)
         f.workers += !fleet_is_gone(&h->fleet.workers[i]);
     // A film that nobody can plan, because no model is known, waits for a worker as well.
-    f.waits = !h->queue.stopped &&
-              (hub_lacks_model(h, &h->p.start_offers) || schedule_waits(&h->schedule, &h->p.start_offers));
+    f.waits = !h->queue.stopped && (hub_lacks_model(h, &h->p.start_offers) ||
+                                    schedule_waits(&h->schedule, &h->p.start_offers));
     return f;
 }
 
@@ -74,16 +74,20 @@ void hub_elastic_explain(const struct hub *h, int64_t job, double now, char *out
     if (unmet) {
         char term[REQUIRE_TEXT_BYTES * 2];
         require_term_text(unmet, term, sizeof(term));
-        snprintf(out, room, "no worker is started for it: %s is not what start-offers promises", term);
+        snprintf(out, room, "no worker is started for it: %s is not what start-offers promises",
+                 term);
     } else if (e->failures > 0) {
         snprintf(out, room, "the command that starts workers failed; the next time in %.0f s",
                  fmax(0, e->not_before_s - now));
     } else if (e->seen + e->expected >= h->p.elastic.most) {
-        snprintf(out, room, "no more workers are started: %u are here and %u on their way, start-most is %u", e->seen,
-                 e->expected, h->p.elastic.most);
+        snprintf(
+            out, room,
+            "no more workers are started: %u are here and %u on their way, start-most is %u",
+            e->seen, e->expected, h->p.elastic.most);
     } else {
         const double at = fmax(e->waits_since_s + h->p.elastic.after_s, e->not_before_s);
-        snprintf(out, room, "another worker is started in %.0f s if it still waits; %u are on their way",
+        snprintf(out, room,
+                 "another worker is started in %.0f s if it still waits; %u are on their way",
                  fmax(0, at - now), e->expected);
     }
 }

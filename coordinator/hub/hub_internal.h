@@ -37,7 +37,7 @@ struct hub_heard {
 
 struct hub_route {
     uint8_t id[HUB_ROUTE_BYTES];
-    size_t bytes; // 0: not known
+    size_t bytes;              // 0: not known
     char node[KEY_NAME_BYTES]; // "": there are no keys
 };
 
@@ -121,12 +121,12 @@ struct hub {
     struct hub_figures figures;
     double looked_s, away_s; // when the turn began, by the clock; how long no turn did, so far
     double started_s, next_status_s;
-    bool paused; // the disk does not take what has to be kept
+    bool paused;                // the disk does not take what has to be kept
     double frames_not_before_s; // of no job: the disk is full
     double postponed_s;         // when the first of those postponed is to be tried again
     struct watch watch;
     double watch_next_s;
-    bool watch_waits; // for the folder of its outputs
+    bool watch_waits;    // for the folder of its outputs
     struct shelf *shelf; // or NULL
     struct elastic elastic;
     struct start_command start_command;
@@ -142,7 +142,8 @@ struct hub {
 // needs the answer asks again.
 void hub_send(struct hub *h, const struct hub_route *to);
 struct wire_message *hub_answer(struct hub *h, enum wire_type type); // h->out, zeroed
-void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void hub_reject(struct hub *h, const struct hub_route *to, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 // hub_workers.c
 extern const struct foreman_hooks hub_hooks;
@@ -151,7 +152,8 @@ void hub_tell_times(struct hub *h); // how often to report, how long a lease is,
 // Those whose keys are revoked: they are told, and what they had is another's.
 void hub_expel(struct hub *h, double now);
 // A lease of that node, or NULL: what others say of an attempt does not count.
-const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from, int64_t attempt);
+const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from,
+                                      int64_t attempt);
 
 // hub_bulk.c
 ERR_CHECKED enum err hub_bulk_message(struct hub *h, const struct hub_route *from, double now);
@@ -164,26 +166,29 @@ void hub_bulk_finish(struct hub *h);
 // hub_jobs.c
 ERR_CHECKED enum err hub_jobs_load(struct hub *h, double now);
 void hub_jobs_finish(struct hub *h);
-struct hub_job *hub_job_find(const struct hub *h, int64_t job); // NULL: not under way, or nothing of it leased
+// NULL: not under way, or nothing of it leased.
+struct hub_job *hub_job_find(const struct hub *h, int64_t job);
 // One that has work to do, read if it was not before; NULL: it cannot be read, and will fail.
 struct hub_job *hub_job_get(struct hub *h, int64_t job);
 ERR_CHECKED enum err hub_job_submitted(struct hub *h, int64_t job);
 // As in struct foreman_hooks.
 ERR_CHECKED enum err hub_job_activate(void *user, const struct ledger_job *row, double now);
 ERR_CHECKED enum err hub_job_wake(void *user, int64_t job, enum job_state state, double now);
-ERR_CHECKED enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there,
-                                         double now);
+ERR_CHECKED enum err hub_job_find_result(void *user, const struct ledger_attempt *a,
+                                         bool *goes_on, bool *there, double now);
 // It is over, or paused, or goes on: what is in memory follows what the ledger says.
 ERR_CHECKED enum err hub_job_follow(struct hub *h, int64_t job, double now);
 ERR_CHECKED enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now);
 ERR_CHECKED enum err hub_job_unreadable(struct hub *h, int64_t job, double now);
 // As hub_job_get() of a job with that model, in whatever state it is; ERR_MISSING, ERR_INPUT.
-ERR_CHECKED enum err hub_job_load(struct hub *h, int64_t job, const char *sha256, struct hub_job **out);
+ERR_CHECKED enum err hub_job_load(struct hub *h, int64_t job, const char *sha256,
+                                  struct hub_job **out);
 void hub_job_forget(struct hub *h, int64_t job);
 uint64_t hub_frames_bytes(const struct hub_job *j, uint32_t segment); // of its pictures
 // What it asks of workers, as it was when it was submitted.
 ERR_CHECKED enum err hub_job_require(const struct hub *h, int64_t job, struct require *out);
-const struct ledger_model *hub_model_find(const struct hub *h, const char *sha256); // NULL: not known
+// NULL: not known.
+const struct ledger_model *hub_model_find(const struct hub *h, const char *sha256);
 
 // hub_children.c
 ERR_CHECKED enum err hub_children_tick(struct hub *h, double now);
@@ -238,4 +243,5 @@ enum hub_place hub_place_of_job(struct hub *h, const char *film, const char *out
 // How the identity ends of a job whose film was of that size and last changed then.
 #define HUB_ENDING_BYTES 64
 void hub_identity_ending(char out[HUB_ENDING_BYTES], int64_t bytes, struct timespec changed);
-ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from, double now);
+ERR_CHECKED enum err hub_client_message(struct hub *h, const struct hub_route *from,
+                                        double now);

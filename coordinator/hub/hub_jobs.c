@@ -73,7 +73,8 @@ static enum err read_identity(const struct hub *h, struct hub_job *j)
 
 static enum err read_job(const struct hub *h, struct hub_job *j)
 {
-    char *folder = spool_path(&h->spool, j->id, NULL), *plan = spool_path(&h->spool, j->id, "plan.json");
+    char *folder = spool_path(&h->spool, j->id, NULL),
+         *plan = spool_path(&h->spool, j->id, "plan.json");
     struct wire_submit *r = malloc(sizeof(*r));
     enum err e = folder && plan && r ? extract_request(r, folder) : ERR_NOMEM;
     if (!e)
@@ -100,7 +101,9 @@ enum err hub_job_load(struct hub *h, int64_t job, const char *sha256, struct hub
         return ERR_OK;
     const struct ledger_model *model = hub_model_find(h, sha256);
     struct hub_job *j = calloc(1, sizeof(*j));
-    enum err e = j ? array_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs)) : ERR_NOMEM;
+    enum err e =
+        j ? array_grow((void **) &h->jobs, h->job_count, &h->job_room, sizeof(*h->jobs))
+          : ERR_NOMEM;
     if (!e && !model) {
         log_error("job %lld: its model is not known any more", (long long) job);
         e = ERR_MISSING;
@@ -138,7 +141,8 @@ struct hub_job *hub_job_get(struct hub *h, int64_t job)
 uint64_t hub_frames_bytes(const struct hub_job *j, uint32_t segment)
 {
     const struct plan_span watch = plan_watch(j->plan, segment);
-    return frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms) * 3 * j->model.image * j->model.image;
+    return frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms) * 3 * j->model.image *
+           j->model.image;
 }
 
 static enum err owner_of(struct hub *h, const char *name, size_t *out)
@@ -157,7 +161,8 @@ enum err hub_job_require(const struct hub *h, int64_t job, struct require *out)
     if (!e)
         e = m ? wire_decode(m, request, bytes, &why) : ERR_NOMEM;
     if (!e)
-        e = m->type == WIRE_SUBMIT ? require_parse(out, m->submit.require, text, sizeof(text)) : ERR_INPUT;
+        e = m->type == WIRE_SUBMIT ? require_parse(out, m->submit.require, text, sizeof(text))
+                                   : ERR_INPUT;
     free(request), free(m);
     return e;
 }
@@ -174,7 +179,8 @@ static enum err find_frames(struct hub *h, const struct work_job *work)
     if (j->plan->segment_count != work->count)
         return ERR_CONFIG;
     for (uint32_t i = 0; i < work->count; i++)
-        if (work->segments[i].state != WORK_DONE && spool_has_frames(&h->spool, work->id, i, hub_frames_bytes(j, i)))
+        if (work->segments[i].state != WORK_DONE &&
+            spool_has_frames(&h->spool, work->id, i, hub_frames_bytes(j, i)))
             work->segments[i].frames = FRAMES_THERE;
     return ERR_OK;
 }
@@ -184,7 +190,9 @@ enum err hub_job_activate(void *user, const struct ledger_job *row, double now)
 {
     struct hub *h = user;
     (void) now;
-    struct work_job work = { .id = row->id, .priority = row->priority, .paused = row->state == JOB_PAUSED,
+    struct work_job work = { .id = row->id,
+                             .priority = row->priority,
+                             .paused = row->state == JOB_PAUSED,
                              .count = row->segments };
     snprintf(work.model, sizeof(work.model), "%s", row->model);
     enum err e = hub_job_require(h, row->id, &work.require);
@@ -205,14 +213,16 @@ enum err hub_job_activate(void *user, const struct ledger_job *row, double now)
 
 enum err hub_job_fail(struct hub *h, int64_t job, const char *reason, double now)
 {
-    log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld failed: %s", (long long) job, reason);
+    log_event(LOG_WARN, &(struct log_subject){ .job = job }, "job %lld failed: %s",
+              (long long) job, reason);
     const enum err e = ledger_move_job(h->ledger, job, JOB_FAILED, reason, clock_unix_ms());
     return e ? e : hub_job_follow(h, job, now);
 }
 
 enum err hub_job_unreadable(struct hub *h, int64_t job, double now)
 {
-    return hub_job_fail(h, job, "what it had in the spool cannot be read; submit it again", now);
+    return hub_job_fail(h, job, "what it had in the spool cannot be read; submit it again",
+                        now);
 }
 
 // What is not to go on is stopped, what it holds in memory freed.
@@ -230,7 +240,8 @@ enum err hub_job_follow(struct hub *h, int64_t job, double now)
     const enum err known = e;
     if (!e)
         e = foreman_follow(&h->foreman, row, now);
-    if (!known && (e == ERR_MISSING || e == ERR_INPUT)) // its files are gone or damaged: it alone fails
+    // Its files are gone or damaged: it alone fails.
+    if (!known && (e == ERR_MISSING || e == ERR_INPUT))
         e = hub_job_unreadable(h, job, now);
     else if (!e)
         switch (row->state) {
@@ -285,7 +296,8 @@ enum err hub_job_wake(void *user, int64_t job, enum job_state state, double now)
     return e ? e : hub_job_follow(h, job, now);
 }
 
-enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there, double now)
+enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *goes_on,
+                             bool *there, double now)
 {
     struct hub *h = user;
     const struct hub_job *j = hub_job_get(h, a->job);
@@ -303,8 +315,9 @@ enum err hub_job_find_result(void *user, const struct ledger_attempt *a, bool *g
 
 static bool was_delivering(const struct ledger_job *row)
 {
-    return (row->state == JOB_FAILED || row->state == JOB_CANCELLED || row->state == JOB_HELD) && row->segments > 0 &&
-           row->done == row->segments;
+    return (row->state == JOB_FAILED || row->state == JOB_CANCELLED ||
+            row->state == JOB_HELD) &&
+           row->segments > 0 && row->done == row->segments;
 }
 
 // A kill may have come between the last word on a job and the clearing away. Of jobs beyond the

@@ -52,6 +52,8 @@ enum hub_place hub_place_of_job(struct hub *h, const char *film, const char *out
         return PLACE_ELSEWHERE;
     if (!hub_answers(h, film) || !hub_answers(h, output))
         return PLACE_SILENT;
-    const enum hub_place of_film = access(film, F_OK) == 0 ? hub_place_of(h, film) : PLACE_MEDIA;
-    return of_film == PLACE_MEDIA && access(folder, F_OK) == 0 ? hub_place_of(h, folder) : of_film;
+    const enum hub_place of_film =
+        access(film, F_OK) == 0 ? hub_place_of(h, film) : PLACE_MEDIA;
+    return of_film == PLACE_MEDIA && access(folder, F_OK) == 0 ? hub_place_of(h, folder)
+                                                               : of_film;
 }

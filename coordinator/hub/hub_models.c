@@ -19,7 +19,8 @@ static bool has(const struct fleet_worker *w, const char *sha256)
     return *sha256 && strstr(w->has, sha256);
 }
 
-static bool can_have(struct hub *h, const struct fleet_worker *w, const char *sha256, uint64_t *bytes)
+static bool can_have(struct hub *h, const struct fleet_worker *w, const char *sha256,
+                     uint64_t *bytes)
 {
     char path[MODEL_PATH_BYTES];
     *bytes = 0;
@@ -36,11 +37,13 @@ bool hub_lacks_model(const struct hub *h, const struct require *offer)
 
 // The model of the oldest job that waits and that this worker may compose; then those of films
 // that cannot be planned before a worker has it. They may name none: it is the only one then.
-static bool model_wanted(struct hub *h, const struct fleet_worker *w, char sha256[WIRE_SHA256_BYTES], uint64_t *bytes)
+static bool model_wanted(struct hub *h, const struct fleet_worker *w,
+                         char sha256[WIRE_SHA256_BYTES], uint64_t *bytes)
 {
     for (size_t i = 0; i < h->schedule.job_count; i++) {
         const struct work_job *j = h->schedule.jobs[i];
-        if (j->ready == 0 || j->paused || require_unmet(&j->require, w) || !can_have(h, w, j->model, bytes))
+        if (j->ready == 0 || j->paused || require_unmet(&j->require, w) ||
+            !can_have(h, w, j->model, bytes))
             continue;
         snprintf(sha256, WIRE_SHA256_BYTES, "%s", j->model);
         return true;
@@ -61,7 +64,8 @@ void hub_offer_model(struct hub *h, size_t place, const struct hub_route *to)
     const struct fleet_worker *w = &h->fleet.workers[place];
     char sha256[WIRE_SHA256_BYTES];
     uint64_t bytes;
-    if (*w->model || h->queue.stopped || !fleet_may_work(w) || !model_wanted(h, w, sha256, &bytes))
+    if (*w->model || h->queue.stopped || !fleet_may_work(w) ||
+        !model_wanted(h, w, sha256, &bytes))
         return;
     struct wire_message *m = hub_answer(h, WIRE_USE);
     snprintf(m->use.model, sizeof(m->use.model), "%s", sha256);

@@ -44,7 +44,8 @@ static void send_node(struct hub *h, const struct hub_route *to, const struct fl
     hub_send(h, to);
 }
 
-static void send_work(struct hub *h, const struct hub_route *to, const struct work_lease *l, double now)
+static void send_work(struct hub *h, const struct hub_route *to, const struct work_lease *l,
+                      double now)
 {
     const struct hub_job *j = hub_job_find(h, l->job);
     const struct work_job *work = schedule_job(&h->schedule, l->job);
@@ -88,15 +89,11 @@ static const char *apply(struct ledger_node *n, enum wire_node_order what)
     case WIRE_NODE_DRAIN:
         n->drained = true;
         return "drained: it finishes what it has and gets nothing new";
-    case WIRE_NODE_UNDRAIN:
-        n->drained = false;
-        return "no longer drained";
+    case WIRE_NODE_UNDRAIN: n->drained = false; return "no longer drained";
     case WIRE_NODE_QUARANTINE:
         n->quarantined = true;
         return "in quarantine: it gets nothing until it is released";
-    case WIRE_NODE_RELEASE:
-        n->quarantined = false;
-        return "released from quarantine";
+    case WIRE_NODE_RELEASE: n->quarantined = false; return "released from quarantine";
     case WIRE_NODE_ORDERS: break;
     }
     return "as it was";

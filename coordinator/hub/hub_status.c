@@ -52,7 +52,7 @@ struct filling {
 static void show_timeline(struct hub *h, struct shown_job *out)
 {
     static const enum shown_state states[] = {
-        [WORK_BLOCKED] = SHOWN_WAITS, [WORK_READY] = SHOWN_WAITS, [WORK_LEASED] = SHOWN_RUNS,
+        [WORK_BLOCKED] = SHOWN_WAITS,    [WORK_READY] = SHOWN_WAITS, [WORK_LEASED] = SHOWN_RUNS,
         [WORK_RETRY_WAIT] = SHOWN_WAITS, [WORK_DONE] = SHOWN_DONE,
     };
     const struct hub_job *j = hub_job_get(h, out->id);
@@ -62,8 +62,9 @@ static void show_timeline(struct hub *h, struct shown_job *out)
     out->timeline = calloc(work->count, sizeof(*out->timeline));
     for (uint32_t i = 0; out->timeline && i < work->count; i++) {
         const struct plan_segment *g = &j->plan->segments[i];
-        out->timeline[i] = (struct shown_segment){ g->start_ms + g->overlap_ms, g->end_ms, work->segments[i].cue,
-                                                   states[work->segments[i].state] };
+        out->timeline[i] =
+            (struct shown_segment){ g->start_ms + g->overlap_ms, g->end_ms,
+                                    work->segments[i].cue, states[work->segments[i].state] };
     }
     out->timeline_count = out->timeline ? work->count : 0;
 }
@@ -71,15 +72,23 @@ static void show_timeline(struct hub *h, struct shown_job *out)
 static enum err show_job(void *user, const struct ledger_job *j)
 {
     struct filling *f = user;
-    const enum err e = array_grow((void **) &f->s->jobs, f->s->job_count, &f->room, sizeof(*f->s->jobs));
+    const enum err e =
+        array_grow((void **) &f->s->jobs, f->s->job_count, &f->room, sizeof(*f->s->jobs));
     if (e)
         return e;
     struct shown_job *out = &f->s->jobs[f->s->job_count];
     const double left = schedule_left(&f->h->schedule, &f->h->fleet, j->id);
     *out = (struct shown_job){
-        .id = j->id, .film = strdup(j->film), .segments = j->segments, .done = j->done,
-        .running = schedule_running(&f->h->schedule, j->id), .priority = j->priority, .duration_ms = j->duration_ms,
-        .submitted_ms = j->submitted_ms, .ended_ms = j->ended_ms, .left_ms = left < 0 ? -1 : (int64_t) (left * 1000),
+        .id = j->id,
+        .film = strdup(j->film),
+        .segments = j->segments,
+        .done = j->done,
+        .running = schedule_running(&f->h->schedule, j->id),
+        .priority = j->priority,
+        .duration_ms = j->duration_ms,
+        .submitted_ms = j->submitted_ms,
+        .ended_ms = j->ended_ms,
+        .left_ms = left < 0 ? -1 : (int64_t) (left * 1000),
         .failed = j->state == JOB_FAILED,
     };
     if (!out->film)
@@ -96,7 +105,9 @@ static enum err show_failure(void *user, const struct ledger_attempt *a)
 {
     struct snapshot *s = ((struct filling *) user)->s;
     struct shown_failure *out = &s->failures[s->failure_count++];
-    *out = (struct shown_failure){ .at_ms = a->ended_ms, .job = a->job, .segment = a->segment,
+    *out = (struct shown_failure){ .at_ms = a->ended_ms,
+                                   .job = a->job,
+                                   .segment = a->segment,
                                    .outcome = outcome_name(a->outcome) };
     snprintf(out->worker, sizeof(out->worker), "%s", a->worker);
     snprintf(out->detail, sizeof(out->detail), "%s", a->detail);
@@ -119,7 +130,8 @@ static enum err show_ledger(struct hub *h, struct snapshot *s)
         s->jobs_in[i] = (struct shown_count){ job_state_name((enum job_state) i), counts[i] };
     return e;
 }
-_Static_assert(JOB_STATES < SNAPSHOT_COUNTS && OUTCOMES < SNAPSHOT_COUNTS, "counts end with a zero");
+_Static_assert(JOB_STATES < SNAPSHOT_COUNTS && OUTCOMES < SNAPSHOT_COUNTS,
+               "counts end with a zero");
 
 static enum err show_fleet(const struct hub *h, struct snapshot *s, double now)
 {
@@ -131,8 +143,14 @@ static enum err show_fleet(const struct hub *h, struct snapshot *s, double now)
         const struct fleet_worker *w = &h->fleet.workers[i];
         struct shown_node *out = &s->nodes[s->node_count++];
         *out = (struct shown_node){
-            .memory = w->memory, .done = w->done, .failed = w->failed, .slots = w->slots, .held = w->held, .rate = w->rate,
-            .here = !fleet_is_gone(w), .drained = w->drained,
+            .memory = w->memory,
+            .done = w->done,
+            .failed = w->failed,
+            .slots = w->slots,
+            .held = w->held,
+            .rate = w->rate,
+            .here = !fleet_is_gone(w),
+            .drained = w->drained,
             .quarantined = w->quarantined,
         };
         snprintf(out->name, sizeof(out->name), "%s", w->name);
@@ -143,8 +161,9 @@ static enum err show_fleet(const struct hub *h, struct snapshot *s, double now)
         const struct work_lease *l = &h->schedule.leases[i];
         const struct work_job *j = schedule_job(&h->schedule, l->job);
         if (j && l->worker != SCHEDULE_NOBODY)
-            s->work[s->work_count++] = (struct shown_work){
-                l->worker, l->job, (int64_t) ((now - l->granted_s) * 1000), l->segment, j->segments[l->segment].cue };
+            s->work[s->work_count++] =
+                (struct shown_work){ l->worker, l->job, (int64_t) ((now - l->granted_s) * 1000),
+                                     l->segment, j->segments[l->segment].cue };
     }
     return ERR_OK;
 }
@@ -152,13 +171,14 @@ static enum err show_fleet(const struct hub *h, struct snapshot *s, double now)
 static void show_figures(struct hub *h, struct snapshot *s, double now)
 {
     static const char *const states[] = {
-        [WORK_BLOCKED] = "BLOCKED", [WORK_READY] = "READY", [WORK_LEASED] = "LEASED", [WORK_RETRY_WAIT] = "RETRY_WAIT",
-        [WORK_DONE] = "DONE",
+        [WORK_BLOCKED] = "BLOCKED",       [WORK_READY] = "READY", [WORK_LEASED] = "LEASED",
+        [WORK_RETRY_WAIT] = "RETRY_WAIT", [WORK_DONE] = "DONE",
     };
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
         s->segments_in[i] = (struct shown_count){ states[i], h->schedule.lines.in_state[i] };
     for (int i = OUTCOME_ACCEPTED; i < OUTCOMES; i++)
-        s->attempts[i - OUTCOME_ACCEPTED] = (struct shown_count){ outcome_name((enum outcome) i), h->figures.attempts[i] };
+        s->attempts[i - OUTCOME_ACCEPTED] =
+            (struct shown_count){ outcome_name((enum outcome) i), h->figures.attempts[i] };
     s->at_ms = clock_unix_ms();
     s->up_s = now - h->started_s;
     s->epoch = ledger_epoch(h->ledger);

@@ -19,15 +19,21 @@
 // The film's own name in the folder of outputs; MKV where its format cannot be written.
 static bool name_output(char out[WIRE_PATH_BYTES], const char *folder, const char *film)
 {
-    const char *name = strrchr(film, '/') + 1, *dot = strrchr(name, '.'), *ending = track_writer_ending(name);
-    return snprintf(out, WIRE_PATH_BYTES, "%s/%.*s.%s", folder, (int) (dot - name), name, ending) < WIRE_PATH_BYTES;
+    const char *name = strrchr(film, '/') + 1, *dot = strrchr(name, '.'),
+               *ending = track_writer_ending(name);
+    return snprintf(out, WIRE_PATH_BYTES, "%s/%.*s.%s", folder, (int) (dot - name), name,
+                    ending) < WIRE_PATH_BYTES;
 }
 
 // What `underscore submit` says when it is told nothing but the film.
 static bool write_request(struct wire_submit *s, const struct hub_params *p, const char *film)
 {
     *s = (struct wire_submit){
-        .segment_ms = -1, .overlap_ms = -1, .crossfade_ms = -1, .min_cue_ms = -1, .max_cue_ms = -1,
+        .segment_ms = -1,
+        .overlap_ms = -1,
+        .crossfade_ms = -1,
+        .min_cue_ms = -1,
+        .max_cue_ms = -1,
         .cut = true,
         .scene_threshold = SCENES_DEFAULT_THRESHOLD,
         .temperature = 1,
@@ -43,7 +49,8 @@ static bool write_request(struct wire_submit *s, const struct hub_params *p, con
 }
 
 // Another job is to write its output, as when a film is replaced that is being scored: its turn comes when that is over.
-static enum err waits(struct hub *h, struct watched_file *f, const char *output, bool *out, double now)
+static enum err waits(struct hub *h, struct watched_file *f, const char *output, bool *out,
+                      double now)
 {
     int64_t other = 0;
     const enum err e = ledger_writes(h->ledger, output, &other);
@@ -51,7 +58,8 @@ static enum err waits(struct hub *h, struct watched_file *f, const char *output,
     if (!*out)
         return e;
     if (!f->waits)
-        log_warn("%s: waits until job %lld is over, which is to write %s", f->path, (long long) other, output);
+        log_warn("%s: waits until job %lld is over, which is to write %s", f->path,
+                 (long long) other, output);
     f->waits = true;
     f->since_s = now + AGAIN_AFTER_S;
     return e;
@@ -92,7 +100,8 @@ static bool has_output_folder(struct hub *h)
         return false;
     const bool there = access(h->p.watch_output, F_OK) == 0;
     if (!there && !h->watch_waits)
-        log_warn("watch-output %s: %s; watched films wait until it is there", h->p.watch_output, strerror(errno));
+        log_warn("watch-output %s: %s; watched films wait until it is there", h->p.watch_output,
+                 strerror(errno));
     h->watch_waits = !there;
     return there;
 }
@@ -111,7 +120,8 @@ enum err hub_watch_tick(struct hub *h, double now)
     if (!has_output_folder(h))
         return ERR_OK;
     enum err e = watch_scan(&h->watch, h->p.watch, answers, h, now);
-    for (int i = 0; !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++)
+    for (int i = 0;
+         !e && i < FILMS_AT_ONCE && (f = watch_take(&h->watch, h->p.watch_settle_s, now)); i++)
         e = submit(h, f, now);
     return e;
 }

@@ -33,8 +33,13 @@ static enum err drop_models(struct hub *h)
 static enum err learn_model(struct hub *h, const struct wire_model *w)
 {
     struct ledger_model m = {
-        .sample_rate = w->sample_rate, .hop = w->hop, .max_duration_ms = w->max_duration_ms, .image = w->image,
-        .codebooks = w->codebooks, .frames_per_s = w->frames_per_s, .guidance = w->guidance,
+        .sample_rate = w->sample_rate,
+        .hop = w->hop,
+        .max_duration_ms = w->max_duration_ms,
+        .image = w->image,
+        .codebooks = w->codebooks,
+        .frames_per_s = w->frames_per_s,
+        .guidance = w->guidance,
     };
     snprintf(m.sha256, sizeof(m.sha256), "%s", w->sha256);
     snprintf(m.license, sizeof(m.license), "%s", w->license);
@@ -47,7 +52,8 @@ static enum err learn_model(struct hub *h, const struct wire_model *w)
         }
     enum err e = h->model_count == HUB_MODELS ? drop_models(h) : ERR_OK;
     if (!e && h->model_count == HUB_MODELS) {
-        log_warn("jobs and workers have %d models, and no more can be known: prune old jobs", HUB_MODELS);
+        log_warn("jobs and workers have %d models, and no more can be known: prune old jobs",
+                 HUB_MODELS);
         return ERR_UNAVAILABLE;
     }
     if (!e)
@@ -61,14 +67,15 @@ static enum err learn_model(struct hub *h, const struct wire_model *w)
 
 static bool model_makes_sense(const struct wire_model *m)
 {
-    return strlen(m->sha256) == WIRE_SHA256_BYTES - 1 && m->sample_rate > 0 && m->hop > 0 && m->max_duration_ms > 0 &&
-           m->frames_per_s > 0 && m->image > 0 && m->codebooks > 0;
+    return strlen(m->sha256) == WIRE_SHA256_BYTES - 1 && m->sample_rate > 0 && m->hop > 0 &&
+           m->max_duration_ms > 0 && m->frames_per_s > 0 && m->image > 0 && m->codebooks > 0;
 }
 
 static enum err keep_route(struct hub *h, size_t place, const struct hub_route *from)
 {
     while (place >= h->route_room) {
-        const enum err e = array_grow((void **) &h->routes, h->route_room, &h->route_room, sizeof(*h->routes));
+        const enum err e =
+            array_grow((void **) &h->routes, h->route_room, &h->route_room, sizeof(*h->routes));
         if (e)
             return e;
     }
@@ -85,7 +92,8 @@ static void name_worker(char name[WIRE_NAME_BYTES], const struct hub_route *from
     if (!*from->node)
         return;
     snprintf(gpu, sizeof(gpu), "%s", slash ? slash + 1 : name);
-    snprintf(name, WIRE_NAME_BYTES, "%s/%.*s", from->node, (int) (WIRE_NAME_BYTES - KEY_NAME_BYTES - 1), gpu);
+    snprintf(name, WIRE_NAME_BYTES, "%s/%.*s", from->node,
+             (int) (WIRE_NAME_BYTES - KEY_NAME_BYTES - 1), gpu);
 }
 
 static bool is_of(const struct hub_route *from, const char *worker_name)
@@ -94,7 +102,8 @@ static bool is_of(const struct hub_route *from, const char *worker_name)
     return n == 0 || (!strncmp(worker_name, from->node, n) && worker_name[n] == '/');
 }
 
-const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from, int64_t attempt)
+const struct work_lease *hub_lease_of(const struct hub *h, const struct hub_route *from,
+                                      int64_t attempt)
 {
     const struct work_lease *l = schedule_find(&h->schedule, attempt);
     return l && is_of(from, l->worker_name) ? l : NULL;
@@ -125,20 +134,33 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
     size_t place;
     if (is_replaced(h, from))
         return;
-    const bool has_model = *hello->model.sha256 != 0; // otherwise it is told which one it is to have
-    if ((has_model && !model_makes_sense(&hello->model)) || !*hello->name || hello->slots == 0) {
+    // Otherwise it is told which one it is to have.
+    const bool has_model = *hello->model.sha256 != 0;
+    if ((has_model && !model_makes_sense(&hello->model)) || !*hello->name ||
+        hello->slots == 0) {
         hub_reject(h, from, "a hello without a name, slots or a model");
         return;
     }
     name_worker(hello->name, from);
-    const bool again = fleet_find(&h->fleet, h->in.incarnation) >= 0; // it has not heard the answer yet
+    // It has not heard the answer yet.
+    const bool again = fleet_find(&h->fleet, h->in.incarnation) >= 0;
     enum err e = has_model ? learn_model(h, &hello->model) : ERR_OK;
     if (!e)
-        e = fleet_join(&h->fleet, &(struct fleet_hello){
-            .name = hello->name, .device = hello->device, .vendor = hello->vendor, .driver = hello->driver,
-            .software = hello->software, .model = hello->model.sha256, .has = hello->has,
-            .memory = hello->memory, .incarnation = h->in.incarnation, .slots = hello->slots, .rate = hello->rate,
-        }, now, &place);
+        e = fleet_join(&h->fleet,
+                       &(struct fleet_hello){
+                           .name = hello->name,
+                           .device = hello->device,
+                           .vendor = hello->vendor,
+                           .driver = hello->driver,
+                           .software = hello->software,
+                           .model = hello->model.sha256,
+                           .has = hello->has,
+                           .memory = hello->memory,
+                           .incarnation = h->in.incarnation,
+                           .slots = hello->slots,
+                           .rate = hello->rate,
+                       },
+                       now, &place);
     if (!e)
         e = keep_route(h, place, from);
     if (e) {
@@ -146,8 +168,8 @@ static void on_hello(struct hub *h, const struct hub_route *from, double now)
         return;
     }
     foreman_hello(&h->foreman, place, &hello->held, now);
-    log_event(again ? LOG_DEBUG : LOG_INFO, &(struct log_subject){ .worker = hello->name }, "worker %s is here%s: %s",
-              hello->name, again ? " still" : "", hello->device);
+    log_event(again ? LOG_DEBUG : LOG_INFO, &(struct log_subject){ .worker = hello->name },
+              "worker %s is here%s: %s", hello->name, again ? " still" : "", hello->device);
     welcome(h, from);
 }
 
@@ -175,7 +197,10 @@ static int64_t sender(struct hub *h, const struct hub_route *from)
 
 static struct log_subject subject_of(const struct work_lease *l)
 {
-    return (struct log_subject){ .job = l->job, .has_segment = true, .segment = l->segment, .worker = l->worker_name };
+    return (struct log_subject){ .job = l->job,
+                                 .has_segment = true,
+                                 .segment = l->segment,
+                                 .worker = l->worker_name };
 }
 
 // What is leased has pictures, so its plan has been read.
@@ -193,7 +218,8 @@ static void send_lease(void *user, const struct work_lease *l)
         .segment = l->segment,
         .columns = g->columns,
         .prompt_columns = g->prompt_columns,
-        .frame_count = (uint32_t) frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms),
+        .frame_count =
+            (uint32_t) frame_count(j->model.frames_per_s, watch.from_ms, watch.to_ms),
         .lease_ms = (uint32_t) (h->p.lease_s * 1000),
         .seed = g->seed,
         .temperature = j->inputs.temperature,
@@ -204,7 +230,8 @@ static void send_lease(void *user, const struct work_lease *l)
     part_key(m->lease.key, &j->inputs, j->plan, l->segment);
     hub_send(h, &h->routes[l->worker]);
     const struct log_subject subject = subject_of(l);
-    log_event(LOG_DEBUG, &subject, "segment %u of job %lld to %s", l->segment, (long long) l->job, l->worker_name);
+    log_event(LOG_DEBUG, &subject, "segment %u of job %lld to %s", l->segment,
+              (long long) l->job, l->worker_name);
 }
 
 static void on_beat(struct hub *h, const struct hub_route *from, double now)
@@ -214,8 +241,8 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
         return;
     struct wire_message *m = hub_answer(h, WIRE_BEAT_ACK);
     m->beat_ack.order = h->fleet.workers[place].drained ? WIRE_QUIET : WIRE_RUN;
-    foreman_beat(&h->foreman, (size_t) place, h->in.beat.progress, h->in.beat.rate, &h->in.beat.held,
-                 &m->beat_ack.cancel, &m->beat_ack.renewed, now);
+    foreman_beat(&h->foreman, (size_t) place, h->in.beat.progress, h->in.beat.rate,
+                 &h->in.beat.held, &m->beat_ack.cancel, &m->beat_ack.renewed, now);
     hub_send(h, from);
     foreman_look_after(&h->foreman, (size_t) place, &h->in.beat.held, now);
     hub_offer_model(h, (size_t) place, from);
@@ -224,8 +251,11 @@ static void on_beat(struct hub *h, const struct hub_route *from, double now)
 static void on_failed(struct hub *h, const struct hub_route *from, double now)
 {
     static const enum outcome outcomes[WIRE_FAILURES] = {
-        [WIRE_FAIL_INPUT] = OUTCOME_INPUT, [WIRE_FAIL_OOM] = OUTCOME_OOM, [WIRE_FAIL_DEVICE_LOST] = OUTCOME_DEVICE_LOST,
-        [WIRE_FAIL_LOST] = OUTCOME_LOST, [WIRE_FAIL_SHUTDOWN] = OUTCOME_SHUTDOWN,
+        [WIRE_FAIL_INPUT] = OUTCOME_INPUT,
+        [WIRE_FAIL_OOM] = OUTCOME_OOM,
+        [WIRE_FAIL_DEVICE_LOST] = OUTCOME_DEVICE_LOST,
+        [WIRE_FAIL_LOST] = OUTCOME_LOST,
+        [WIRE_FAIL_SHUTDOWN] = OUTCOME_SHUTDOWN,
     };
     const int64_t attempt = (int64_t) h->in.failed.attempt;
     const struct work_lease *l = hub_lease_of(h, from, attempt);
@@ -233,8 +263,9 @@ static void on_failed(struct hub *h, const struct hub_route *from, double now)
         return;
     const enum wire_failure why = (enum wire_failure) h->in.failed.failure;
     const struct log_subject subject = subject_of(l);
-    log_event(LOG_WARN, &subject, "worker %s gave up segment %u of job %lld (%s): %s", l->worker_name, l->segment,
-              (long long) l->job, wire_failure_name(why), h->in.failed.log_tail);
+    log_event(LOG_WARN, &subject, "worker %s gave up segment %u of job %lld (%s): %s",
+              l->worker_name, l->segment, (long long) l->job, wire_failure_name(why),
+              h->in.failed.log_tail);
     char detail[WIRE_TEXT_BYTES];
     snprintf(detail, sizeof(detail), "%s", h->in.failed.log_tail);
     if (foreman_failed(&h->foreman, attempt, outcomes[why], detail, now))
@@ -246,8 +277,8 @@ static void on_goodbye(struct hub *h, const struct hub_route *from, double now)
     const int64_t place = fleet_find(&h->fleet, h->in.incarnation);
     if (place < 0 || !is_of(from, h->fleet.workers[place].name))
         return;
-    log_event(LOG_INFO, &(struct log_subject){ .worker = h->fleet.workers[place].name }, "worker %s leaves: %s",
-              h->fleet.workers[place].name, h->in.goodbye.reason);
+    log_event(LOG_INFO, &(struct log_subject){ .worker = h->fleet.workers[place].name },
+              "worker %s leaves: %s", h->fleet.workers[place].name, h->in.goodbye.reason);
     foreman_part_with(&h->foreman, (size_t) place, now);
 }
 
@@ -279,7 +310,8 @@ void hub_worker_message(struct hub *h, const struct hub_route *from, double now)
     case WIRE_LEASE_ACK:
         place = sender(h, from);
         if (place >= 0)
-            foreman_acknowledged(&h->foreman, (size_t) place, (int64_t) h->in.lease_ack.attempt);
+            foreman_acknowledged(&h->foreman, (size_t) place,
+                                 (int64_t) h->in.lease_ack.attempt);
         break;
     case WIRE_CANCELLED:
         place = sender(h, from);

@@ -62,9 +62,11 @@
 const char *job_state_name(enum job_state s)
 {
     static const char *const names[JOB_STATES] = {
-        [JOB_SUBMITTED] = "SUBMITTED", [JOB_PROBING] = "PROBING", [JOB_PLANNED] = "PLANNED",
-        [JOB_RUNNING] = "RUNNING", [JOB_PAUSED] = "PAUSED", [JOB_ASSEMBLING] = "ASSEMBLING",
-        [JOB_HELD] = "HELD", [JOB_DONE] = "DONE", [JOB_FAILED] = "FAILED", [JOB_CANCELLED] = "CANCELLED",
+        [JOB_SUBMITTED] = "SUBMITTED", [JOB_PROBING] = "PROBING",
+        [JOB_PLANNED] = "PLANNED",     [JOB_RUNNING] = "RUNNING",
+        [JOB_PAUSED] = "PAUSED",       [JOB_ASSEMBLING] = "ASSEMBLING",
+        [JOB_HELD] = "HELD",           [JOB_DONE] = "DONE",
+        [JOB_FAILED] = "FAILED",       [JOB_CANCELLED] = "CANCELLED",
     };
     return names[s];
 }
@@ -72,8 +74,9 @@ const char *job_state_name(enum job_state s)
 const char *segment_state_name(enum segment_state s)
 {
     static const char *const names[SEGMENT_STATES] = {
-        [SEGMENT_BLOCKED] = "BLOCKED", [SEGMENT_READY] = "READY", [SEGMENT_LEASED] = "LEASED",
-        [SEGMENT_RETRY_WAIT] = "RETRY_WAIT", [SEGMENT_DONE] = "DONE", [SEGMENT_FAILED] = "FAILED",
+        [SEGMENT_BLOCKED] = "BLOCKED",     [SEGMENT_READY] = "READY",
+        [SEGMENT_LEASED] = "LEASED",       [SEGMENT_RETRY_WAIT] = "RETRY_WAIT",
+        [SEGMENT_DONE] = "DONE",           [SEGMENT_FAILED] = "FAILED",
         [SEGMENT_CANCELLED] = "CANCELLED",
     };
     return names[s];
@@ -82,9 +85,15 @@ const char *segment_state_name(enum segment_state s)
 const char *outcome_name(enum outcome o)
 {
     static const char *const names[OUTCOMES] = {
-        [OUTCOME_LIVE] = "live", [OUTCOME_ACCEPTED] = "accepted", [OUTCOME_SUPERSEDED] = "superseded",
-        [OUTCOME_CANCELLED] = "cancelled", [OUTCOME_INPUT] = "input", [OUTCOME_OOM] = "oom",
-        [OUTCOME_DEVICE_LOST] = "device_lost", [OUTCOME_LOST] = "lost", [OUTCOME_SHUTDOWN] = "shutdown",
+        [OUTCOME_LIVE] = "live",
+        [OUTCOME_ACCEPTED] = "accepted",
+        [OUTCOME_SUPERSEDED] = "superseded",
+        [OUTCOME_CANCELLED] = "cancelled",
+        [OUTCOME_INPUT] = "input",
+        [OUTCOME_OOM] = "oom",
+        [OUTCOME_DEVICE_LOST] = "device_lost",
+        [OUTCOME_LOST] = "lost",
+        [OUTCOME_SHUTDOWN] = "shutdown",
     };
     return (unsigned) o < OUTCOMES ? names[o] : "unknown";
 }
@@ -98,8 +107,10 @@ bool job_state_is_over(enum job_state s)
 
 enum err ledger_unreadable(const char *path)
 {
-    log_error("%s: the ledger is damaged; put back a copy that `underscore db backup` made, or move it and its "
-              "-wal file away to begin an empty one (finished films are not touched)", path);
+    log_error(
+        "%s: the ledger is damaged; put back a copy that `underscore db backup` made, or move it and its "
+        "-wal file away to begin an empty one (finished films are not touched)",
+        path);
     return ERR_CONFIG;
 }
 
@@ -107,10 +118,11 @@ enum err ledger_unreadable(const char *path)
 // memory, and a second coordinator is refused by the lock.
 static enum err take(struct ledger *l)
 {
-    enum err e = sql_script(&l->sql, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
-                                     "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                                     "PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 1000;"
-                                     "BEGIN IMMEDIATE; COMMIT;");
+    enum err e =
+        sql_script(&l->sql, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
+                            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                            "PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 1000;"
+                            "BEGIN IMMEDIATE; COMMIT;");
     if (e == ERR_CONFIG)
         return ledger_unreadable(l->sql.path);
     if (e == ERR_UNAVAILABLE)
@@ -138,12 +150,14 @@ static enum err check_pages(struct ledger *l)
 static enum err migrate(struct ledger *l)
 {
     int64_t version;
-    enum err e = sql_number(&l->sql, sql_statement(&l->sql, "PRAGMA user_version"), 0, &version);
+    enum err e =
+        sql_number(&l->sql, sql_statement(&l->sql, "PRAGMA user_version"), 0, &version);
     if (e)
         return e == ERR_CONFIG ? ledger_unreadable(l->sql.path) : e;
     if (version > VERSION) {
-        log_error("%s: written by a later version of underscored (ledger version %lld, this one knows %d)",
-                  l->sql.path, (long long) version, VERSION);
+        log_error(
+            "%s: written by a later version of underscored (ledger version %lld, this one knows %d)",
+            l->sql.path, (long long) version, VERSION);
         return ERR_CONFIG;
     }
     if (version == VERSION)
@@ -170,20 +184,26 @@ static enum err migrate(struct ledger *l)
 // the connection, not of the file.
 static enum err harden(struct ledger *l)
 {
-    return sql_script(&l->sql,
+    return sql_script(
+        &l->sql,
         "CREATE TEMP TRIGGER attempts_end_once BEFORE UPDATE ON main.attempts WHEN old.outcome <> 0 "
         "BEGIN SELECT RAISE(ABORT, 'an attempt that has ended was to be changed'); END;"
         "CREATE TEMP TRIGGER done_is_final BEFORE UPDATE ON main.segments WHEN old.state = 4 "
         "AND (new.state = 4 OR old.reopened >= old.fence OR new.reopened <> old.fence OR new.fence <> old.fence) "
         "BEGIN SELECT RAISE(ABORT, 'a segment that is done was to be changed'); END;");
 }
-_Static_assert(SEGMENT_DONE == 4 && OUTCOME_LIVE == 0, "harden() and schema.sql have them as numbers");
+_Static_assert(SEGMENT_DONE == 4 && OUTCOME_LIVE == 0,
+               "harden() and schema.sql have them as numbers");
 
 static enum err count_epoch(struct ledger *l)
 {
-    enum err e = sql_run(&l->sql, sql_statement(&l->sql, "UPDATE meta SET value = value + 1 WHERE key = 'epoch'"));
+    enum err e = sql_run(
+        &l->sql,
+        sql_statement(&l->sql, "UPDATE meta SET value = value + 1 WHERE key = 'epoch'"));
     if (!e)
-        e = sql_number(&l->sql, sql_statement(&l->sql, "SELECT value FROM meta WHERE key = 'epoch'"), 0, &l->epoch);
+        e = sql_number(&l->sql,
+                       sql_statement(&l->sql, "SELECT value FROM meta WHERE key = 'epoch'"), 0,
+                       &l->epoch);
     return e;
 }
 
@@ -232,38 +252,47 @@ static const struct {
     int number;
     const char *query; // counts what breaks it, in the jobs from ?1 to ?2
 } invariants[] = {
-    { 1, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 4) <> "
-         "((SELECT count(*) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1 "
-         "AND a.fence > s.reopened) = 1)" },
-    { 2, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 2) <> "
-         "EXISTS (SELECT 1 FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 0)" },
-    { 3, "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.fence <> "
-         "(SELECT ifnull(max(fence), 0) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment) OR "
-         "(SELECT count(*) <> count(DISTINCT fence) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment))" },
-    { 4, "SELECT count(*) FROM segments s LEFT JOIN segments p ON p.job = s.job AND p.segment = s.segment - 1 "
-         "AND s.place > 0 WHERE s.job BETWEEN ?1 AND ?2 AND ((s.state = 0 AND ifnull(p.state, 4) = 4) OR "
-         "(s.state BETWEEN 1 AND 4 AND ifnull(p.state, 4) <> 4))" },
+    { 1,
+      "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 4) <> "
+      "((SELECT count(*) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 1 "
+      "AND a.fence > s.reopened) = 1)" },
+    { 2,
+      "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.state = 2) <> "
+      "EXISTS (SELECT 1 FROM attempts a WHERE a.job = s.job AND a.segment = s.segment AND a.outcome = 0)" },
+    { 3,
+      "SELECT count(*) FROM segments s WHERE s.job BETWEEN ?1 AND ?2 AND (s.fence <> "
+      "(SELECT ifnull(max(fence), 0) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment) OR "
+      "(SELECT count(*) <> count(DISTINCT fence) FROM attempts a WHERE a.job = s.job AND a.segment = s.segment))" },
+    { 4,
+      "SELECT count(*) FROM segments s LEFT JOIN segments p ON p.job = s.job AND p.segment = s.segment - 1 "
+      "AND s.place > 0 WHERE s.job BETWEEN ?1 AND ?2 AND ((s.state = 0 AND ifnull(p.state, 4) = 4) OR "
+      "(s.state BETWEEN 1 AND 4 AND ifnull(p.state, 4) <> 4))" },
     { 5, "SELECT count(*) FROM jobs j WHERE j.id BETWEEN ?1 AND ?2 AND "
          "(j.segments <> (SELECT count(*) FROM segments s WHERE s.job = j.id) OR "
          "j.done <> (SELECT count(*) FROM segments s WHERE s.job = j.id AND s.state = 4))" },
-    { 6, "SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job WHERE j.id BETWEEN ?1 AND ?2 AND "
-         "a.outcome = 0 AND j.state NOT IN (3, 4)" },
-    { 7, "SELECT count(*) FROM jobs j WHERE j.id BETWEEN ?1 AND ?2 AND j.state IN (5, 6, 7) AND j.done <> j.segments" },
+    { 6,
+      "SELECT count(*) FROM attempts a JOIN jobs j ON j.id = a.job WHERE j.id BETWEEN ?1 AND ?2 AND "
+      "a.outcome = 0 AND j.state NOT IN (3, 4)" },
+    { 7,
+      "SELECT count(*) FROM jobs j WHERE j.id BETWEEN ?1 AND ?2 AND j.state IN (5, 6, 7) AND j.done <> j.segments" },
 };
-_Static_assert(SEGMENT_BLOCKED == 0 && SEGMENT_READY == 1 && SEGMENT_LEASED == 2 && OUTCOME_ACCEPTED == 1 &&
-               JOB_RUNNING == 3 && JOB_PAUSED == 4 && JOB_ASSEMBLING == 5 && JOB_HELD == 6 && JOB_DONE == 7,
+_Static_assert(SEGMENT_BLOCKED == 0 && SEGMENT_READY == 1 && SEGMENT_LEASED == 2 &&
+                   OUTCOME_ACCEPTED == 1 && JOB_RUNNING == 3 && JOB_PAUSED == 4 &&
+                   JOB_ASSEMBLING == 5 && JOB_HELD == 6 && JOB_DONE == 7,
                "the invariants have them as numbers");
 
 enum err ledger_check_rules(struct ledger *l, int64_t job)
 {
     for (size_t i = 0; i < sizeof(invariants) / sizeof(invariants[0]); i++) {
         int64_t broken;
-        const enum err e = sql_number(&l->sql, sql_bind(&l->sql, invariants[i].query, "ii", job, job ? job : INT64_MAX), 0, &broken);
+        const enum err e = sql_number(
+            &l->sql, sql_bind(&l->sql, invariants[i].query, "ii", job, job ? job : INT64_MAX),
+            0, &broken);
         if (e)
             return e;
         if (broken) {
-            log_error("%s: invariant %d of ledger.c does not hold (%lld times, job %lld)", l->sql.path,
-                      invariants[i].number, (long long) broken, (long long) job);
+            log_error("%s: invariant %d of ledger.c does not hold (%lld times, job %lld)",
+                      l->sql.path, invariants[i].number, (long long) broken, (long long) job);
             return ERR_BUG;
         }
     }
@@ -273,10 +302,13 @@ enum err ledger_check_rules(struct ledger *l, int64_t job)
 bool ledger_is_gone(struct ledger *l)
 {
     int moved = 0;
-    if (sqlite3_file_control(l->sql.db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || !moved)
+    if (sqlite3_file_control(l->sql.db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
+        !moved)
         return false;
-    log_error("%s: it was moved or removed while it is in use, and what is in it goes when this coordinator ends: "
-              "make a copy with `underscore db backup`, stop the coordinator and put that there", l->sql.path);
+    log_error(
+        "%s: it was moved or removed while it is in use, and what is in it goes when this coordinator ends: "
+        "make a copy with `underscore db backup`, stop the coordinator and put that there",
+        l->sql.path);
     return true;
 }
 
@@ -298,11 +330,14 @@ enum err ledger_check_file(const char *path)
     if (!e)
         e = sql_number(&l.sql, sql_statement(&l.sql, "PRAGMA user_version"), 0, &version);
     if (!e && (version < 1 || version > VERSION)) {
-        log_error("%s: no ledger of a version that this underscored knows (1 to %d)", path, VERSION);
+        log_error("%s: no ledger of a version that this underscored knows (1 to %d)", path,
+                  VERSION);
         e = ERR_CONFIG;
     }
     if (!e && version < 3) // nothing was ever reopened there
-        e = sql_script(&l.sql, "CREATE TEMP VIEW segments AS SELECT *, 0 AS reopened, 0 AS spoilt FROM main.segments");
+        e = sql_script(
+            &l.sql,
+            "CREATE TEMP VIEW segments AS SELECT *, 0 AS reopened, 0 AS spoilt FROM main.segments");
     if (e == ERR_UNAVAILABLE)
         log_error("%s: a coordinator has it open; ask that with `underscore db check`", path);
     if (!e)
@@ -332,8 +367,10 @@ static enum err copy(struct ledger *l, sqlite3 *to)
         sqlite3_backup_step(b, -1);
         sqlite3_backup_finish(b);
     }
-    return sqlite3_errcode(to) == SQLITE_OK &&
-           sqlite3_exec(to, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : ERR_IO;
+    return sqlite3_errcode(to) == SQLITE_OK && sqlite3_exec(to, "PRAGMA journal_mode = DELETE",
+                                                            NULL, NULL, NULL) == SQLITE_OK
+               ? ERR_OK
+               : ERR_IO;
 }
 
 enum err ledger_backup(struct ledger *l, const char *path)

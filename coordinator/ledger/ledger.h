@@ -46,12 +46,12 @@ enum segment_state {
 enum outcome {
     OUTCOME_LIVE,
     OUTCOME_ACCEPTED,
-    OUTCOME_SUPERSEDED,  // another attempt was accepted first
-    OUTCOME_CANCELLED,   // the job does not want it any more
-    OUTCOME_INPUT,       // from here on as the workers say it
+    OUTCOME_SUPERSEDED, // another attempt was accepted first
+    OUTCOME_CANCELLED,  // the job does not want it any more
+    OUTCOME_INPUT,      // from here on as the workers say it
     OUTCOME_OOM,
     OUTCOME_DEVICE_LOST,
-    OUTCOME_LOST,        // the worker was lost, or its lease ended
+    OUTCOME_LOST, // the worker was lost, or its lease ended
     OUTCOME_SHUTDOWN,
     OUTCOMES,
 };
@@ -91,7 +91,8 @@ ERR_CHECKED enum err ledger_put_model(struct ledger *l, const struct ledger_mode
 // If no job names it: *gone.
 ERR_CHECKED enum err ledger_drop_model(struct ledger *l, const char *sha256, bool *gone);
 // All models known, at most `room` of them; *count says how many there are.
-ERR_CHECKED enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room, size_t *count);
+ERR_CHECKED enum err ledger_models(struct ledger *l, struct ledger_model *out, size_t room,
+                                   size_t *count);
 
 // What an operator has said of a worker.
 struct ledger_node {
@@ -99,8 +100,9 @@ struct ledger_node {
     bool drained, quarantined;
 };
 ERR_CHECKED enum err ledger_put_node(struct ledger *l, const struct ledger_node *n);
-ERR_CHECKED enum err ledger_each_node(struct ledger *l, enum err (*visit)(void *user, const struct ledger_node *n),
-                                      void *user);
+ERR_CHECKED enum err
+ledger_each_node(struct ledger *l, enum err (*visit)(void *user, const struct ledger_node *n),
+                 void *user);
 
 struct ledger_submission {
     const char *film, *output, *owner, *model, *identity;
@@ -112,14 +114,15 @@ struct ledger_submission {
 
 // A new job, SUBMITTED; or *existed and the one of the same identity that has
 // neither failed nor been cancelled.
-ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submission *s, int64_t now_ms,
-                                   int64_t *job, bool *existed);
+ERR_CHECKED enum err ledger_submit(struct ledger *l, const struct ledger_submission *s,
+                                   int64_t now_ms, int64_t *job, bool *existed);
 
 // The job that submitting this identity would find; 0: there is none.
 ERR_CHECKED enum err ledger_find(struct ledger *l, const char *identity, int64_t *job);
 
 // Was that film submitted for that output with an identity of that ending, whatever became of it?
-ERR_CHECKED enum err ledger_had(struct ledger *l, const char *film, const char *output, const char *ending, bool *had);
+ERR_CHECKED enum err ledger_had(struct ledger *l, const char *film, const char *output,
+                                const char *ending, bool *had);
 // The job that is not over and is to write `output`; 0: there is none.
 ERR_CHECKED enum err ledger_writes(struct ledger *l, const char *output, int64_t *job);
 
@@ -141,21 +144,24 @@ ERR_CHECKED enum err ledger_job(struct ledger *l, int64_t job, struct ledger_job
 // Jobs with a number above `after`, in order, at most `most`; `open`: only those that are
 // not over. An error of `visit` ends
 // the walk and is returned. Visitors, here and below, may not call the ledger.
-ERR_CHECKED enum err ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool open,
-                                     enum err (*visit)(void *user, const struct ledger_job *job),
-                                     void *user);
+ERR_CHECKED enum err
+ledger_each_job(struct ledger *l, int64_t after, uint32_t most, bool open,
+                enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
 // The last of them, the latest submitted first.
-ERR_CHECKED enum err ledger_each_last(struct ledger *l, uint32_t most, bool open,
-                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
+ERR_CHECKED enum err
+ledger_each_last(struct ledger *l, uint32_t most, bool open,
+                 enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
 // The first jobs that are not over, the earliest submitted first, at most `most`.
-ERR_CHECKED enum err ledger_each_open(struct ledger *l, uint32_t most,
-                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
+ERR_CHECKED enum err
+ledger_each_open(struct ledger *l, uint32_t most,
+                 enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
 // The last jobs that are over, the latest submitted first, at most `most`.
-ERR_CHECKED enum err ledger_each_over(struct ledger *l, uint32_t most,
-                                      enum err (*visit)(void *user, const struct ledger_job *job), void *user);
+ERR_CHECKED enum err
+ledger_each_over(struct ledger *l, uint32_t most,
+                 enum err (*visit)(void *user, const struct ledger_job *job), void *user);
 
 // The highest number that a job has had, forgotten ones included; 0: none.
 ERR_CHECKED enum err ledger_last_job(struct ledger *l, int64_t *job);
@@ -166,8 +172,8 @@ ERR_CHECKED enum err ledger_request(struct ledger *l, int64_t job, void **out, s
 // A job's way through its states, but for those that segments decide. `reason` may be
 // NULL, which leaves none. Cancelling and failing end the live attempts and cancel what
 // is not done.
-ERR_CHECKED enum err ledger_move_job(struct ledger *l, int64_t job, enum job_state to, const char *reason,
-                                     int64_t now_ms);
+ERR_CHECKED enum err ledger_move_job(struct ledger *l, int64_t job, enum job_state to,
+                                     const char *reason, int64_t now_ms);
 ERR_CHECKED enum err ledger_choose_model(struct ledger *l, int64_t job, const char *sha256);
 ERR_CHECKED enum err ledger_prioritise(struct ledger *l, int64_t job, int64_t priority);
 
@@ -177,8 +183,9 @@ struct ledger_planned {
 };
 
 // PROBING -> PLANNED: its segments come into being, the first of each cue READY.
-ERR_CHECKED enum err ledger_plan(struct ledger *l, int64_t job, int64_t duration_ms, uint32_t cues,
-                                 const struct ledger_planned *segments, uint32_t count);
+ERR_CHECKED enum err ledger_plan(struct ledger *l, int64_t job, int64_t duration_ms,
+                                 uint32_t cues, const struct ledger_planned *segments,
+                                 uint32_t count);
 
 struct ledger_segment {
     uint32_t segment, cue, place;
@@ -187,9 +194,9 @@ struct ledger_segment {
     int64_t fence, reopened; // reopened: attempts up to this fence do not count any more
     uint32_t troubles, losses, spoilt;
 };
-ERR_CHECKED enum err ledger_each_segment(struct ledger *l, int64_t job,
-                                         enum err (*visit)(void *user, const struct ledger_segment *s),
-                                         void *user);
+ERR_CHECKED enum err
+ledger_each_segment(struct ledger *l, int64_t job,
+                    enum err (*visit)(void *user, const struct ledger_segment *s), void *user);
 
 struct ledger_attempt {
     int64_t id, job, fence;
@@ -200,17 +207,20 @@ struct ledger_attempt {
     char detail[2048];           // why it came to nothing
 };
 // ERR_MISSING, without logging: no such attempt.
-ERR_CHECKED enum err ledger_attempt(struct ledger *l, int64_t attempt, struct ledger_attempt *out);
-ERR_CHECKED enum err ledger_each_live(struct ledger *l,
-                                      enum err (*visit)(void *user, const struct ledger_attempt *a),
-                                      void *user);
+ERR_CHECKED enum err ledger_attempt(struct ledger *l, int64_t attempt,
+                                    struct ledger_attempt *out);
+ERR_CHECKED enum err
+ledger_each_live(struct ledger *l,
+                 enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
 
 // The attempts at a job's segments above number `after`, in order, at most `most`.
-ERR_CHECKED enum err ledger_each_attempt(struct ledger *l, int64_t job, int64_t after, uint32_t most,
-                                         enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
+ERR_CHECKED enum err
+ledger_each_attempt(struct ledger *l, int64_t job, int64_t after, uint32_t most,
+                    enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
 // The last attempts that failed, of all jobs, the latest first.
-ERR_CHECKED enum err ledger_each_failure(struct ledger *l, uint32_t most,
-                                         enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
+ERR_CHECKED enum err
+ledger_each_failure(struct ledger *l, uint32_t most,
+                    enum err (*visit)(void *user, const struct ledger_attempt *a), void *user);
 
 struct ledger_lease {
     int64_t job;
@@ -220,12 +230,14 @@ struct ledger_lease {
 };
 
 // Lease READY segments, or LEASED ones a second time (speculation), all or none.
-ERR_CHECKED enum err ledger_lease(struct ledger *l, struct ledger_lease *leases, size_t count, int64_t now_ms);
+ERR_CHECKED enum err ledger_lease(struct ledger *l, struct ledger_lease *leases, size_t count,
+                                  int64_t now_ms);
 
 enum verdict { VERDICT_ACCEPTED, VERDICT_STALE, VERDICT_DUP };
 
 // What accepting a result of this attempt would say now. Changes nothing.
-ERR_CHECKED enum err ledger_judge(struct ledger *l, int64_t attempt, int64_t fence, enum verdict *out);
+ERR_CHECKED enum err ledger_judge(struct ledger *l, int64_t attempt, int64_t fence,
+                                  enum verdict *out);
 
 struct ledger_result {
     int64_t attempt, fence;
@@ -238,11 +250,12 @@ struct ledger_result {
 // Results, already safe on disk, count, one after the other and in one transaction: the
 // segment is DONE, its successor READY, other attempts at it superseded. Only those that get
 // VERDICT_ACCEPTED change anything.
-ERR_CHECKED enum err ledger_accept_all(struct ledger *l, struct ledger_result *results, size_t count, int64_t now_ms);
+ERR_CHECKED enum err ledger_accept_all(struct ledger *l, struct ledger_result *results,
+                                       size_t count, int64_t now_ms);
 
 // One of them.
-ERR_CHECKED enum err ledger_accept(struct ledger *l, int64_t attempt, int64_t fence, double gpu_s,
-                                   int64_t now_ms, enum verdict *out);
+ERR_CHECKED enum err ledger_accept(struct ledger *l, int64_t attempt, int64_t fence,
+                                   double gpu_s, int64_t now_ms, enum verdict *out);
 
 // What ending an attempt led to.
 struct ledger_ending {
@@ -254,8 +267,9 @@ struct ledger_ending {
 
 // A live attempt came to nothing, for one of the reasons from OUTCOME_INPUT on. One that
 // is not live any more changes nothing.
-ERR_CHECKED enum err ledger_end(struct ledger *l, int64_t attempt, enum outcome why, const char *detail,
-                                double gpu_s, int64_t now_ms, struct ledger_ending *out);
+ERR_CHECKED enum err ledger_end(struct ledger *l, int64_t attempt, enum outcome why,
+                                const char *detail, double gpu_s, int64_t now_ms,
+                                struct ledger_ending *out);
 
 // RETRY_WAIT -> READY.
 ERR_CHECKED enum err ledger_release(struct ledger *l, int64_t job, uint32_t segment);
@@ -265,7 +279,8 @@ ERR_CHECKED enum err ledger_release(struct ledger *l, int64_t job, uint32_t segm
 // cues: READY or BLOCKED, and live attempts at that are CANCELLED. One to which that happened
 // LEDGER_MOST_SPOILT times fails its job instead. ERR_INPUT, as above: none of them is DONE, or
 // the job is in another state.
-ERR_CHECKED enum err ledger_reopen(struct ledger *l, int64_t job, const uint32_t *segments, size_t count, int64_t now_ms);
+ERR_CHECKED enum err ledger_reopen(struct ledger *l, int64_t job, const uint32_t *segments,
+                                   size_t count, int64_t now_ms);
 
 // A failed or cancelled job once more, from where it was: what is DONE stays.
 ERR_CHECKED enum err ledger_retry(struct ledger *l, int64_t job);
@@ -274,9 +289,9 @@ struct ledger_owner {
     char name[LEDGER_NAME_BYTES];
     double used_s; // GPU-seconds
 };
-ERR_CHECKED enum err ledger_each_owner(struct ledger *l,
-                                       enum err (*visit)(void *user, const struct ledger_owner *o),
-                                       void *user);
+ERR_CHECKED enum err
+ledger_each_owner(struct ledger *l, enum err (*visit)(void *user, const struct ledger_owner *o),
+                  void *user);
 
 // Is it taking new jobs, is it giving out work?
 struct ledger_queue {
@@ -287,7 +302,8 @@ ERR_CHECKED enum err ledger_put_queue(struct ledger *l, const struct ledger_queu
 
 // Forgets jobs that were over before a time, with all that is known of them, at most `room`
 // of them: ids[*count] says which. Their number is not used again.
-ERR_CHECKED enum err ledger_prune(struct ledger *l, int64_t before_ms, int64_t *ids, size_t room, size_t *count);
+ERR_CHECKED enum err ledger_prune(struct ledger *l, int64_t before_ms, int64_t *ids,
+                                  size_t room, size_t *count);
 
 // The jobs in each state.
 ERR_CHECKED enum err ledger_count_jobs(struct ledger *l, uint64_t counts[JOB_STATES]);

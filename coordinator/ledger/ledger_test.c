@@ -65,8 +65,13 @@ static int64_t submitted(struct ledger *l, const char *identity)
     int64_t job;
     bool existed;
     const struct ledger_submission s = {
-        .film = "/films/a.mkv", .output = "/out/a.mkv", .owner = "ada", .model = "", .identity = identity,
-        .request = "request", .request_bytes = 7,
+        .film = "/films/a.mkv",
+        .output = "/out/a.mkv",
+        .owner = "ada",
+        .model = "",
+        .identity = identity,
+        .request = "request",
+        .request_bytes = 7,
     };
     assert_int_equal(ledger_submit(l, &s, 1000, &job, &existed), ERR_OK);
     assert_false(existed);
@@ -75,7 +80,8 @@ static int64_t submitted(struct ledger *l, const char *identity)
 
 // Two cues: segments 0, 1, 2 and 3, 4.
 static const struct ledger_planned five[] = {
-    { 0, 0, 30000, 60000 }, { 0, 1, 20000, 30000 }, { 0, 2, 10000, 10000 }, { 1, 0, 30000, 50000 }, { 1, 1, 20000, 20000 },
+    { 0, 0, 30000, 60000 }, { 0, 1, 20000, 30000 }, { 0, 2, 10000, 10000 },
+    { 1, 0, 30000, 50000 }, { 1, 1, 20000, 20000 },
 };
 
 static int64_t planned(struct ledger *l, const char *identity)
@@ -125,7 +131,8 @@ static enum verdict accepted(struct ledger *l, const struct ledger_lease *lease)
     return v;
 }
 
-static struct ledger_ending ended(struct ledger *l, const struct ledger_lease *lease, enum outcome why)
+static struct ledger_ending ended(struct ledger *l, const struct ledger_lease *lease,
+                                  enum outcome why)
 {
     struct ledger_ending out;
     assert_int_equal(ledger_end(l, lease->attempt, why, "detail", 0.5, 3000, &out), ERR_OK);
@@ -180,7 +187,8 @@ static void what_is_damaged_is_composed_again(void **state)
     assert_segments(l, job, "drbdd"); // and what continues it
     l = reopened(l);
     assert_segments(l, job, "drbdd");
-    assert_int_equal(accepted(l, &first[1]), VERDICT_DUP); // its worker may never have heard that it was accepted
+    // Its worker may never have heard that it was accepted.
+    assert_int_equal(accepted(l, &first[1]), VERDICT_DUP);
     assert_segments(l, job, "drbdd");
     const struct ledger_lease second = composed(l, job, 1);
     assert_true(second.fence > first[1].fence);
@@ -204,7 +212,8 @@ static void what_is_damaged_is_composed_again_before_the_rest(void **state)
         const uint32_t damaged[] = { 0 };
         struct ledger_attempt a;
         composed(l, job, 0);
-        const struct ledger_lease follower = leased(l, job, 1), again = leased(l, job, 1), other = leased(l, job, 3);
+        const struct ledger_lease follower = leased(l, job, 1), again = leased(l, job, 1),
+                                  other = leased(l, job, 3);
         if (states[i] == JOB_PAUSED)
             assert_int_equal(ledger_move_job(l, job, JOB_PAUSED, NULL, 1), ERR_OK);
         assert_segments(l, job, "dlblb");
@@ -262,8 +271,13 @@ static void the_same_submission_is_one_job(void **state)
     (void) state;
     struct ledger *l = fresh();
     const int64_t job = submitted(l, "x");
-    struct ledger_submission s = { .film = "/films/a.mkv", .output = "/out/a.mkv", .owner = "ada", .model = "",
-                                   .identity = "x", .request = "r", .request_bytes = 1 };
+    struct ledger_submission s = { .film = "/films/a.mkv",
+                                   .output = "/out/a.mkv",
+                                   .owner = "ada",
+                                   .model = "",
+                                   .identity = "x",
+                                   .request = "r",
+                                   .request_bytes = 1 };
     int64_t again;
     bool existed;
     assert_int_equal(ledger_submit(l, &s, 1, &again, &existed), ERR_OK);
@@ -308,7 +322,8 @@ static void old_fences_are_stale_and_done_is_final(void **state)
     assert_int_equal(accepted(l, &second), VERDICT_ACCEPTED);
     assert_int_equal(accepted(l, &second), VERDICT_DUP);
     assert_int_equal(accepted(l, &first), VERDICT_STALE);
-    assert_int_equal(ended(l, &second, OUTCOME_DEVICE_LOST).segment_state, SEGMENT_DONE); // too late to matter
+    // Too late to matter.
+    assert_int_equal(ended(l, &second, OUTCOME_DEVICE_LOST).segment_state, SEGMENT_DONE);
     assert_segments(l, job, "drbrb");
     ledger_close(&l);
 }
@@ -389,7 +404,8 @@ static void results_that_come_together_count_in_their_order(void **state)
     (void) state;
     struct ledger *l = fresh();
     const int64_t job = planned(l, "x");
-    const struct ledger_lease first = leased(l, job, 0), again = leased(l, job, 0), other = leased(l, job, 3);
+    const struct ledger_lease first = leased(l, job, 0), again = leased(l, job, 0),
+                              other = leased(l, job, 3);
     struct ledger_result r[] = {
         { .attempt = again.attempt, .fence = again.fence },
         { .attempt = first.attempt, .fence = first.fence },
@@ -398,8 +414,8 @@ static void results_that_come_together_count_in_their_order(void **state)
         { .attempt = other.attempt, .fence = other.fence },
         { .attempt = again.attempt, .fence = again.fence },
     };
-    static const enum verdict said[] = { VERDICT_ACCEPTED, VERDICT_DUP, VERDICT_STALE, VERDICT_STALE, VERDICT_ACCEPTED,
-                                         VERDICT_DUP };
+    static const enum verdict said[] = { VERDICT_ACCEPTED, VERDICT_DUP,      VERDICT_STALE,
+                                         VERDICT_STALE,    VERDICT_ACCEPTED, VERDICT_DUP };
     assert_int_equal(ledger_accept_all(l, r, 6, 1), ERR_OK);
     for (size_t i = 0; i < 6; i++)
         assert_int_equal(r[i].verdict, said[i]);
@@ -454,10 +470,12 @@ static void pausing_keeps_what_is_under_way(void **state)
 static void only_the_arrows_that_are_drawn(void **state)
 {
     (void) state;
-    static const char *const arrows[JOB_STATES] = { // initials of where each may go
-        [JOB_SUBMITTED] = "BFC", [JOB_PROBING] = "SFC", [JOB_PLANNED] = "UFC", [JOB_RUNNING] = "UAFC",
-        [JOB_PAUSED] = "RFC", [JOB_ASSEMBLING] = "DHFC", [JOB_HELD] = "AFC",
-        [JOB_DONE] = "", [JOB_FAILED] = "", [JOB_CANCELLED] = "",
+    static const char *const arrows[JOB_STATES] = {
+        // initials of where each may go
+        [JOB_SUBMITTED] = "BFC", [JOB_PROBING] = "SFC", [JOB_PLANNED] = "UFC",
+        [JOB_RUNNING] = "UAFC",  [JOB_PAUSED] = "RFC",  [JOB_ASSEMBLING] = "DHFC",
+        [JOB_HELD] = "AFC",      [JOB_DONE] = "",       [JOB_FAILED] = "",
+        [JOB_CANCELLED] = "",
     };
     static const char letters[JOB_STATES + 1] = "SBPRUAHDFC";
     struct ledger *l = fresh();
@@ -467,12 +485,15 @@ static void only_the_arrows_that_are_drawn(void **state)
             char identity[16];
             snprintf(identity, sizeof(identity), "%d %d", from, to);
             const int64_t job = submitted(l, identity);
-            struct sql *raw = (struct sql *) l; // first in struct ledger; as if it had come that way
+            // First in struct ledger; as if it had come that way.
+            struct sql *raw = (struct sql *) l;
             char text[96];
-            snprintf(text, sizeof(text), "UPDATE jobs SET state = %d WHERE id = %lld", from, (long long) job);
+            snprintf(text, sizeof(text), "UPDATE jobs SET state = %d WHERE id = %lld", from,
+                     (long long) job);
             assert_int_equal(sql_script(raw, text), ERR_OK);
             const bool may = strchr(arrows[from], letters[to]) != NULL;
-            assert_int_equal(ledger_move_job(l, job, (enum job_state) to, NULL, 1), may ? ERR_OK : ERR_INPUT);
+            assert_int_equal(ledger_move_job(l, job, (enum job_state) to, NULL, 1),
+                             may ? ERR_OK : ERR_INPUT);
             assert_int_equal(state_of(l, job), may ? to : from);
         }
     restore_stderr(kept);
@@ -504,7 +525,8 @@ static void history_cannot_be_rewritten(void **state)
     assert_int_equal(accepted(l, &lease), VERDICT_ACCEPTED);
     const int kept = silence_stderr();
     assert_int_not_equal(sql_script((struct sql *) l, "UPDATE segments SET state = 1"), ERR_OK);
-    assert_int_not_equal(sql_script((struct sql *) l, "UPDATE attempts SET outcome = 0"), ERR_OK);
+    assert_int_not_equal(sql_script((struct sql *) l, "UPDATE attempts SET outcome = 0"),
+                         ERR_OK);
     assert_int_equal(sql_script((struct sql *) l, "UPDATE jobs SET done = 3"), ERR_OK);
     assert_int_equal(ledger_check(l), ERR_BUG); // and what can be broken is noticed
     restore_stderr(kept);
@@ -588,7 +610,10 @@ static void a_damaged_ledger_is_refused(void **state)
         assert_int_equal(ledger_open(&l, path), ERR_CONFIG);
         free(bytes);
     }
-    spill(path, "Dear Sir or Madam, this is no ledger but a letter of some length, as you will notice.", 80);
+    spill(
+        path,
+        "Dear Sir or Madam, this is no ledger but a letter of some length, as you will notice.",
+        80);
     assert_int_equal(ledger_open(&l, path), ERR_CONFIG);
     restore_stderr(kept);
     buffer_free(&whole);
@@ -662,7 +687,8 @@ static void what_was_confirmed_survives_a_kill(void **state)
         l = reopened(NULL);
         unsigned counts[2] = { 0, 0 };
         assert_int_equal(ledger_each_segment(l, 1, count_done, counts), ERR_OK);
-        assert_true(counts[0] == confirmed || counts[0] == confirmed + 1); // one may have been on its way
+        // One may have been on its way.
+        assert_true(counts[0] == confirmed || counts[0] == confirmed + 1);
         assert_true(counts[1] <= 1);
         ledger_close(&l);
     }
@@ -683,8 +709,11 @@ static void what_is_said_of_nodes_is_kept(void **state)
     (void) state;
     struct ledger *l = fresh();
     struct ledger_node found[4] = { 0 };
-    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "b/1", .drained = true }), ERR_OK);
-    assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "a/0", .quarantined = true }), ERR_OK);
+    assert_int_equal(
+        ledger_put_node(l, &(struct ledger_node){ .name = "b/1", .drained = true }), ERR_OK);
+    assert_int_equal(
+        ledger_put_node(l, &(struct ledger_node){ .name = "a/0", .quarantined = true }),
+        ERR_OK);
     assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "b/1" }), ERR_OK);
     l = reopened(l);
     assert_int_equal(ledger_each_node(l, keep_node, found), ERR_OK);
@@ -725,11 +754,15 @@ static void an_older_ledger_is_brought_up(void **state)
     struct sql s;
     int64_t version;
     assert_int_equal(sql_open(&s, path), ERR_OK);
-    assert_int_equal(sql_script(&s, "ALTER TABLE models DROP COLUMN license;"
-                                    "ALTER TABLE segments DROP COLUMN reopened; ALTER TABLE segments DROP COLUMN spoilt;"
-                                    "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
-                                    "DROP INDEX attempts_failed; DROP INDEX jobs_by_output;"
-                                    "ALTER TABLE attempts DROP COLUMN detail; PRAGMA user_version = 1"), ERR_OK);
+    assert_int_equal(
+        sql_script(
+            &s,
+            "ALTER TABLE models DROP COLUMN license;"
+            "ALTER TABLE segments DROP COLUMN reopened; ALTER TABLE segments DROP COLUMN spoilt;"
+            "DROP TABLE nodes; DELETE FROM meta WHERE key LIKE 'queue%';"
+            "DROP INDEX attempts_failed; DROP INDEX jobs_by_output;"
+            "ALTER TABLE attempts DROP COLUMN detail; PRAGMA user_version = 1"),
+        ERR_OK);
     sql_close(&s);
     assert_int_equal(ledger_check_file(path), ERR_OK);
     l = reopened(NULL);
@@ -737,7 +770,8 @@ static void an_older_ledger_is_brought_up(void **state)
     assert_int_equal(ledger_put_node(l, &(struct ledger_node){ .name = "n" }), ERR_OK);
     ledger_close(&l);
     assert_int_equal(sql_open(&s, path), ERR_OK);
-    assert_int_equal(sql_number(&s, sql_statement(&s, "PRAGMA user_version"), 0, &version), ERR_OK);
+    assert_int_equal(sql_number(&s, sql_statement(&s, "PRAGMA user_version"), 0, &version),
+                     ERR_OK);
     assert_int_equal(version, 4);
     sql_close(&s);
 }
@@ -758,20 +792,26 @@ static void what_attempts_came_to_is_kept(void **state)
     struct ledger_attempt all[8] = { 0 }, later[8] = { 0 }, failed[8] = { 0 };
     struct ledger_ending out;
     const int64_t job = planned(l, "one"), other = planned(l, "two");
-    const struct ledger_lease first = leased(l, job, 0), mine = leased(l, job, 3), theirs = leased(l, other, 0);
-    assert_int_equal(ledger_end(l, first.attempt, OUTCOME_LOST, "its worker was lost", 1, 4000, &out), ERR_OK);
+    const struct ledger_lease first = leased(l, job, 0), mine = leased(l, job, 3),
+                              theirs = leased(l, other, 0);
+    assert_int_equal(
+        ledger_end(l, first.attempt, OUTCOME_LOST, "its worker was lost", 1, 4000, &out),
+        ERR_OK);
     assert_int_equal(accepted(l, &mine), VERDICT_ACCEPTED);
     assert_int_equal(ledger_end(l, theirs.attempt, OUTCOME_OOM, "a\nb", 1, 4001, &out), ERR_OK);
     l = reopened(l);
     assert_int_equal(ledger_each_attempt(l, job, 0, 100, keep_attempt, all), ERR_OK);
     assert_true(all[0].id == first.attempt && all[1].id == mine.attempt && !all[2].id);
     assert_string_equal(all[0].detail, "its worker was lost");
-    assert_true(all[0].outcome == OUTCOME_LOST && all[0].leased_ms == 2000 && all[0].ended_ms == 4000);
+    assert_true(all[0].outcome == OUTCOME_LOST && all[0].leased_ms == 2000 &&
+                all[0].ended_ms == 4000);
     assert_string_equal(all[1].detail, "");
-    assert_int_equal(ledger_each_attempt(l, job, first.attempt, 100, keep_attempt, later), ERR_OK);
+    assert_int_equal(ledger_each_attempt(l, job, first.attempt, 100, keep_attempt, later),
+                     ERR_OK);
     assert_true(later[0].id == mine.attempt && !later[1].id);
     assert_int_equal(ledger_each_failure(l, 100, keep_attempt, failed), ERR_OK);
-    assert_true(failed[0].id == theirs.attempt && failed[1].id == first.attempt && !failed[2].id);
+    assert_true(failed[0].id == theirs.attempt && failed[1].id == first.attempt &&
+                !failed[2].id);
     assert_string_equal(failed[0].detail, "a\nb");
     for (int o = 0; o < OUTCOMES; o++)
         assert_true(strlen(outcome_name((enum outcome) o)) > 2);
@@ -803,13 +843,15 @@ static void what_is_long_over_is_forgotten(void **state)
     size_t count;
     uint64_t counts[JOB_STATES];
     struct ledger_attempt all[8] = { 0 };
-    const int64_t old = planned(l, "old"), recent = planned(l, "recent"), open = planned(l, "open");
+    const int64_t old = planned(l, "old"), recent = planned(l, "recent"),
+                  open = planned(l, "open");
     const struct ledger_lease lease = leased(l, old, 0);
     assert_int_equal(accepted(l, &lease), VERDICT_ACCEPTED);
     assert_int_equal(ledger_move_job(l, old, JOB_FAILED, "why", 5000), ERR_OK);
     assert_int_equal(ledger_move_job(l, recent, JOB_CANCELLED, NULL, 6000), ERR_OK);
     assert_int_equal(ledger_count_jobs(l, counts), ERR_OK);
-    assert_true(counts[JOB_FAILED] == 1 && counts[JOB_CANCELLED] == 1 && counts[JOB_PLANNED] == 1 && !counts[JOB_DONE]);
+    assert_true(counts[JOB_FAILED] == 1 && counts[JOB_CANCELLED] == 1 &&
+                counts[JOB_PLANNED] == 1 && !counts[JOB_DONE]);
     assert_int_equal(ledger_prune(l, 5000, ids, 8, &count), ERR_OK);
     assert_int_equal(count, 0);
     assert_int_equal(ledger_prune(l, 5001, ids, 8, &count), ERR_OK);
@@ -820,7 +862,8 @@ static void what_is_long_over_is_forgotten(void **state)
     assert_int_equal(ledger_each_attempt(l, old, 0, 100, keep_attempt, all), ERR_OK);
     assert_int_equal(all[0].id, 0);
     assert_segments(l, open, "rbbrb");
-    assert_int_equal(ledger_prune(l, INT64_MAX, ids, 8, &count), ERR_OK); // never what is not over
+    // Never what is not over.
+    assert_int_equal(ledger_prune(l, INT64_MAX, ids, 8, &count), ERR_OK);
     assert_true(count == 1 && ids[0] == recent);
     int64_t last;
     assert_int_equal(ledger_last_job(l, &last), ERR_OK);
@@ -849,8 +892,8 @@ static void jobs_are_listed_by_what_one_wants_of_them(void **state)
 {
     (void) state;
     struct ledger *l = fresh();
-    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 }, latest = { 0 }, latest_open = { 0 },
-                   first_open = { 0 };
+    struct numbers all = { 0 }, open = { 0 }, over = { 0 }, last = { 0 }, latest = { 0 },
+                   latest_open = { 0 }, first_open = { 0 };
     int64_t job[5];
     for (int i = 0; i < 5; i++)
         job[i] = submitted(l, (const char *const[]){ "a", "b", "c", "d", "e" }[i]);
@@ -859,13 +902,16 @@ static void jobs_are_listed_by_what_one_wants_of_them(void **state)
     assert_int_equal(ledger_each_job(l, job[0], 3, false, keep_number, &all), ERR_OK);
     assert_true(all.count == 3 && all.id[0] == job[1] && all.id[2] == job[3]);
     assert_int_equal(ledger_each_job(l, 0, 100, true, keep_number, &open), ERR_OK);
-    assert_true(open.count == 3 && open.id[0] == job[0] && open.id[1] == job[2] && open.id[2] == job[4]);
+    assert_true(open.count == 3 && open.id[0] == job[0] && open.id[1] == job[2] &&
+                open.id[2] == job[4]);
     assert_int_equal(ledger_each_open(l, 2, keep_number, &first_open), ERR_OK);
-    assert_true(first_open.count == 2 && first_open.id[0] == job[0] && first_open.id[1] == job[2]);
+    assert_true(first_open.count == 2 && first_open.id[0] == job[0] &&
+                first_open.id[1] == job[2]);
     assert_int_equal(ledger_each_last(l, 2, false, keep_number, &latest), ERR_OK);
     assert_true(latest.count == 2 && latest.id[0] == job[4] && latest.id[1] == job[3]);
     assert_int_equal(ledger_each_last(l, 2, true, keep_number, &latest_open), ERR_OK);
-    assert_true(latest_open.count == 2 && latest_open.id[0] == job[4] && latest_open.id[1] == job[2]);
+    assert_true(latest_open.count == 2 && latest_open.id[0] == job[4] &&
+                latest_open.id[1] == job[2]);
     assert_int_equal(ledger_each_over(l, 100, keep_number, &over), ERR_OK);
     assert_true(over.count == 2 && over.id[0] == job[3] && over.id[1] == job[1]);
     assert_int_equal(ledger_each_over(l, 1, keep_number, &last), ERR_OK);

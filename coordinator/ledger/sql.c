@@ -100,7 +100,8 @@ sqlite3_stmt *sql_statement(struct sql *s, const char *text)
         return NULL;
     }
     sqlite3_stmt *made = NULL;
-    if (sqlite3_prepare_v3(s->db, text, -1, SQLITE_PREPARE_PERSISTENT, &made, NULL) != SQLITE_OK) {
+    if (sqlite3_prepare_v3(s->db, text, -1, SQLITE_PREPARE_PERSISTENT, &made, NULL) !=
+        SQLITE_OK) {
         log_error("%s: %s: %s", s->path, sqlite3_errmsg(s->db), text);
         return NULL;
     }
@@ -119,8 +120,14 @@ sqlite3_stmt *sql_bind(struct sql *s, const char *text, const char *types, ...)
     int failures = 0;
     for (int i = 0; types[i]; i++)
         switch (types[i]) {
-        case 'i': failures += sqlite3_bind_int64(statement, i + 1, va_arg(values, int64_t)) != SQLITE_OK; break;
-        case 'd': failures += sqlite3_bind_double(statement, i + 1, va_arg(values, double)) != SQLITE_OK; break;
+        case 'i':
+            failures +=
+                sqlite3_bind_int64(statement, i + 1, va_arg(values, int64_t)) != SQLITE_OK;
+            break;
+        case 'd':
+            failures +=
+                sqlite3_bind_double(statement, i + 1, va_arg(values, double)) != SQLITE_OK;
+            break;
         default:
             failures += sqlite3_bind_text(statement, i + 1, va_arg(values, const char *), -1,
                                           SQLITE_TRANSIENT) != SQLITE_OK;

@@ -15,7 +15,10 @@
 struct sql {
     sqlite3 *db;
     char *path; // for messages
-    struct { const char *text; sqlite3_stmt *statement; } kept[SQL_KEPT];
+    struct {
+        const char *text;
+        sqlite3_stmt *statement;
+    } kept[SQL_KEPT];
     uint32_t kept_count;
 };
 
@@ -44,7 +47,8 @@ ERR_CHECKED enum err sql_step(struct sql *s, sqlite3_stmt *statement, bool *row)
 ERR_CHECKED enum err sql_run(struct sql *s, sqlite3_stmt *statement);
 
 // The first column of the first row; `missing` when there is no row.
-ERR_CHECKED enum err sql_number(struct sql *s, sqlite3_stmt *statement, int64_t missing, int64_t *out);
+ERR_CHECKED enum err sql_number(struct sql *s, sqlite3_stmt *statement, int64_t missing,
+                                int64_t *out);
 
 uint32_t sql_u32(sqlite3_stmt *statement, int column);
 

@@ -26,7 +26,8 @@ struct coordinator_settings {
 
 // From fallbacks, file and command line. The errors of config_start(), and ERR_USAGE for
 // what is missing; logged. coordinator_settings_finish() in any case.
-ERR_CHECKED enum err coordinator_settings_read(struct coordinator_settings *s, int argc, char **argv);
+ERR_CHECKED enum err coordinator_settings_read(struct coordinator_settings *s, int argc,
+                                               char **argv);
 void coordinator_settings_finish(struct coordinator_settings *s);
 
 // What of it the hub wants; points into it.

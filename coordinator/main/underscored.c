@@ -82,7 +82,8 @@ static void attend(void *user)
     daemon_alive(clock_seconds(), describe, c);
 }
 
-static enum err configure(void *user, enum wire_config what, void (*line)(void *to, const char *text), void *to)
+static enum err configure(void *user, enum wire_config what,
+                          void (*line)(void *to, const char *text), void *to)
 {
     struct coordinator *c = user;
     if (what != WIRE_CONFIG_DUMP)
@@ -98,8 +99,10 @@ static enum err raise_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return ERR_OK;
     if (files.rlim_max < LEAST_FILES) {
-        log_error("no more than %llu files may be open at once here, and at least %d are needed: see ulimit -Hn, or "
-                  "LimitNOFILE= of the service", (unsigned long long) files.rlim_max, LEAST_FILES);
+        log_error(
+            "no more than %llu files may be open at once here, and at least %d are needed: see ulimit -Hn, or "
+            "LimitNOFILE= of the service",
+            (unsigned long long) files.rlim_max, LEAST_FILES);
         return ERR_UNAVAILABLE;
     }
     files.rlim_cur = files.rlim_max;
@@ -121,7 +124,11 @@ static enum err serve(struct coordinator *c)
 {
     const struct coordinator_settings *s = settings_of(c);
     struct hub_params p = {
-        .program = c->program, .stop = &stopping, .attend = attend, .configure = configure, .user = c,
+        .program = c->program,
+        .stop = &stopping,
+        .attend = attend,
+        .configure = configure,
+        .user = c,
     };
     const struct sigaction once = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND };
     sigaction(SIGINT, &once, NULL);
@@ -147,7 +154,11 @@ static enum err serve(struct coordinator *c)
 static enum err run(int argc, char **argv)
 {
     struct coordinator c = {
-        .daemon = { .argc = argc, .argv = argv, .read = read_settings, .finish = finish_settings, .apply = apply },
+        .daemon = { .argc = argc,
+                    .argv = argv,
+                    .read = read_settings,
+                    .finish = finish_settings,
+                    .apply = apply },
     };
     c.daemon.user = &c;
     wire_keep_memory();
@@ -187,7 +198,8 @@ static enum err check_ledger(const char *path, bool json)
 {
     const enum err e = ledger_check_file(path);
     if (!e && json)
-        puts("{\n  \"sound\": true\n}"); // as `underscore db check --json` says it of a ledger in use
+        // As `underscore db check --json` says it of a ledger in use.
+        puts("{\n  \"sound\": true\n}");
     else if (!e)
         printf("%s: in order\n", path);
     return e;

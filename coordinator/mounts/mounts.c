@@ -15,7 +15,8 @@
 
 static bool lies_in(const char *path, const char *root, size_t bytes)
 {
-    return bytes && !strncmp(path, root, bytes) && (root[bytes - 1] == '/' || path[bytes] == '/' || path[bytes] == 0);
+    return bytes && !strncmp(path, root, bytes) &&
+           (root[bytes - 1] == '/' || path[bytes] == '/' || path[bytes] == 0);
 }
 
 // How long the root that stands for a path is; 0: it lies in none.
@@ -36,7 +37,8 @@ static void *ask(void *path)
 {
     struct statvfs s;
     char *slash;
-    while (statvfs(path, &s) != 0 && errno == ENOENT && (slash = strrchr(path, '/')) && slash != path)
+    while (statvfs(path, &s) != 0 && errno == ENOENT && (slash = strrchr(path, '/')) &&
+           slash != path)
         *slash = 0;
     free(path);
     return NULL;
@@ -68,12 +70,14 @@ bool mounts_answer(struct mounts *m, const char *const *roots, const char *path,
     char *copy = strdup(path), *root = strndup(path, n);
     pthread_t thread;
     bool answers = false;
-    if (m->count == MOUNTS_MOST || !copy || !root || pthread_create(&thread, NULL, ask, copy) != 0) {
+    if (m->count == MOUNTS_MOST || !copy || !root ||
+        pthread_create(&thread, NULL, ask, copy) != 0) {
         free(copy);
     } else if (comes_back(thread, m->patience_s > 0 ? m->patience_s : PATIENCE_S)) {
         answers = true;
     } else {
-        log_warn("%s: its file system does not answer; what lies there waits until it does", n ? root : path);
+        log_warn("%s: its file system does not answer; what lies there waits until it does",
+                 n ? root : path);
         m->silent[m->count++] = (struct mount){ root, thread, now };
         root = NULL;
     }
@@ -85,9 +89,11 @@ void mounts_tick(struct mounts *m, double now)
 {
     for (size_t i = m->count; i-- > 0;) {
         struct mount *silent = &m->silent[i];
-        if (now - silent->since_s < MOUNTS_SILENT_S || pthread_tryjoin_np(silent->thread, NULL) != 0)
+        if (now - silent->since_s < MOUNTS_SILENT_S ||
+            pthread_tryjoin_np(silent->thread, NULL) != 0)
             continue;
-        log_info("%s: answers again", *silent->root ? silent->root : "what lies in no media folder");
+        log_info("%s: answers again",
+                 *silent->root ? silent->root : "what lies in no media folder");
         free(silent->root);
         *silent = m->silent[--m->count];
     }

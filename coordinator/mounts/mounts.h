@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define MOUNTS_SILENT_S 5.0 // at least, so that one that is merely slow is not waited for all the time
+#define MOUNTS_SILENT_S \
+    5.0 // at least, so that one that is merely slow is not waited for all the time
 #define MOUNTS_MOST 16
 
 struct mount {
@@ -19,7 +20,7 @@ struct mount {
     double since_s;
 };
 
-struct mounts { // zeroed: all answer
+struct mounts {        // zeroed: all answer
     double patience_s; // 0: a second
     struct mount silent[MOUNTS_MOST];
     size_t count;

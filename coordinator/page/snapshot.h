@@ -23,11 +23,11 @@ struct shown_segment {
 
 struct shown_job {
     int64_t id;
-    char *film;      // owned
+    char *film; // owned
     char owner[SNAPSHOT_NAME_BYTES], state[SNAPSHOT_NAME_BYTES], reason[SNAPSHOT_TEXT_BYTES];
     uint32_t segments, done, running;
     int64_t priority, duration_ms, submitted_ms, ended_ms; // ended 0: not over
-    int64_t left_ms; // -1: not known
+    int64_t left_ms;                                       // -1: not known
     bool failed;
     struct shown_segment *timeline; // owned; in film order
     uint32_t timeline_count;
@@ -79,13 +79,14 @@ struct snapshot {
     struct shown_failure *failures; // the latest first
     size_t failure_count;
 
-    struct shown_count jobs_in[SNAPSHOT_COUNTS];    // by state; all there are
+    struct shown_count jobs_in[SNAPSHOT_COUNTS];     // by state; all there are
     struct shown_count segments_in[SNAPSHOT_COUNTS]; // by state; of jobs under way
-    struct shown_count attempts[SNAPSHOT_COUNTS];   // by outcome; since the start
-    double music_s, gpu_s;                          // composed and accepted since the start
-    uint64_t dropped;                               // messages
+    struct shown_count attempts[SNAPSHOT_COUNTS];    // by outcome; since the start
+    double music_s, gpu_s;                           // composed and accepted since the start
+    uint64_t dropped;                                // messages
     uint32_t children;
-    double minutes[SNAPSHOT_MINUTES]; // music accepted in each minute; the last is the present one
+    // Music accepted in each minute; the last is the present one.
+    double minutes[SNAPSHOT_MINUTES];
 };
 
 // With one reference, that of the caller; NULL: out of memory.

@@ -30,27 +30,57 @@ static void write_label(FILE *f, const char *text)
             fputc(*p, f);
 }
 
-static void counts(FILE *f, const char *name, const char *type, const char *help, const char *label,
-                   const struct shown_count *c)
+static void counts(FILE *f, const char *name, const char *type, const char *help,
+                   const char *label, const struct shown_count *c)
 {
     family(f, name, type, help);
     for (; c->name; c++)
         fprintf(f, "underscore_%s{%s=\"%s\"} %" PRIu64 "\n", name, label, c->name, c->count);
 }
 
-static double rate(const struct shown_node *n) { return n->rate; }
-static double held(const struct shown_node *n) { return n->held; }
-static double slots(const struct shown_node *n) { return n->slots; }
-static double memory(const struct shown_node *n) { return (double) n->memory; }
-static double done(const struct shown_node *n) { return (double) n->done; }
-static double failed(const struct shown_node *n) { return (double) n->failed; }
-static double is_here(const struct shown_node *n) { return n->here; }
-static double drained(const struct shown_node *n) { return n->drained; }
-static double quarantined(const struct shown_node *n) { return n->quarantined; }
+static double rate(const struct shown_node *n)
+{
+    return n->rate;
+}
+static double held(const struct shown_node *n)
+{
+    return n->held;
+}
+static double slots(const struct shown_node *n)
+{
+    return n->slots;
+}
+static double memory(const struct shown_node *n)
+{
+    return (double) n->memory;
+}
+static double done(const struct shown_node *n)
+{
+    return (double) n->done;
+}
+static double failed(const struct shown_node *n)
+{
+    return (double) n->failed;
+}
+static double is_here(const struct shown_node *n)
+{
+    return n->here;
+}
+static double drained(const struct shown_node *n)
+{
+    return n->drained;
+}
+static double quarantined(const struct shown_node *n)
+{
+    return n->quarantined;
+}
 
 static void write_nodes(FILE *f, const struct snapshot *s)
 {
-    static const struct { const char *name, *type, *help; double (*of)(const struct shown_node *n); } families[] = {
+    static const struct {
+        const char *name, *type, *help;
+        double (*of)(const struct shown_node *n);
+    } families[] = {
         { "worker_up", "gauge", "1 while the worker is here.", is_here },
         { "worker_drained", "gauge", "1 while it is to get nothing new.", drained },
         { "worker_quarantined", "gauge", "1 while its GPU is in quarantine.", quarantined },
@@ -76,17 +106,23 @@ void status_metrics_write(FILE *f, const struct snapshot *s)
     family(f, "build_info", "gauge", "Always 1; the version is a label.");
     fprintf(f, "underscore_build_info{version=\"%s\"} 1\n", UNDERSCORE_VERSION);
     one(f, "uptime_seconds", "gauge", "Since the coordinator was started.", s->up_s);
-    one(f, "snapshot_timestamp_seconds", "gauge", "Unix time of these figures.", (double) s->at_ms / 1000);
+    one(f, "snapshot_timestamp_seconds", "gauge", "Unix time of these figures.",
+        (double) s->at_ms / 1000);
     one(f, "epoch", "gauge", "How often the ledger has been opened.", (double) s->epoch);
     one(f, "queue_disabled", "gauge", "1 while new jobs are refused.", s->disabled);
     one(f, "queue_stopped", "gauge", "1 while no segment is given out.", s->stopped);
     one(f, "paused", "gauge", "1 while the disk does not take what has to be kept.", s->paused);
     counts(f, "jobs", "gauge", "Jobs in the ledger by state.", "state", s->jobs_in);
-    counts(f, "segments", "gauge", "Segments of jobs under way by state.", "state", s->segments_in);
-    counts(f, "attempts_total", "counter", "Attempts that ended, by outcome, since the start.", "outcome", s->attempts);
-    one(f, "music_seconds_total", "counter", "Seconds of music accepted since the start.", s->music_s);
-    one(f, "gpu_seconds_total", "counter", "GPU time charged to owners since the start.", s->gpu_s);
-    one(f, "messages_dropped_total", "counter", "Messages nobody could make sense of, or that came before.", (double) s->dropped);
+    counts(f, "segments", "gauge", "Segments of jobs under way by state.", "state",
+           s->segments_in);
+    counts(f, "attempts_total", "counter", "Attempts that ended, by outcome, since the start.",
+           "outcome", s->attempts);
+    one(f, "music_seconds_total", "counter", "Seconds of music accepted since the start.",
+        s->music_s);
+    one(f, "gpu_seconds_total", "counter", "GPU time charged to owners since the start.",
+        s->gpu_s);
+    one(f, "messages_dropped_total", "counter",
+        "Messages nobody could make sense of, or that came before.", (double) s->dropped);
     one(f, "children", "gauge", "Processes that read or write films.", s->children);
     write_nodes(f, s);
 }

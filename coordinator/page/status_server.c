@@ -51,7 +51,8 @@ static bool parse(const char *text, union address *out)
     }
     out->v4.sin_family = AF_INET;
     out->v4.sin_port = htons((uint16_t) port);
-    return inet_pton(AF_INET, strcmp(host, "localhost") != 0 ? host : "127.0.0.1", &out->v4.sin_addr) == 1;
+    return inet_pton(AF_INET, strcmp(host, "localhost") != 0 ? host : "127.0.0.1",
+                     &out->v4.sin_addr) == 1;
 }
 
 static bool is_loopback(const union address *a)
@@ -95,9 +96,11 @@ static bool is_for_us(const struct status_server *s, struct MHD_Connection *c)
     return false;
 }
 
-static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *type, char *text, size_t bytes)
+static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *type,
+                             char *text, size_t bytes)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(bytes, text, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(bytes, text, MHD_RESPMEM_MUST_FREE);
     if (!r) {
         free(text);
         return MHD_NO;
@@ -106,9 +109,10 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     MHD_add_response_header(r, "Cache-Control", "no-store");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(r, "Content-Security-Policy",
-                            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-                            "form-action 'none'; frame-ancestors 'none'");
+    MHD_add_response_header(
+        r, "Content-Security-Policy",
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'");
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(r, "Allow", "GET, HEAD");
     const enum MHD_Result result = MHD_queue_response(c, status, r);
@@ -142,8 +146,9 @@ static enum MHD_Result show(struct status_server *s, struct MHD_Connection *c, c
 }
 
 // Answers before any body is read: what somebody sends beside a request is never taken.
-static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const char *url, const char *method,
-                                  const char *version, const char *upload, size_t *upload_bytes, void **state)
+static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_bytes, void **state)
 {
     struct status_server *s = user;
     (void) version, (void) upload, (void) upload_bytes, (void) state;
@@ -160,9 +165,11 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
 
 static void say_where(const struct status_server *s, const char *address)
 {
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);
     const char *colon = strrchr(address, ':');
-    log_info("status page: http://%.*s:%u/ and /metrics", (int) (colon - address), address, info ? info->port : 0u);
+    log_info("status page: http://%.*s:%u/ and /metrics", (int) (colon - address), address,
+             info ? info->port : 0u);
     if (!s->loopback)
         log_warn("whoever reaches %s can see which films are scored", address);
 }
@@ -172,7 +179,9 @@ enum err status_server_open(struct status_server **out, const char *address)
     union address at;
     *out = NULL;
     if (!parse(address, &at)) {
-        log_error("--status %s: not ADDRESS:PORT in numbers, such as " STATUS_ADDRESS " or [::1]:80", address);
+        log_error("--status %s: not ADDRESS:PORT in numbers, such as " STATUS_ADDRESS
+                  " or [::1]:80",
+                  address);
         return ERR_CONFIG;
     }
     struct status_server *s = calloc(1, sizeof(*s));
@@ -181,10 +190,11 @@ enum err status_server_open(struct status_server **out, const char *address)
     pthread_mutex_init(&s->lock, NULL);
     s->loopback = is_loopback(&at);
     const unsigned v6 = at.any.sa_family == AF_INET6 ? MHD_USE_IPv6 : 0;
-    s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | v6, 0, NULL, NULL, on_request, s,
-                                 MHD_OPTION_SOCK_ADDR, &at.any, MHD_OPTION_CONNECTION_LIMIT, MOST_CONNECTIONS,
-                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MOST_REQUEST_BYTES,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) IDLE_S, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | v6, 0, NULL, NULL, on_request,
+                                 s, MHD_OPTION_SOCK_ADDR, &at.any, MHD_OPTION_CONNECTION_LIMIT,
+                                 MOST_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                 (size_t) MOST_REQUEST_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+                                 (unsigned) IDLE_S, MHD_OPTION_END);
     if (!s->daemon) {
         log_error("--status %s: cannot listen: %s", address, strerror(errno));
         status_server_close(&s);

@@ -30,7 +30,9 @@ static char *beside(const char *output, int64_t job)
     char *path = NULL;
     // The ending stays: it says which container is wanted.
     const char *name = file_name_end(output + folder, NAME_MOST);
-    return asprintf(&path, "%.*s.underscore-%lld-%s", folder, output, (long long) job, name) < 0 ? NULL : path;
+    return asprintf(&path, "%.*s.underscore-%lld-%s", folder, output, (long long) job, name) < 0
+               ? NULL
+               : path;
 }
 
 static enum err prepare(struct publication *p, const char *folder, int64_t job)
@@ -53,8 +55,8 @@ static bool identify(char *out, size_t room, const char *path)
     struct stat st;
     if (stat(path, &st) != 0)
         return false;
-    snprintf(out, room, "%llu %llu %lld\n", (unsigned long long) st.st_dev, (unsigned long long) st.st_ino,
-             (long long) st.st_size);
+    snprintf(out, room, "%llu %llu %lld\n", (unsigned long long) st.st_dev,
+             (unsigned long long) st.st_ino, (long long) st.st_size);
     return true;
 }
 

@@ -35,14 +35,16 @@ static size_t place_in_line(const struct work_queue *q, int line, const struct w
 static void leave_line(struct work_queue *q, int line, struct work_job *j)
 {
     const size_t i = place_in_line(q, line, j);
-    memmove(&q->lines[line][i], &q->lines[line][i + 1], (--q->in_line[line] - i) * sizeof(struct work_job *));
+    memmove(&q->lines[line][i], &q->lines[line][i + 1],
+            (--q->in_line[line] - i) * sizeof(struct work_job *));
     j->in_line[line] = false;
 }
 
 static void join_line(struct work_queue *q, int line, struct work_job *j)
 {
     const size_t i = place_in_line(q, line, j);
-    memmove(&q->lines[line][i + 1], &q->lines[line][i], (q->in_line[line]++ - i) * sizeof(struct work_job *));
+    memmove(&q->lines[line][i + 1], &q->lines[line][i],
+            (q->in_line[line]++ - i) * sizeof(struct work_job *));
     q->lines[line][i] = j;
     j->in_line[line] = true;
 }
@@ -60,7 +62,8 @@ static void line_up(struct lines *l, struct work_job *j)
 
 static bool is_alike(const struct work_queue *q, const struct work_job *j)
 {
-    if (q->owner != j->owner || strcmp(q->model, j->model) != 0 || q->require.count != j->require.count)
+    if (q->owner != j->owner || strcmp(q->model, j->model) != 0 ||
+        q->require.count != j->require.count)
         return false;
     for (uint32_t i = 0; i < j->require.count; i++) {
         const struct require_term *a = &q->require.terms[i], *b = &j->require.terms[i];
@@ -81,7 +84,8 @@ static enum err find_queue(struct lines *l, const struct work_job *j, size_t *ou
             empty = *out;
     }
     if (empty == l->queue_count) {
-        const enum err e = array_grow((void **) &l->queues, l->queue_count, &l->queue_room, sizeof(*l->queues));
+        const enum err e = array_grow((void **) &l->queues, l->queue_count, &l->queue_room,
+                                      sizeof(*l->queues));
         if (e)
             return e;
         l->queues[l->queue_count++] = (struct work_queue){ 0 };
@@ -114,7 +118,8 @@ static enum err make_room(struct work_queue *q)
 
 static bool follows_work(const struct work_job *j, uint32_t i)
 {
-    return j->segments[i].state == WORK_BLOCKED && i > 0 && j->segments[i - 1].state == WORK_LEASED;
+    return j->segments[i].state == WORK_BLOCKED && i > 0 &&
+           j->segments[i - 1].state == WORK_LEASED;
 }
 
 static bool has_asked(const struct work_segment *g)
@@ -130,7 +135,8 @@ static void count_segment(struct lines *l, struct work_job *j, uint32_t i, bool 
     const struct work_segment *g = &j->segments[i];
     const uint64_t one = add ? 1 : UINT64_MAX; // unsigned sums come back to what they were
     const uint32_t few = (uint32_t) one;
-    const bool is_ready = g->state == WORK_READY, is_done = g->state == WORK_DONE, none = g->frames == FRAMES_ABSENT;
+    const bool is_ready = g->state == WORK_READY, is_done = g->state == WORK_DONE,
+               none = g->frames == FRAMES_ABSENT;
     l->in_state[g->state] += one;
     l->pictures += one * (has_asked(g) & (g->state != WORK_LEASED) & !is_done);
     j->done += few * is_done;
@@ -214,14 +220,16 @@ static bool is_in_line(const struct work_job *j, uint32_t i, enum work_line line
     const struct work_segment *g = &j->segments[i];
     if (line == LINE_FOLLOWER)
         return g->frames == FRAMES_ABSENT && follows_work(j, i);
-    return g->state == WORK_READY && g->frames == (line == LINE_WORKER ? FRAMES_THERE : FRAMES_ABSENT);
+    return g->state == WORK_READY &&
+           g->frames == (line == LINE_WORKER ? FRAMES_THERE : FRAMES_ABSENT);
 }
 
 uint32_t lines_longest(const struct work_job *j, enum work_line line)
 {
     int64_t best = -1;
     for (uint32_t i = 0; i < j->count; i++)
-        if (is_in_line(j, i, line) && (best < 0 || j->segments[i].remaining_s > j->segments[best].remaining_s))
+        if (is_in_line(j, i, line) &&
+            (best < 0 || j->segments[i].remaining_s > j->segments[best].remaining_s))
             best = i;
     return (uint32_t) best;
 }
@@ -244,7 +252,8 @@ const char *lines_check(const struct lines *l, const struct work_job *j, struct 
         const struct work_queue *q = &l->queues[j->queue];
         const size_t place = place_in_line(q, line, j);
         const bool stands = place < q->in_line[line] && q->lines[line][place] == j;
-        if (lines[line] != j->lines[line] || stands != (lines[line] > 0 && !j->paused) || stands != j->in_line[line])
+        if (lines[line] != j->lines[line] || stands != (lines[line] > 0 && !j->paused) ||
+            stands != j->in_line[line])
             return "a job's place in line";
     }
     return done != j->done || ready != j->ready ? "a job's counts" : NULL;

@@ -18,7 +18,14 @@
 #include "coordinator/schedule/require.h"
 
 // As in the ledger, for what is under way.
-enum work_state { WORK_BLOCKED, WORK_READY, WORK_LEASED, WORK_RETRY_WAIT, WORK_DONE, WORK_STATES };
+enum work_state {
+    WORK_BLOCKED,
+    WORK_READY,
+    WORK_LEASED,
+    WORK_RETRY_WAIT,
+    WORK_DONE,
+    WORK_STATES
+};
 enum work_frames {
     FRAMES_ABSENT,
     FRAMES_ASKED,
@@ -38,15 +45,15 @@ struct work_segment {
     double audio_s, remaining_s;
     enum work_state state;
     enum work_frames frames;
-    uint32_t live;      // leases
+    uint32_t live; // leases
     uint32_t troubles;
-    double retry_s;     // RETRY_WAIT: when to try again
+    double retry_s; // RETRY_WAIT: when to try again
 };
 
 struct work_job {
     int64_t id;
     int64_t priority;
-    size_t owner;      // into owners
+    size_t owner; // into owners
     char model[65];
     struct require require;
     bool paused;
@@ -55,9 +62,9 @@ struct work_job {
     // The lines' own:
     uint32_t lines[WORK_LINES]; // segments that it stands in line with
     bool in_line[WORK_LINES];
-    size_t queue;               // into queues
+    size_t queue; // into queues
     // The schedule's own:
-    int64_t lease;              // its first, of lease_count; -1: none
+    int64_t lease; // its first, of lease_count; -1: none
     uint32_t lease_count;
 };
 
@@ -66,7 +73,7 @@ struct work_queue {
     size_t owner;
     char model[65];
     struct require require;
-    size_t job_count, room; // all of them, and how many each line has room for
+    size_t job_count, room;              // all of them, and how many each line has room for
     struct work_job **lines[WORK_LINES]; // those with something in it: the first goes first
     size_t in_line[WORK_LINES];
 };
@@ -75,9 +82,9 @@ struct lines {
     struct work_queue *queues;
     size_t queue_count, queue_room;
     uint64_t in_state[WORK_STATES]; // segments
-    uint64_t ready;    // in jobs that are not paused
-    uint64_t complete; // jobs with all DONE that are not paused
-    uint64_t pictures; // that are there or asked for, of what is not under way
+    uint64_t ready;                 // in jobs that are not paused
+    uint64_t complete;              // jobs with all DONE that are not paused
+    uint64_t pictures;              // that are there or asked for, of what is not under way
 };
 
 void lines_finish(struct lines *l); // a zeroed one is fine

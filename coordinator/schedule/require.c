@@ -8,13 +8,13 @@
 #include <strings.h>
 
 static const char *const facts[REQUIRE_FACTS] = {
-    [REQUIRE_VRAM] = "vram", [REQUIRE_SLOTS] = "slots", [REQUIRE_VENDOR] = "vendor",
+    [REQUIRE_VRAM] = "vram",     [REQUIRE_SLOTS] = "slots",   [REQUIRE_VENDOR] = "vendor",
     [REQUIRE_DEVICE] = "device", [REQUIRE_DRIVER] = "driver", [REQUIRE_NAME] = "name",
 };
 // Two letters before one, so that the longest is found first.
 static const char *const operators[REQUIRE_OPERATORS] = {
     [REQUIRE_LE] = "<=", [REQUIRE_GE] = ">=", [REQUIRE_NE] = "!=", [REQUIRE_EQ] = "=",
-    [REQUIRE_LT] = "<", [REQUIRE_GT] = ">", [REQUIRE_HAS] = "~",
+    [REQUIRE_LT] = "<",  [REQUIRE_GT] = ">",  [REQUIRE_HAS] = "~",
 };
 
 static bool is_number(enum require_fact f)
@@ -45,21 +45,27 @@ static enum err take_term(struct require_term *t, const char *text, char *why, s
     while (fact < REQUIRE_FACTS && strncmp(text, facts[fact], strlen(facts[fact])) != 0)
         fact++;
     if (fact == REQUIRE_FACTS) {
-        snprintf(why, room, "'%s': begins with none of vram, slots, vendor, device, driver, name", text);
+        snprintf(why, room,
+                 "'%s': begins with none of vram, slots, vendor, device, driver, name", text);
         return ERR_INPUT;
     }
     const char *p = text + strlen(facts[fact]);
     while (op < REQUIRE_OPERATORS && strncmp(p, operators[op], strlen(operators[op])) != 0)
         op++;
-    *t = (struct require_term){ .fact = (enum require_fact) fact, .op = (enum require_operator) op };
+    *t = (struct require_term){ .fact = (enum require_fact) fact,
+                                .op = (enum require_operator) op };
     const bool numeric = is_number(t->fact);
-    if (op == REQUIRE_OPERATORS || (numeric ? op == REQUIRE_HAS : op != REQUIRE_EQ && op != REQUIRE_NE && op != REQUIRE_HAS)) {
-        snprintf(why, room, "'%s': %s goes with %s", text, facts[fact], numeric ? "=, !=, <, <=, >, >=" : "=, !=, ~");
+    if (op == REQUIRE_OPERATORS ||
+        (numeric ? op == REQUIRE_HAS
+                 : op != REQUIRE_EQ && op != REQUIRE_NE && op != REQUIRE_HAS)) {
+        snprintf(why, room, "'%s': %s goes with %s", text, facts[fact],
+                 numeric ? "=, !=, <, <=, >, >=" : "=, !=, ~");
         return ERR_INPUT;
     }
     p += strlen(operators[op]);
     if (!*p || strlen(p) >= sizeof(t->value) || (numeric && !take_number(p, &t->number))) {
-        snprintf(why, room, "'%s': %s", text, numeric ? "not a number such as 8G" : "a value that is empty or too long");
+        snprintf(why, room, "'%s': %s", text,
+                 numeric ? "not a number such as 8G" : "a value that is empty or too long");
         return ERR_INPUT;
     }
     snprintf(t->value, sizeof(t->value), "%s", p);
@@ -148,7 +154,8 @@ enum err require_parse_offer(struct require *out, const char *text, char *why, s
         char term[REQUIRE_TEXT_BYTES * 2];
         require_term_text(t, term, sizeof(term));
         if (t->op != REQUIRE_EQ || said[t->fact]) {
-            snprintf(why, room, "'%s': what is offered is said with =, once for each fact", term);
+            snprintf(why, room, "'%s': what is offered is said with =, once for each fact",
+                     term);
             return ERR_INPUT;
         }
         said[t->fact] = true;
@@ -169,7 +176,8 @@ static void take_fact(struct fleet_worker *w, const struct require_term *t)
     }
 }
 
-const struct require_term *require_unoffered(const struct require *asked, const struct require *offer)
+const struct require_term *require_unoffered(const struct require *asked,
+                                             const struct require *offer)
 {
     struct fleet_worker w = { 0 };
     bool known[REQUIRE_FACTS] = { false };
@@ -183,7 +191,8 @@ const struct require_term *require_unoffered(const struct require *asked, const 
     return NULL;
 }
 
-void require_say(const struct require_term *t, const struct fleet_worker *w, char *out, size_t room)
+void require_say(const struct require_term *t, const struct fleet_worker *w, char *out,
+                 size_t room)
 {
     char term[REQUIRE_TEXT_BYTES * 2];
     require_term_text(t, term, sizeof(term));

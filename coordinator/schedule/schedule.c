@@ -36,12 +36,14 @@ void schedule_finish(struct schedule *s)
     *s = (struct schedule){ 0 };
 }
 
-enum err schedule_owner(struct schedule *s, const char *name, double weight, double used_s, size_t *out)
+enum err schedule_owner(struct schedule *s, const char *name, double weight, double used_s,
+                        size_t *out)
 {
     for (*out = 0; *out < s->owner_count; (*out)++)
         if (!strcmp(s->owners[*out].name, name))
             return ERR_OK;
-    const enum err e = array_grow((void **) &s->owners, s->owner_count, &s->owner_room, sizeof(*s->owners));
+    const enum err e =
+        array_grow((void **) &s->owners, s->owner_count, &s->owner_room, sizeof(*s->owners));
     if (e)
         return e;
     struct work_owner *o = &s->owners[s->owner_count++];
@@ -156,7 +158,8 @@ static double share_of(const struct work_owner *o)
 }
 
 // Is a better than b, of whatever owners?
-static bool comes_first(const struct schedule *s, const struct work_job *a, const struct work_job *b)
+static bool comes_first(const struct schedule *s, const struct work_job *a,
+                        const struct work_job *b)
 {
     if (a->owner == b->owner)
         return lines_goes_before(a, b);
@@ -167,12 +170,14 @@ static bool comes_first(const struct schedule *s, const struct work_job *a, cons
 }
 
 // The first in line of all queues, or of those that a worker may compose for; NULL: none.
-static const struct work_job *first_in_line(const struct schedule *s, enum work_line line, const struct fleet_worker *w)
+static const struct work_job *first_in_line(const struct schedule *s, enum work_line line,
+                                            const struct fleet_worker *w)
 {
     const struct work_job *best = NULL;
     for (size_t i = 0; i < s->lines.queue_count; i++) {
         const struct work_queue *q = &s->lines.queues[i];
-        if (q->in_line[line] > 0 && (!best || comes_first(s, q->lines[line][0], best)) && (!w || fits(q, w)))
+        if (q->in_line[line] > 0 && (!best || comes_first(s, q->lines[line][0], best)) &&
+            (!w || fits(q, w)))
             best = q->lines[line][0];
     }
     return best;
@@ -188,8 +193,8 @@ static double expected_end(const struct work_lease *l, double now)
 }
 
 // Of the leases that an idle worker would be done with sooner, the one that takes longest.
-static const struct work_lease *lease_to_repeat(const struct schedule *s, size_t worker, const struct fleet_worker *w,
-                                                double now)
+static const struct work_lease *lease_to_repeat(const struct schedule *s, size_t worker,
+                                                const struct fleet_worker *w, double now)
 {
     const struct work_lease *best = NULL;
     double best_end = 0;
@@ -200,7 +205,8 @@ static const struct work_lease *lease_to_repeat(const struct schedule *s, size_t
         if (j->paused || l->worker == worker || g->live != 1 || g->frames != FRAMES_THERE)
             continue;
         const double end = expected_end(l, now);
-        if (now + g->audio_s / schedule_rate(w) < end && (!best || end > best_end) && fits(&s->lines.queues[j->queue], w)) {
+        if (now + g->audio_s / schedule_rate(w) < end && (!best || end > best_end) &&
+            fits(&s->lines.queues[j->queue], w)) {
             best = l;
             best_end = end;
         }
@@ -247,14 +253,19 @@ static bool choose_ready(const struct schedule *s, const struct fleet *f, struct
     return true;
 }
 
-static bool choose_again(const struct schedule *s, const struct fleet *f, double now, struct decision *out)
+static bool choose_again(const struct schedule *s, const struct fleet *f, double now,
+                         struct decision *out)
 {
     for (size_t i = 0; s->lease_count > 0 && i < f->count; i++) {
         const struct fleet_worker *w = &f->workers[i];
-        const struct work_lease *l = is_asking(w) && w->held == 0 ? lease_to_repeat(s, i, w, now) : NULL;
+        const struct work_lease *l =
+            is_asking(w) && w->held == 0 ? lease_to_repeat(s, i, w, now) : NULL;
         if (!l)
             continue;
-        *out = (struct decision){ .job = l->job, .segment = l->segment, .worker = i, .again = true };
+        *out = (struct decision){ .job = l->job,
+                                  .segment = l->segment,
+                                  .worker = i,
+                                  .again = true };
         return true;
     }
     return false;
@@ -262,7 +273,8 @@ static bool choose_again(const struct schedule *s, const struct fleet *f, double
 
 bool schedule_next(struct schedule *s, const struct fleet *f, double now, struct decision *out)
 {
-    if (s->lines.ready > 0) // what is READY but not chosen waits for its pictures, or for other workers
+    // What is READY but not chosen waits for its pictures, or for other workers.
+    if (s->lines.ready > 0)
         return choose_ready(s, f, out);
     // Each idle worker looks at each lease: where those are many, not at every turn.
     const bool many = s->lease_count * f->count > MANY_PAIRS;
@@ -276,15 +288,16 @@ bool schedule_next(struct schedule *s, const struct fleet *f, double now, struct
 
 // Leases
 
-static void set_segment(struct schedule *s, struct work_job *j, uint32_t segment, enum work_state to)
+static void set_segment(struct schedule *s, struct work_job *j, uint32_t segment,
+                        enum work_state to)
 {
     lines_begin_change(&s->lines, j, segment);
     j->segments[segment].state = to;
     lines_end_change(&s->lines, j, segment);
 }
 
-enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decision *d, int64_t attempt, int64_t fence,
-                        double now)
+enum err schedule_lease(struct schedule *s, struct fleet *f, const struct decision *d,
+                        int64_t attempt, int64_t fence, double now)
 {
     struct work_job *j = schedule_find_job(s, d->job);
     struct fleet_worker *w = &f->workers[d->worker];
@@ -327,7 +340,8 @@ enum err schedule_restore(struct schedule *s, const struct work_lease *lease)
     return e;
 }
 
-void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *lease, size_t worker, double now)
+void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *lease,
+                    size_t worker, double now)
 {
     const struct work_job *j = schedule_find_job(s, lease->job);
     lease->renewed_s = now;
@@ -348,8 +362,8 @@ void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *leas
 }
 
 // The worker and the owner are rid of it.
-static void settle(struct schedule *s, struct fleet *f, const struct work_job *j, const struct work_lease *l,
-                   double now)
+static void settle(struct schedule *s, struct fleet *f, const struct work_job *j,
+                   const struct work_lease *l, double now)
 {
     struct work_owner *o = &s->owners[j->owner];
     o->promised_s = fmax(0, o->promised_s - l->promised_s);
@@ -366,7 +380,8 @@ static double wait_after(uint32_t troubles)
     return fmin(RETRY_MOST_S, ldexp(RETRY_FIRST_S, (int) troubles));
 }
 
-void schedule_end(struct schedule *s, struct fleet *f, int64_t attempt, enum work_state state, double now)
+void schedule_end(struct schedule *s, struct fleet *f, int64_t attempt, enum work_state state,
+                  double now)
 {
     const struct work_lease *l = schedule_find(s, attempt);
     if (!l)
@@ -452,7 +467,8 @@ void schedule_released(struct schedule *s, int64_t job, uint32_t segment)
 
 // Pictures
 
-bool schedule_wants_frames(const struct schedule *s, uint32_t ahead, int64_t *job, uint32_t *segment)
+bool schedule_wants_frames(const struct schedule *s, uint32_t ahead, int64_t *job,
+                           uint32_t *segment)
 {
     if (s->lines.pictures >= ahead)
         return false;

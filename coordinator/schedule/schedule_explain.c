@@ -38,7 +38,8 @@ struct reasons {
     uint32_t able, asking; // workers that may compose it, and those of them with room
 };
 
-bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, char *out, size_t room)
+bool schedule_excludes(const struct work_job *j, const struct fleet_worker *w, char *out,
+                       size_t room)
 {
     const struct require_term *unmet = require_unmet(&j->require, w);
     char text[256];
@@ -84,8 +85,8 @@ static struct reasons count_reasons(const struct work_job *j, const struct fleet
     return r;
 }
 
-void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job, const char *held, char *out,
-                      size_t room)
+void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t job,
+                      const char *held, char *out, size_t room)
 {
     const struct work_job *j = schedule_job(s, job);
     if (!j) {
@@ -93,8 +94,8 @@ void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t j
         return;
     }
     struct reasons r = count_reasons(j, f);
-    size_t n = (size_t) snprintf(out, room, "%u of %u segments are done, %u are being composed", j->done, j->count,
-                                 r.running);
+    size_t n = (size_t) snprintf(out, room, "%u of %u segments are done, %u are being composed",
+                                 j->done, j->count, r.running);
     if (j->paused) {
         snprintf(out + n, room - n, "; the rest waits because the job is paused");
         return;
@@ -103,12 +104,15 @@ void schedule_explain(const struct schedule *s, const struct fleet *f, int64_t j
         r.free_worker += r.pictures; // and then they would wait for the same
         r.pictures = 0;
     }
-    const struct { uint32_t count; const char *why; } parts[] = {
+    const struct {
+        uint32_t count;
+        const char *why;
+    } parts[] = {
         { r.blocked, "continue a segment that is not done yet" },
         { r.retrying, "will be tried again shortly after a GPU failed them" },
         { r.pictures, "wait for their pictures to be read from the film" },
-        { r.free_worker, held           ? held
-                         : r.able == 0  ? "wait because no worker may compose them"
+        { r.free_worker, held            ? held
+                         : r.able == 0   ? "wait because no worker may compose them"
                          : r.asking == 0 ? "wait for a worker with room"
                                          : "are next, after work of other jobs or owners" },
     };

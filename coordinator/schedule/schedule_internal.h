@@ -6,11 +6,13 @@
 
 // schedule.c
 struct work_job *schedule_find_job(const struct schedule *s, int64_t job); // NULL: not here
-double schedule_rate(const struct fleet_worker *w); // seconds of music a second, guessed if need be
+// Seconds of music a second, guessed if need be.
+double schedule_rate(const struct fleet_worker *w);
 
 // schedule_leases.c
 // ERR_NOMEM: nothing has changed.
-ERR_CHECKED enum err schedule_add_lease(struct schedule *s, struct work_job *j, const struct work_lease *lease);
+ERR_CHECKED enum err schedule_add_lease(struct schedule *s, struct work_job *j,
+                                        const struct work_lease *lease);
 void schedule_drop_lease(struct schedule *s, struct work_job *j, int64_t lease);
 // Chains of workers. SCHEDULE_NOBODY is always known.
 ERR_CHECKED enum err schedule_know_worker(struct schedule *s, size_t worker);

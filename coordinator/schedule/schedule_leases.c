@@ -13,7 +13,8 @@ enum err schedule_know_worker(struct schedule *s, size_t worker)
 {
     while (worker != SCHEDULE_NOBODY && worker >= s->of_worker_room) {
         const size_t before = s->of_worker_room;
-        const enum err e = array_grow((void **) &s->of_worker, before, &s->of_worker_room, sizeof(*s->of_worker));
+        const enum err e = array_grow((void **) &s->of_worker, before, &s->of_worker_room,
+                                      sizeof(*s->of_worker));
         if (e)
             return e;
         for (size_t i = before; i < s->of_worker_room; i++)
@@ -38,7 +39,8 @@ void schedule_chain(struct schedule *s, int64_t lease)
 void schedule_unchain(struct schedule *s, int64_t lease)
 {
     const struct work_lease *l = &s->leases[lease];
-    *(l->previous_of_worker < 0 ? first_of(s, l->worker) : &s->leases[l->previous_of_worker].next_of_worker) =
+    *(l->previous_of_worker < 0 ? first_of(s, l->worker)
+                                : &s->leases[l->previous_of_worker].next_of_worker) =
         l->next_of_worker;
     if (l->next_of_worker >= 0)
         s->leases[l->next_of_worker].previous_of_worker = l->previous_of_worker;
@@ -57,7 +59,8 @@ static void chain_to_job(struct schedule *s, struct work_job *j, int64_t lease)
 static void unchain_from_job(struct schedule *s, struct work_job *j, int64_t lease)
 {
     const struct work_lease *l = &s->leases[lease];
-    *(l->previous_of_job < 0 ? &j->lease : &s->leases[l->previous_of_job].next_of_job) = l->next_of_job;
+    *(l->previous_of_job < 0 ? &j->lease : &s->leases[l->previous_of_job].next_of_job) =
+        l->next_of_job;
     if (l->next_of_job >= 0)
         s->leases[l->next_of_job].previous_of_job = l->previous_of_job;
     j->lease_count--;
@@ -68,10 +71,12 @@ static void move_lease(struct schedule *s, int64_t from, int64_t to)
 {
     const struct work_lease *l = &s->leases[to];
     s->leases[to] = s->leases[from];
-    *(l->previous_of_worker < 0 ? first_of(s, l->worker) : &s->leases[l->previous_of_worker].next_of_worker) = to;
+    *(l->previous_of_worker < 0 ? first_of(s, l->worker)
+                                : &s->leases[l->previous_of_worker].next_of_worker) = to;
     if (l->next_of_worker >= 0)
         s->leases[l->next_of_worker].previous_of_worker = to;
-    *(l->previous_of_job < 0 ? &schedule_find_job(s, l->job)->lease : &s->leases[l->previous_of_job].next_of_job) = to;
+    *(l->previous_of_job < 0 ? &schedule_find_job(s, l->job)->lease
+                             : &s->leases[l->previous_of_job].next_of_job) = to;
     if (l->next_of_job >= 0)
         s->leases[l->next_of_job].previous_of_job = to;
     id_map_put(&s->attempts, (uint64_t) l->attempt, (size_t) to);
@@ -114,9 +119,11 @@ uint32_t schedule_running(const struct schedule *s, int64_t job)
     return j ? j->lease_count : 0;
 }
 
-enum err schedule_add_lease(struct schedule *s, struct work_job *j, const struct work_lease *lease)
+enum err schedule_add_lease(struct schedule *s, struct work_job *j,
+                            const struct work_lease *lease)
 {
-    enum err e = array_grow((void **) &s->leases, s->lease_count, &s->lease_room, sizeof(*s->leases));
+    enum err e =
+        array_grow((void **) &s->leases, s->lease_count, &s->lease_room, sizeof(*s->leases));
     if (!e)
         e = id_map_reserve(&s->attempts, s->lease_count + 1);
     if (!e)
@@ -144,7 +151,8 @@ int64_t schedule_of_worker(const struct schedule *s, size_t worker)
     return i < 0 ? -1 : s->leases[i].attempt;
 }
 
-void schedule_grant(struct schedule *s, struct work_lease *lease, int64_t attempt, int64_t fence)
+void schedule_grant(struct schedule *s, struct work_lease *lease, int64_t attempt,
+                    int64_t fence)
 {
     id_map_remove(&s->attempts, (uint64_t) lease->attempt);
     lease->attempt = attempt;

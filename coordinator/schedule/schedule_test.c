@@ -22,11 +22,11 @@ struct farm {
     struct fleet f;
     double now;
     int64_t next_attempt;
-    double speed[MOST_WORKERS];  // seconds of music a second
-    double left[MOST_WORKERS];   // of the segment that it is at; < 0: it is at none
-    int64_t at[MOST_WORKERS];    // that attempt
+    double speed[MOST_WORKERS]; // seconds of music a second
+    double left[MOST_WORKERS];  // of the segment that it is at; < 0: it is at none
+    int64_t at[MOST_WORKERS];   // that attempt
     unsigned leases, speculations;
-    const char *require;         // of the jobs that are added next; NULL: nothing
+    const char *require; // of the jobs that are added next; NULL: nothing
 };
 
 static void begin(struct farm *farm)
@@ -47,9 +47,15 @@ static size_t add_worker(struct farm *farm, const char *model, double speed, boo
     char name[16];
     size_t place;
     snprintf(name, sizeof(name), "w%zu", farm->f.count);
-    const struct fleet_hello h = { .name = name, .device = "", .vendor = "", .driver = "", .software = "", .model = model,
+    const struct fleet_hello h = { .name = name,
+                                   .device = "",
+                                   .vendor = "",
+                                   .driver = "",
+                                   .software = "",
+                                   .model = model,
                                    .slots = 1,
-                                   .incarnation = farm->f.count + 1, .rate = measured ? speed : 0 };
+                                   .incarnation = farm->f.count + 1,
+                                   .rate = measured ? speed : 0 };
     assert_int_equal(fleet_join(&farm->f, &h, farm->now, &place), ERR_OK);
     fleet_pull(&farm->f, place, 1, farm->now);
     farm->speed[place] = speed;
@@ -58,19 +64,25 @@ static size_t add_worker(struct farm *farm, const char *model, double speed, boo
 }
 
 // `cues` cues of `each` segments of `audio_s`; all pictures are there.
-static void add_job(struct farm *farm, int64_t id, const char *owner, double weight, int64_t priority, uint32_t cues,
-                    uint32_t each, double audio_s)
+static void add_job(struct farm *farm, int64_t id, const char *owner, double weight,
+                    int64_t priority, uint32_t cues, uint32_t each, double audio_s)
 {
     struct work_job j = { .id = id, .priority = priority, .model = "m", .count = cues * each };
     char why[500];
-    assert_int_equal(require_parse(&j.require, farm->require ? farm->require : "", why, sizeof(why)), ERR_OK);
+    assert_int_equal(
+        require_parse(&j.require, farm->require ? farm->require : "", why, sizeof(why)),
+        ERR_OK);
     assert_int_equal(schedule_owner(&farm->s, owner, weight, 0, &j.owner), ERR_OK);
     j.segments = calloc(j.count, sizeof(*j.segments));
     assert_non_null(j.segments);
     for (uint32_t i = 0; i < j.count; i++)
         j.segments[i] = (struct work_segment){
-            .cue = i / each, .place = i % each, .audio_s = audio_s, .remaining_s = audio_s * (each - i % each),
-            .state = i % each ? WORK_BLOCKED : WORK_READY, .frames = FRAMES_THERE,
+            .cue = i / each,
+            .place = i % each,
+            .audio_s = audio_s,
+            .remaining_s = audio_s * (each - i % each),
+            .state = i % each ? WORK_BLOCKED : WORK_READY,
+            .frames = FRAMES_THERE,
         };
     assert_int_equal(schedule_add(&farm->s, &j), ERR_OK);
 }
@@ -83,7 +95,8 @@ static bool grant(struct farm *farm, struct decision *d)
     assert_true(farm->f.workers[d->worker].want > 0);
     const struct work_segment *g = &schedule_job(&farm->s, d->job)->segments[d->segment];
     assert_int_equal(g->state, d->again ? WORK_LEASED : WORK_READY);
-    assert_int_equal(schedule_lease(&farm->s, &farm->f, d, farm->next_attempt++, 1, farm->now), ERR_OK);
+    assert_int_equal(schedule_lease(&farm->s, &farm->f, d, farm->next_attempt++, 1, farm->now),
+                     ERR_OK);
     assert_null(schedule_check(&farm->s, &farm->f));
     farm->leases++;
     farm->speculations += d->again;
@@ -121,7 +134,8 @@ static void compose(struct farm *farm, size_t w, double dt)
         farm->left[w] = -1; // called off
     if (farm->left[w] < 0) {
         farm->at[w] = schedule_of_worker(&farm->s, w);
-        const struct work_lease *l = farm->at[w] < 0 ? NULL : schedule_find(&farm->s, farm->at[w]);
+        const struct work_lease *l =
+            farm->at[w] < 0 ? NULL : schedule_find(&farm->s, farm->at[w]);
         farm->left[w] = l ? schedule_job(&farm->s, l->job)->segments[l->segment].audio_s : -1;
     }
     if (farm->left[w] < 0)
@@ -266,7 +280,8 @@ static void requirements_are_obeyed(void **state)
     add_job(&farm, 1, "ada", 1, 0, 4, 1, 10);
     farm.require = NULL;
     add_job(&farm, 2, "ada", 1, 0, 1, 1, 10);
-    const size_t small = add_worker(&farm, "m", 1, true), large = add_worker(&farm, "m", 1, true);
+    const size_t small = add_worker(&farm, "m", 1, true),
+                 large = add_worker(&farm, "m", 1, true);
     farm.f.workers[small].memory = 4ull << 30;
     farm.f.workers[large].memory = 16ull << 30;
     assert_true(grant(&farm, &d)); // the small one, first in line, takes what it may
@@ -275,9 +290,11 @@ static void requirements_are_obeyed(void **state)
     assert_true(grant(&farm, &d));
     assert_true(d.job == 1 && d.worker == large);
     assert_false(grant(&farm, &d)); // nor is it tried a second time there
-    assert_true(schedule_excludes(schedule_job(&farm.s, 1), &farm.f.workers[small], why, sizeof(why)));
+    assert_true(
+        schedule_excludes(schedule_job(&farm.s, 1), &farm.f.workers[small], why, sizeof(why)));
     assert_string_equal(why, "does not meet vram>=8G (it has 4.0 GiB)");
-    assert_false(schedule_excludes(schedule_job(&farm.s, 1), &farm.f.workers[large], why, sizeof(why)));
+    assert_false(
+        schedule_excludes(schedule_job(&farm.s, 1), &farm.f.workers[large], why, sizeof(why)));
     finish(&farm);
 }
 
@@ -299,7 +316,8 @@ static void what_is_left_takes_as_long_as_the_rates_say(void **state)
     done(&farm, 1);
     done(&farm, 2);
     add_worker(&farm, "m", 5, true);
-    grant_all(&farm); // one cue's second segment: the other worker does not make that cue shorter
+    // One cue's second segment: the other worker does not make that cue shorter.
+    grant_all(&farm);
     assert_float_equal(schedule_left(&farm.s, &farm.f, 1), 8, 1e-9);
     finish(&farm);
 }
@@ -310,13 +328,15 @@ static void the_idle_worker_is_asked_first(void **state)
     struct farm farm;
     struct decision d;
     begin(&farm);
-    const size_t slow = add_worker(&farm, "m", 1, true), fast = add_worker(&farm, "m", 10, true);
+    const size_t slow = add_worker(&farm, "m", 1, true),
+                 fast = add_worker(&farm, "m", 10, true);
     fleet_pull(&farm.f, slow, 10, 0), fleet_pull(&farm.f, fast, 10, 0);
     add_job(&farm, 1, "ada", 1, 0, 12, 1, 10);
     unsigned of[2] = { 0 };
     while (grant(&farm, &d))
         of[d.worker]++;
-    assert_true(of[fast] == 10 && of[slow] == 2); // ten to one, and the fast one asked for no more
+    // Ten to one, and the fast one asked for no more.
+    assert_true(of[fast] == 10 && of[slow] == 2);
     finish(&farm);
 }
 
@@ -360,7 +380,8 @@ static void work_waits_for_workers_that_could_take_it(void **state)
     assert_false(schedule_waits(&farm.s, &large));
     schedule_order(&farm.s, 2, false, 0);
     assert_true(schedule_waits(&farm.s, &large));
-    for (enum work_frames f = FRAMES_ABSENT; f <= FRAMES_LATER; f++) { // those come by themselves
+    // Those come by themselves.
+    for (enum work_frames f = FRAMES_ABSENT; f <= FRAMES_LATER; f++) {
         schedule_frames(&farm.s, 2, 0, f);
         assert_true(schedule_waits(&farm.s, &large));
     }
@@ -455,7 +476,8 @@ static void pictures_are_read_ahead_but_not_far(void **state)
         schedule_frames(&farm.s, 1, segment, FRAMES_THERE);
     }
     assert_true(schedule_wants_frames(&farm.s, 9, &job, &segment));
-    assert_int_equal(segment, d.segment + 1); // after all beginnings, what follows work under way
+    // After all beginnings, what follows work under way.
+    assert_int_equal(segment, d.segment + 1);
     finish(&farm);
 }
 
@@ -495,11 +517,14 @@ static void any_farm_comes_to_an_end(void **state)
         begin(&farm);
         const uint64_t workers = 1 + mix64(seed, 1) % 6, jobs = 1 + mix64(seed, 2) % 5;
         for (uint64_t w = 0; w < workers; w++)
-            add_worker(&farm, "m", 0.2 + (double) (mix64(seed, 10 + w) % 40) / 10, mix64(seed, 20 + w) % 2);
+            add_worker(&farm, "m", 0.2 + (double) (mix64(seed, 10 + w) % 40) / 10,
+                       mix64(seed, 20 + w) % 2);
         for (uint64_t j = 0; j < jobs; j++)
-            add_job(&farm, (int64_t) (1 + mix64(seed, 30 + j) % 1000 * 10 + j), j % 2 ? "ada" : "bob", 1 + (double) j,
-                    (int64_t) (mix64(seed, 40 + j) % 3), (uint32_t) (1 + mix64(seed, 50 + j) % 6),
-                    (uint32_t) (1 + mix64(seed, 60 + j) % 4), 5 + (double) (mix64(seed, 70 + j) % 25));
+            add_job(&farm, (int64_t) (1 + mix64(seed, 30 + j) % 1000 * 10 + j),
+                    j % 2 ? "ada" : "bob", 1 + (double) j, (int64_t) (mix64(seed, 40 + j) % 3),
+                    (uint32_t) (1 + mix64(seed, 50 + j) % 6),
+                    (uint32_t) (1 + mix64(seed, 60 + j) % 4),
+                    5 + (double) (mix64(seed, 70 + j) % 25));
         play(&farm);
         assert_int_equal(farm.s.lease_count, 0);
         for (size_t w = 0; w < farm.f.count; w++)

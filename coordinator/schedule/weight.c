@@ -12,7 +12,9 @@ static size_t parse(const char *text, double *weight)
     if (!sign || sign == text)
         return 0;
     *weight = strtod(sign + 1, &end);
-    const bool number = end > sign + 1 && *end == 0 && *weight >= WEIGHT_LEAST && *weight <= WEIGHT_MOST; // no NaN
+    // No NaN.
+    const bool number =
+        end > sign + 1 && *end == 0 && *weight >= WEIGHT_LEAST && *weight <= WEIGHT_MOST;
     return number ? (size_t) (sign - text) : 0;
 }
 
@@ -21,7 +23,8 @@ bool weight_check(const char *text, char *why, size_t room)
     double weight;
     if (parse(text, &weight))
         return true;
-    snprintf(why, room, "not OWNER=WEIGHT with a weight from %g to %g, such as archive=3", WEIGHT_LEAST, WEIGHT_MOST);
+    snprintf(why, room, "not OWNER=WEIGHT with a weight from %g to %g, such as archive=3",
+             WEIGHT_LEAST, WEIGHT_MOST);
     return false;
 }
 

@@ -24,8 +24,10 @@ static void whoever_is_named_has_it(void **state)
 static void anything_else_is_refused(void **state)
 {
     (void) state;
-    static const char *const bad[] = { "", "=", "=2", "archive", "archive=", "archive=x", "archive=2x", "archive=0", "archive=-1",
-                                       "archive=nan", "archive=inf", "archive=1001" };
+    static const char *const bad[] = {
+        "",           "=",         "=2",         "archive",     "archive=",    "archive=x",
+        "archive=2x", "archive=0", "archive=-1", "archive=nan", "archive=inf", "archive=1001"
+    };
     char why[128];
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_false(weight_check(bad[i], why, sizeof(why)));

@@ -66,7 +66,8 @@ static void take_up(struct shelf *s, const char *path, const struct stat *st)
     char sha256[SHELF_SHA256_BYTES];
     pthread_mutex_lock(&s->lock);
     struct shelf_file *f = find_path(s, path);
-    const bool known = f && f->bytes == (uint64_t) st->st_size && f->changed.tv_sec == st->st_mtim.tv_sec &&
+    const bool known = f && f->bytes == (uint64_t) st->st_size &&
+                       f->changed.tv_sec == st->st_mtim.tv_sec &&
                        f->changed.tv_nsec == st->st_mtim.tv_nsec;
     if (f)
         f->seen = true;
@@ -105,7 +106,8 @@ static void look_through(struct shelf *s, const char *folder)
         const size_t n = strlen(entry->d_name), ending = strlen(ENDING);
         char *path = NULL;
         struct stat st;
-        if (entry->d_name[0] == '.' || n <= ending || strcmp(entry->d_name + n - ending, ENDING) != 0)
+        if (entry->d_name[0] == '.' || n <= ending ||
+            strcmp(entry->d_name + n - ending, ENDING) != 0)
             continue;
         if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0)
             break;
@@ -234,7 +236,8 @@ bool shelf_only(struct shelf *s, char sha256[SHELF_SHA256_BYTES])
     pthread_mutex_lock(&s->lock);
     only = s->whole;
     for (size_t i = 0; i < s->count; i++) {
-        only = only && (!*sha256 || !*s->files[i].sha256 || !strcmp(sha256, s->files[i].sha256));
+        only =
+            only && (!*sha256 || !*s->files[i].sha256 || !strcmp(sha256, s->files[i].sha256));
         if (*s->files[i].sha256)
             memcpy(sha256, s->files[i].sha256, SHELF_SHA256_BYTES);
     }

@@ -21,8 +21,8 @@
 char *spool_path(const struct spool *s, int64_t job, const char *name)
 {
     char *path = NULL;
-    if (asprintf(&path, name ? "%s/jobs/%lld/%s" : "%s/jobs/%lld%.0s", s->directory, (long long) job,
-                 name ? name : "") < 0)
+    if (asprintf(&path, name ? "%s/jobs/%lld/%s" : "%s/jobs/%lld%.0s", s->directory,
+                 (long long) job, name ? name : "") < 0)
         return NULL;
     return path;
 }
@@ -113,7 +113,8 @@ void spool_close(struct spool *s)
     *s = (struct spool){ 0 };
 }
 
-static enum err write_request(const struct spool *s, int64_t job, const void *request, size_t bytes)
+static enum err write_request(const struct spool *s, int64_t job, const void *request,
+                              size_t bytes)
 {
     struct out_file f;
     char *path = spool_path(s, job, "request");
@@ -215,7 +216,8 @@ static void remove_part(const char *parts, const struct plan *p, uint32_t segmen
     free(path);
 }
 
-static enum err open_predecessor(struct part *out, const char *parts, const struct plan *p, uint32_t segment)
+static enum err open_predecessor(struct part *out, const char *parts, const struct plan *p,
+                                 uint32_t segment)
 {
     const uint32_t before = (uint32_t) p->segments[segment].prompt_from;
     enum err e = part_examine(parts, p, before);
@@ -226,8 +228,8 @@ static enum err open_predecessor(struct part *out, const char *parts, const stru
     return e ? e : part_open(out, parts, p, before);
 }
 
-enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, uint32_t segment, int32_t **out,
-                      size_t *bytes)
+enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p,
+                      uint32_t segment, int32_t **out, size_t *bytes)
 {
     const struct plan_segment *g = &p->segments[segment];
     char *directory = spool_path(s, job, "parts");
@@ -242,7 +244,8 @@ enum err spool_prompt(const struct spool *s, int64_t job, const struct plan *p, 
     *bytes = (size_t) part.codebooks * g->prompt_columns * sizeof(**out);
     *out = malloc(*bytes ? *bytes : 1);
     for (uint32_t k = 0; *out && k < part.codebooks; k++)
-        memcpy(*out + (size_t) k * g->prompt_columns, tokens + k * columns + columns - g->prompt_columns,
+        memcpy(*out + (size_t) k * g->prompt_columns,
+               tokens + k * columns + columns - g->prompt_columns,
                g->prompt_columns * sizeof(*tokens));
     part_close(&part);
     return *out ? ERR_OK : ERR_NOMEM;
@@ -254,7 +257,8 @@ uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, u
     bool lacks = false; // the one before in its cue
     uint32_t count = 0;
     for (uint32_t i = 0; directory && i < p->segment_count; i++) {
-        const bool there = part_exists(directory, p, i), follows = lacks && p->segments[i].index > 0;
+        const bool there = part_exists(directory, p, i),
+                   follows = lacks && p->segments[i].index > 0;
         if (there && follows)
             remove_part(directory, p, i);
         if (!there)
@@ -268,7 +272,8 @@ uint32_t spool_lacks(const struct spool *s, int64_t job, const struct plan *p, u
 enum err incoming_open(struct incoming *in, struct spool *s, int64_t job, uint64_t bytes)
 {
     char name[64];
-    snprintf(name, sizeof(name), "parts/%llu" INCOMING_ENDING, (unsigned long long) ++s->receptions);
+    snprintf(name, sizeof(name), "parts/%llu" INCOMING_ENDING,
+             (unsigned long long) ++s->receptions);
     *in = (struct incoming){ .path = spool_path(s, job, name), .fd = -1, .bytes = bytes };
     if (!in->path)
         return ERR_NOMEM;
@@ -310,7 +315,8 @@ void incoming_discard(struct incoming *in)
     *in = (struct incoming){ .fd = -1 };
 }
 
-static enum err look_at(const char *path, const struct plan *p, uint32_t segment, const char *key)
+static enum err look_at(const char *path, const struct plan *p, uint32_t segment,
+                        const char *key)
 {
     struct part part;
     enum err e = part_file_open(&part, path, p, segment);
@@ -326,8 +332,9 @@ static enum err look_at(const char *path, const struct plan *p, uint32_t segment
     return e == ERR_MISSING ? ERR_INPUT : e;
 }
 
-enum err incoming_finish(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
-                         uint32_t segment, const char *key, struct spool_move *out)
+enum err incoming_finish(struct incoming *in, const struct spool *s, int64_t job,
+                         const struct plan *p, uint32_t segment, const char *key,
+                         struct spool_move *out)
 {
     char *directory = spool_path(s, job, "parts");
     *out = (struct spool_move){ .to = directory ? part_path(directory, p, segment) : NULL };
@@ -377,7 +384,8 @@ static enum err put_each(const struct spool_move *moves, size_t count)
 
 enum err spool_put(const struct spool *s, struct spool_move *moves, size_t count)
 {
-    const int folder = count < FEW ? -1 : open(s->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int folder =
+        count < FEW ? -1 : open(s->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const enum err e = folder < 0 ? put_each(moves, count) : put_together(folder, moves, count);
     if (e && folder >= 0)
         log_error("%s: cannot write: %s", s->directory, strerror(errno));
@@ -388,8 +396,8 @@ enum err spool_put(const struct spool *s, struct spool_move *moves, size_t count
     return e;
 }
 
-enum err incoming_commit(struct incoming *in, const struct spool *s, int64_t job, const struct plan *p,
-                         uint32_t segment, const char *key)
+enum err incoming_commit(struct incoming *in, const struct spool *s, int64_t job,
+                         const struct plan *p, uint32_t segment, const char *key)
 {
     struct spool_move move;
     const enum err e = incoming_finish(in, s, job, p, segment, key, &move);

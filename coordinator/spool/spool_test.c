@@ -48,7 +48,8 @@ static void end(struct scene *x)
 }
 
 // Writes a part for `segment` whose samples are `value` and reads it back as bytes.
-static struct buffer part_of(const struct scene *x, uint32_t segment, const char *key, float value, uint64_t samples)
+static struct buffer part_of(const struct scene *x, uint32_t segment, const char *key,
+                             float value, uint64_t samples)
 {
     const uint32_t columns = x->plan->segments[segment].columns;
     float *pcm = calloc(samples, sizeof(*pcm));
@@ -58,7 +59,9 @@ static struct buffer part_of(const struct scene *x, uint32_t segment, const char
         pcm[i] = value;
     for (uint32_t i = 0; i < 4 * columns; i++)
         tokens[i] = (int32_t) i;
-    assert_int_equal(part_file_write(x->sent, &(struct part_content){ key, 4, columns, tokens, samples, pcm }), ERR_OK);
+    assert_int_equal(part_file_write(x->sent, &(struct part_content){ key, 4, columns, tokens,
+                                                                      samples, pcm }),
+                     ERR_OK);
     free(pcm), free(tokens);
     return slurp(x->sent);
 }
@@ -68,12 +71,15 @@ static uint64_t right_length(const struct scene *x, uint32_t segment)
     return (uint64_t) plan_segment_samples(x->plan, segment);
 }
 
-static enum err received(struct scene *x, uint32_t segment, const char *key, const struct buffer *b)
+static enum err received(struct scene *x, uint32_t segment, const char *key,
+                         const struct buffer *b)
 {
     struct incoming in;
     assert_int_equal(incoming_open(&in, &x->s, 1, b->bytes), ERR_OK);
     for (size_t at = 0; at < b->bytes; at += 1000)
-        assert_int_equal(incoming_add(&in, b->data + at, b->bytes - at < 1000 ? b->bytes - at : 1000), ERR_OK);
+        assert_int_equal(
+            incoming_add(&in, b->data + at, b->bytes - at < 1000 ? b->bytes - at : 1000),
+            ERR_OK);
     assert_int_equal(in.received, b->bytes);
     return incoming_commit(&in, &x->s, 1, x->plan, segment, key);
 }
@@ -129,7 +135,8 @@ static void a_whole_result_becomes_a_part(void **state)
     // Its last columns are what the next segment begins with.
     int32_t *prompt;
     size_t bytes;
-    const uint32_t columns = x.plan->segments[0].columns, keep = x.plan->segments[1].prompt_columns;
+    const uint32_t columns = x.plan->segments[0].columns,
+                   keep = x.plan->segments[1].prompt_columns;
     assert_int_equal(spool_prompt(&x.s, 1, x.plan, 1, &prompt, &bytes), ERR_OK);
     assert_int_equal(bytes, 4 * keep * sizeof(int32_t));
     for (uint32_t k = 0; k < 4; k++)
@@ -173,8 +180,9 @@ static void anything_else_is_refused_and_removed(void **state)
     const uint64_t n = right_length(&x, 0);
     struct buffer good = part_of(&x, 0, "key", 0.5f, n);
     struct buffer bad[] = {
-        part_of(&x, 0, "another key", 0.5f, n), part_of(&x, 0, "key", NAN, n), part_of(&x, 0, "key", INFINITY, n),
-        part_of(&x, 0, "key", 0.5f, n - 1), part_of(&x, 0, "key", 0.5f, n + 1),
+        part_of(&x, 0, "another key", 0.5f, n), part_of(&x, 0, "key", NAN, n),
+        part_of(&x, 0, "key", INFINITY, n),     part_of(&x, 0, "key", 0.5f, n - 1),
+        part_of(&x, 0, "key", 0.5f, n + 1),
     };
     const int kept = silence_stderr();
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -13,10 +13,12 @@
 
 static bool is_film(const char *name)
 {
-    static const char *const endings[] = { ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".mpg", ".mpeg", ".ts",
-                                           ".mts", ".m2ts", ".mxf", ".wmv", ".ogv", ".flv", ".3gp" };
+    static const char *const endings[] = { ".mp4", ".mov",  ".mkv", ".m4v", ".webm", ".avi",
+                                           ".mpg", ".mpeg", ".ts",  ".mts", ".m2ts", ".mxf",
+                                           ".wmv", ".ogv",  ".flv", ".3gp" };
     const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && dot != name && name[0] != '.' && i < sizeof(endings) / sizeof(endings[0]); i++)
+    for (size_t i = 0;
+         dot && dot != name && name[0] != '.' && i < sizeof(endings) / sizeof(endings[0]); i++)
         if (!strcasecmp(dot, endings[i]))
             return true;
     return false;
@@ -67,7 +69,8 @@ static enum err see(struct watch *w, const char *path, const struct stat *st, do
     if (e)
         return e;
     f->there = true;
-    if (f->bytes == st->st_size && f->changed.tv_sec == st->st_mtim.tv_sec && f->changed.tv_nsec == st->st_mtim.tv_nsec)
+    if (f->bytes == st->st_size && f->changed.tv_sec == st->st_mtim.tv_sec &&
+        f->changed.tv_nsec == st->st_mtim.tv_nsec)
         return ERR_OK;
     f->bytes = st->st_size;
     f->changed = st->st_mtim;
@@ -87,7 +90,8 @@ static enum err scan_folder(struct watch *w, const char *folder, double now)
     for (const struct dirent *entry; !e && (entry = readdir(d));) {
         struct stat st;
         char *path = NULL;
-        if (!is_film(entry->d_name) || fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        if (!is_film(entry->d_name) ||
+            fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
             !S_ISREG(st.st_mode))
             continue;
         if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0)
@@ -104,7 +108,8 @@ static void leave(struct watch *w, const char *folder)
     const size_t n = strlen(folder);
     for (size_t i = 0; i < w->sorted; i++) {
         struct watched_file *f = &w->files[i];
-        f->there = f->there || (!strncmp(f->path, folder, n) && strrchr(f->path, '/') == f->path + n);
+        f->there =
+            f->there || (!strncmp(f->path, folder, n) && strrchr(f->path, '/') == f->path + n);
     }
 }
 
@@ -124,8 +129,8 @@ static void tidy(struct watch *w)
     w->count = w->sorted = kept;
 }
 
-enum err watch_scan(struct watch *w, const char *const *folders, bool (*answers)(void *user, const char *folder),
-                    void *user, double now)
+enum err watch_scan(struct watch *w, const char *const *folders,
+                    bool (*answers)(void *user, const char *folder), void *user, double now)
 {
     enum err e = ERR_OK;
     const size_t left_out = w->left_out;
@@ -140,8 +145,9 @@ enum err watch_scan(struct watch *w, const char *const *folders, bool (*answers)
     }
     tidy(w);
     if (w->left_out && !left_out)
-        log_warn("%zu watched files are left alone: no more than %d are looked after; move away those that are done",
-                 w->left_out, WATCH_MOST_FILES);
+        log_warn(
+            "%zu watched files are left alone: no more than %d are looked after; move away those that are done",
+            w->left_out, WATCH_MOST_FILES);
     return e;
 }
 

@@ -15,8 +15,8 @@
 struct watched_file {
     char *path;
     int64_t bytes;
-    struct timespec changed;   // Unix time
-    double since_s;            // when it was first seen so
+    struct timespec changed; // Unix time
+    double since_s;          // when it was first seen so
     bool there, taken;
     bool waits; // the caller's: it could not be submitted yet
 };
@@ -32,7 +32,8 @@ struct watch {
 // nothing; what it had begins anew. One that does not answer, as `answers` says (NULL: all do), has what it had.
 // `folders` ends with NULL. ERR_NOMEM. Of films beyond WATCH_MOST_FILES it is logged that they are left out.
 ERR_CHECKED enum err watch_scan(struct watch *w, const char *const *folders,
-                                bool (*answers)(void *user, const char *folder), void *user, double now);
+                                bool (*answers)(void *user, const char *folder), void *user,
+                                double now);
 void watch_finish(struct watch *w); // a zeroed one is fine
 
 // A film that has been as it is for `settle_s`, once, unless the caller takes its `taken` back; NULL:

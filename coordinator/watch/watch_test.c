@@ -109,7 +109,8 @@ static double scanning_s(int films, int times)
 {
     struct watch w = { 0 };
     char name[32];
-    const char *const folders[] = { test_folder(), test_folder(), NULL }; // one of them too many
+    // One of them too many.
+    const char *const folders[] = { test_folder(), test_folder(), NULL };
     assert_int_equal(watch_scan(&w, folders, NULL, NULL, 0), ERR_OK);
     const size_t before = w.count;
     for (int i = 0; i < films; i++) {
@@ -139,7 +140,8 @@ static void test_an_archive(void **state)
 {
     (void) state;
     const double few = scanning_s(500, 200), many = scanning_s(5000, 20);
-    print_message("100,000 films, 5,000 at a time, took %.2f times what 500 at a time take\n", many / few);
+    print_message("100,000 films, 5,000 at a time, took %.2f times what 500 at a time take\n",
+                  many / few);
     assert_true(many < 4 * few);
 }
 

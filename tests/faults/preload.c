@@ -72,7 +72,8 @@ static bool is_on_a_bad_disk(int fd)
     const char *folder = getenv("FAULT_SYNC");
     char link[64], name[PATH_MAX] = "";
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    return folder && readlink(link, name, sizeof(name) - 1) > 0 && !strncmp(name, folder, strlen(folder));
+    return folder && readlink(link, name, sizeof(name) - 1) > 0 &&
+           !strncmp(name, folder, strlen(folder));
 }
 
 int fsync(int fd)
@@ -117,7 +118,8 @@ static bool is_bad(int fd)
 {
     const char *path = getenv("FAULT_BAD");
     char link[64], bad[PATH_MAX] = "", name[PATH_MAX] = "";
-    const int list = path ? (int) syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC) : -1;
+    const int list =
+        path ? (int) syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC) : -1;
     if (list < 0)
         return false;
     syscall(SYS_read, list, bad, sizeof(bad) - 1);
@@ -158,13 +160,14 @@ static void *next(const char *name)
 
 char *realpath(const char *restrict path, char *restrict out)
 {
-    char *(*real)(const char *, char *) = (char *(*)(const char *, char *)) next("realpath");
+    char *(*real)(const char *, char *) = (char *(*) (const char *, char *) ) next("realpath");
     hang(path);
     return real(path, out);
 }
 
 // As the C library's fortified realpath() is called.
-char *checked_realpath(const char *restrict path, char *restrict out, size_t room) __asm__("__realpath_chk");
+char *checked_realpath(const char *restrict path, char *restrict out,
+                       size_t room) __asm__("__realpath_chk");
 char *checked_realpath(const char *restrict path, char *restrict out, size_t room)
 {
     (void) room;
@@ -185,7 +188,8 @@ int stat(const char *restrict path, struct stat *restrict out)
 
 int statvfs(const char *restrict path, struct statvfs *restrict out)
 {
-    int (*real)(const char *, struct statvfs *) = (int (*)(const char *, struct statvfs *)) next("statvfs");
+    int (*real)(const char *, struct statvfs *) =
+        (int (*)(const char *, struct statvfs *)) next("statvfs");
     hang(path);
     return real(path, out);
 }
@@ -198,7 +202,7 @@ int unlink(const char *path)
 
 DIR *opendir(const char *path)
 {
-    DIR *(*real)(const char *) = (DIR *(*)(const char *)) next("opendir");
+    DIR *(*real)(const char *) = (DIR * (*) (const char *) ) next("opendir");
     hang(path);
     return real(path);
 }

@@ -47,12 +47,18 @@ static enum err take(void *user, struct composer_segment *out, bool *got)
             continue;
         const uint32_t prompt = i == 1 ? 11 : 0, k = w->config->lm.codebooks;
         for (uint32_t c = 0; c < k && prompt; c++)
-            memcpy(w->prompt + c * prompt, w->tokens[0] + (c + 1) * columns_of(0) - prompt, prompt * 4);
+            memcpy(w->prompt + c * prompt, w->tokens[0] + (c + 1) * columns_of(0) - prompt,
+                   prompt * 4);
         const uint32_t side = w->config->vit.image;
         w->taken[i] = *got = true;
         *out = (struct composer_segment){
-            .id = i, .frames = w->frames + i * FRAMES * 3 * side * side, .frame_count = FRAMES - i % 2,
-            .columns = columns_of(i), .prompt_columns = prompt, .prompt = w->prompt, .seed = 100 + i,
+            .id = i,
+            .frames = w->frames + i * FRAMES * 3 * side * side,
+            .frame_count = FRAMES - i % 2,
+            .columns = columns_of(i),
+            .prompt_columns = prompt,
+            .prompt = w->prompt,
+            .seed = 100 + i,
         };
         return ERR_OK;
     }
@@ -128,12 +134,22 @@ static void work_teardown(struct work *w)
 static enum err compose(struct work *w, uint32_t batch, struct composer_timings *timings)
 {
     struct composer *c = NULL;
-    enum err e = composer_open(&c, &(struct composer_params){
-        .device = w->device, .tensors = random_source_tensors(w->source), .temperature = 1, .top_k = 50,
-        .guidance = 3, .batch = batch, .max_columns = COLUMNS, .max_frames = FRAMES });
+    enum err e = composer_open(
+        &c, &(struct composer_params){ .device = w->device,
+                                       .tensors = random_source_tensors(w->source),
+                                       .temperature = 1,
+                                       .top_k = 50,
+                                       .guidance = 3,
+                                       .batch = batch,
+                                       .max_columns = COLUMNS,
+                                       .max_frames = FRAMES });
     if (!e)
-        e = composer_run(c, &(struct composer_hooks){ .take = take, .deliver = deliver, .progress = progress,
-                                                     .cancelled = cancelled, .unwanted = unwanted, .user = w });
+        e = composer_run(c, &(struct composer_hooks){ .take = take,
+                                                      .deliver = deliver,
+                                                      .progress = progress,
+                                                      .cancelled = cancelled,
+                                                      .unwanted = unwanted,
+                                                      .user = w });
     if (c && timings)
         *timings = composer_timings(c);
     composer_close(&c);
@@ -144,9 +160,11 @@ static void assert_same_music(const struct work *a, const struct work *b)
 {
     for (int i = 0; i < SEGMENTS; i++) {
         assert_memory_equal(a->tokens[i], b->tokens[i],
-                            sizeof(int32_t) * a->config->lm.codebooks * columns_of((uint64_t) i));
+                            sizeof(int32_t) * a->config->lm.codebooks *
+                                columns_of((uint64_t) i));
         assert_memory_equal(a->pcm[i], b->pcm[i],
-                            sizeof(float) * columns_of((uint64_t) i) * codec_hop(&a->config->codec));
+                            sizeof(float) * columns_of((uint64_t) i) *
+                                codec_hop(&a->config->codec));
     }
 }
 
@@ -170,7 +188,8 @@ static void companions_change_nothing(void **state)
     // The continuation begins with its prompt.
     for (uint32_t k = 0; k < alone.config->lm.codebooks; k++)
         assert_memory_equal(alone.tokens[1] + k * columns_of(1),
-                            alone.tokens[0] + (k + 1) * columns_of(0) - 11, 11 * sizeof(int32_t));
+                            alone.tokens[0] + (k + 1) * columns_of(0) - 11,
+                            11 * sizeof(int32_t));
     work_teardown(&alone);
     work_teardown(&together);
 }
@@ -227,7 +246,8 @@ static void what_is_not_wanted_is_dropped(void **state)
     assert_true(some.gone[SEGMENTS - 1] && !some.done[SEGMENTS - 1]);
     for (int i = 0; i < SEGMENTS - 1; i++) // its companions do not notice
         assert_memory_equal(all.pcm[i], some.pcm[i],
-                            sizeof(float) * columns_of((uint64_t) i) * codec_hop(&all.config->codec));
+                            sizeof(float) * columns_of((uint64_t) i) *
+                                codec_hop(&all.config->codec));
     work_teardown(&all);
     work_teardown(&some);
 }

@@ -11,7 +11,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct fleet_worker workers[] = {
-        { .name = "n/0", .vendor = "AMD", .device = "W5500", .driver = "radv", .memory = 8ull << 30, .slots = 4 },
+        { .name = "n/0",
+          .vendor = "AMD",
+          .device = "W5500",
+          .driver = "radv",
+          .memory = 8ull << 30,
+          .slots = 4 },
         { .name = "" },
     };
     struct require r;

@@ -26,8 +26,22 @@
 #define SIM_BEAT_S 2.0
 
 enum sim_type {
-    SIM_HELLO, SIM_BEAT, SIM_PULL, SIM_LEASE_ACK, SIM_FAILED, SIM_RESULT, SIM_GOODBYE, // from workers
-    SIM_WELCOME, SIM_LEASE, SIM_BEAT_ACK, SIM_CANCEL, SIM_ACCEPTED, SIM_STALE, SIM_DUP, SIM_NOSPACE,
+    // From workers.
+    SIM_HELLO,
+    SIM_BEAT,
+    SIM_PULL,
+    SIM_LEASE_ACK,
+    SIM_FAILED,
+    SIM_RESULT,
+    SIM_GOODBYE,
+    SIM_WELCOME,
+    SIM_LEASE,
+    SIM_BEAT_ACK,
+    SIM_CANCEL,
+    SIM_ACCEPTED,
+    SIM_STALE,
+    SIM_DUP,
+    SIM_NOSPACE,
 };
 
 struct sim_ids {
@@ -48,20 +62,24 @@ struct sim_message {
 };
 
 enum sim_kind {
-    SIM_TO_COORDINATOR, SIM_TO_WORKER, // a message arrives
-    SIM_TICK,                          // of a worker
-    SIM_TURN,                          // of the coordinator
-    SIM_PLANNED, SIM_PICTURES, SIM_PUBLISHED, // a child process has ended
-    SIM_FAULT,                         // the next thing to go wrong
-    SIM_START, SIM_COORDINATOR_START,  // of a worker, of the coordinator
-    SIM_WAKE,                          // of a worker that was stopped
+    SIM_TO_COORDINATOR,
+    SIM_TO_WORKER, // a message arrives
+    SIM_TICK,      // of a worker
+    SIM_TURN,      // of the coordinator
+    SIM_PLANNED,
+    SIM_PICTURES,
+    SIM_PUBLISHED, // a child process has ended
+    SIM_FAULT,     // the next thing to go wrong
+    SIM_START,
+    SIM_COORDINATOR_START, // of a worker, of the coordinator
+    SIM_WAKE,              // of a worker that was stopped
 };
 
 struct sim_event {
     double at;
     uint64_t order; // of those at one time
     enum sim_kind kind;
-    uint64_t what;  // a worker, a job
+    uint64_t what;             // a worker, a job
     uint32_t segment, message; // into messages
 };
 
@@ -71,15 +89,15 @@ struct sim_task {
     int64_t attempt, fence, job;
     uint32_t segment;
     enum sim_task_state state;
-    double left_s;     // of music to compose
+    double left_s; // of music to compose
     double renewed_s, sent_s, not_before_s;
 };
 
 struct sim_worker {
     char name[24], model[8];
     uint64_t memory;
-    double speed;         // seconds of music a second
-    unsigned fails;       // percent of what it composes
+    double speed;   // seconds of music a second
+    unsigned fails; // percent of what it composes
     uint32_t slots, ahead;
     bool up, stopped, welcome, quiet, draining;
     uint64_t incarnation;
@@ -90,15 +108,15 @@ struct sim_worker {
     struct sim_task tasks[SIM_TASKS]; // those that are spooled outlive it
     uint32_t task_count;
     // What the checks know of it:
-    unsigned in_a_row;    // device failures that the coordinator has heard of, since it started
-    double troubled_s;    // when the last of them was
+    unsigned in_a_row; // device failures that the coordinator has heard of, since it started
+    double troubled_s; // when the last of them was
     bool drained, quarantined;
 };
 
 struct sim_segment {
     uint32_t cue, place;
     int64_t audio_ms;
-    bool poison;             // it fails everywhere
+    bool poison; // it fails everywhere
     // What the checks know of it:
     int64_t fence, accepted; // the last one; the attempt that was accepted; 0: none
     int64_t reopened;        // attempts up to this fence do not count any more
@@ -108,11 +126,11 @@ struct sim_segment {
 struct sim_job {
     int64_t id;
     char model[8];
-    uint64_t memory;         // asked for
+    uint64_t memory; // asked for
     uint32_t count;
     struct sim_segment segments[SIM_SEGMENTS];
-    bool cancelled;          // somebody has, once
-    bool damaged;            // of what was accepted something was, once
+    bool cancelled; // somebody has, once
+    bool damaged;   // of what was accepted something was, once
 };
 
 // The ledger's file, in memory; opened once for many runs, and now and then anew.
@@ -140,9 +158,9 @@ struct sim {
     struct fleet fleet;
     struct schedule schedule;
     bool queue_stopped, turn_is_due;
-    unsigned kill_in;   // commits; 0: not
+    unsigned kill_in;         // commits; 0: not
     bool kill_before, killed; // before the commit or after it
-    int64_t changes;    // rows that the ledger has changed, when it was looked at
+    int64_t changes;          // rows that the ledger has changed, when it was looked at
     bool changed[SIM_JOBS], has_started; // since then
     int64_t changed_attempts[64];
     size_t changed_attempt_count;
@@ -157,12 +175,13 @@ struct sim {
 };
 
 // sim_clock.c
-double sim_unit(struct sim *s);                 // [0, 1)
+double sim_unit(struct sim *s); // [0, 1)
 uint64_t sim_below(struct sim *s, uint64_t n);
 bool sim_chance(struct sim *s, unsigned per_thousand);
 void sim_at(struct sim *s, double after_s, enum sim_kind kind, uint64_t what, uint32_t segment);
 bool sim_next(struct sim *s, struct sim_event *out);
-void sim_send_later(struct sim *s, double after_s, enum sim_kind kind, const struct sim_message *m);
+void sim_send_later(struct sim *s, double after_s, enum sim_kind kind,
+                    const struct sim_message *m);
 // On its way, in as many copies and as late as the network makes it.
 void sim_send(struct sim *s, enum sim_kind kind, const struct sim_message *m);
 struct sim_message sim_receive(struct sim *s, uint32_t message);
@@ -188,7 +207,7 @@ void sim_coordinator_child(struct sim *s, const struct sim_event *e);
 ERR_CHECKED enum err sim_disk_clear(struct sim_disk *d);
 void sim_disk_finish(struct sim_disk *d);
 void sim_submit(struct sim *s, struct sim_job *j);
-void sim_order(struct sim *s); // one of the operator's, at random
+void sim_order(struct sim *s);     // one of the operator's, at random
 void sim_make_good(struct sim *s); // and those that let everything go on
 
 // sim_check.c

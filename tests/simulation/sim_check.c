@@ -36,8 +36,8 @@ void sim_check_lease(struct sim *s, const struct work_lease *l, size_t worker)
     else if (work->segments[l->segment].live > 2)
         what = "is the third at its segment";
     if (what)
-        sim_wrong(s, "the lease %lld of segment %u of job %lld to %s %s", (long long) l->attempt, l->segment,
-                  (long long) l->job, w->name, what);
+        sim_wrong(s, "the lease %lld of segment %u of job %lld to %s %s",
+                  (long long) l->attempt, l->segment, (long long) l->job, w->name, what);
     s->last_attempt = l->attempt;
     g->fence = l->fence;
     s->leases++;
@@ -58,9 +58,11 @@ void sim_check_held(struct sim *s, size_t place, const struct wire_ids *held)
         if (strcmp(l->worker_name, s->fleet.workers[place].name) != 0)
             continue;
         if (l->worker != place)
-            sim_wrong(s, "attempt %lld was not given back to %s", (long long) l->attempt, l->worker_name);
+            sim_wrong(s, "attempt %lld was not given back to %s", (long long) l->attempt,
+                      l->worker_name);
         if (!holds(held, l->attempt))
-            sim_wrong(s, "attempt %lld stays with %s, which does not have it", (long long) l->attempt, l->worker_name);
+            sim_wrong(s, "attempt %lld stays with %s, which does not have it",
+                      (long long) l->attempt, l->worker_name);
     }
 }
 
@@ -69,8 +71,9 @@ void sim_check_start(struct sim *s)
     for (size_t i = 0; i < s->schedule.lease_count; i++) {
         const struct work_lease *l = &s->schedule.leases[i];
         if (sim_job(s, l->job)->segments[l->segment].on_disk)
-            sim_wrong(s, "segment %u of job %lld is to be composed again, though its part is there", l->segment,
-                      (long long) l->job);
+            sim_wrong(
+                s, "segment %u of job %lld is to be composed again, though its part is there",
+                l->segment, (long long) l->job);
     }
 }
 
@@ -84,24 +87,29 @@ struct comparison {
 static enum err compare(void *user, const struct ledger_segment *g)
 {
     static const enum work_state states[SEGMENT_STATES] = {
-        [SEGMENT_BLOCKED] = WORK_BLOCKED, [SEGMENT_READY] = WORK_READY, [SEGMENT_LEASED] = WORK_LEASED,
-        [SEGMENT_RETRY_WAIT] = WORK_RETRY_WAIT, [SEGMENT_DONE] = WORK_DONE,
+        [SEGMENT_BLOCKED] = WORK_BLOCKED, [SEGMENT_READY] = WORK_READY,
+        [SEGMENT_LEASED] = WORK_LEASED,   [SEGMENT_RETRY_WAIT] = WORK_RETRY_WAIT,
+        [SEGMENT_DONE] = WORK_DONE,
     };
     struct comparison *c = user;
     const struct sim_segment *own = &c->job->segments[g->segment];
     if (g->reopened != own->reopened)
-        sim_wrong(c->s, "segment %u of job %lld was reopened by nobody", g->segment, (long long) c->job->id);
+        sim_wrong(c->s, "segment %u of job %lld was reopened by nobody", g->segment,
+                  (long long) c->job->id);
     if (c->work && c->work->segments[g->segment].state != states[g->state])
-        sim_wrong(c->s, "segment %u of job %lld is %s in the ledger, and not in the schedule", g->segment,
-                  (long long) c->job->id, segment_state_name(g->state));
+        sim_wrong(c->s, "segment %u of job %lld is %s in the ledger, and not in the schedule",
+                  g->segment, (long long) c->job->id, segment_state_name(g->state));
     if ((g->state == SEGMENT_DONE) != (own->accepted != 0))
-        sim_wrong(c->s, "segment %u of job %lld is %s, and %s result was accepted", g->segment, (long long) c->job->id,
-                  segment_state_name(g->state), own->accepted ? "a" : "no");
+        sim_wrong(c->s, "segment %u of job %lld is %s, and %s result was accepted", g->segment,
+                  (long long) c->job->id, segment_state_name(g->state),
+                  own->accepted ? "a" : "no");
     if (g->fence < own->fence)
-        sim_wrong(c->s, "the fence of segment %u of job %lld has fallen", g->segment, (long long) c->job->id);
+        sim_wrong(c->s, "the fence of segment %u of job %lld has fallen", g->segment,
+                  (long long) c->job->id);
     if (g->state == SEGMENT_FAILED && !own->poison && g->troubles < LEDGER_MOST_TROUBLES &&
         g->losses < LEDGER_MOST_LOSSES && g->spoilt < LEDGER_MOST_SPOILT)
-        sim_wrong(c->s, "segment %u of job %lld has failed without a reason", g->segment, (long long) c->job->id);
+        sim_wrong(c->s, "segment %u of job %lld has failed without a reason", g->segment,
+                  (long long) c->job->id);
     return ERR_OK;
 }
 
@@ -118,7 +126,8 @@ static enum err find_reopened(void *user, const struct ledger_segment *g)
     if (g->reopened == own->reopened)
         return ERR_OK;
     if (!f->job->damaged || g->reopened < own->reopened || g->state == SEGMENT_DONE)
-        sim_wrong(f->s, "segment %u of job %lld was reopened wrongly", g->segment, (long long) f->job->id);
+        sim_wrong(f->s, "segment %u of job %lld was reopened wrongly", g->segment,
+                  (long long) f->job->id);
     own->reopened = g->reopened;
     own->accepted = 0;
     return ERR_OK;
@@ -134,7 +143,8 @@ static enum err find_accepted(void *user, const struct ledger_attempt *a)
     if (a->outcome == OUTCOME_ACCEPTED && !g->accepted)
         g->accepted = a->id;
     if (a->outcome == OUTCOME_ACCEPTED && g->accepted != a->id)
-        sim_wrong(s, "segment %u of job %lld was accepted twice", a->segment, (long long) a->job);
+        sim_wrong(s, "segment %u of job %lld was accepted twice", a->segment,
+                  (long long) a->job);
     if (a->fence > g->fence)
         g->fence = a->fence;
     if (a->id > s->last_attempt)
@@ -157,7 +167,8 @@ static void find_changed(struct sim *s)
 {
     struct ledger_attempt a;
     while (s->changed_attempt_count > 0)
-        if (!ledger_attempt(s->foreman.ledger, s->changed_attempts[--s->changed_attempt_count], &a))
+        if (!ledger_attempt(s->foreman.ledger, s->changed_attempts[--s->changed_attempt_count],
+                            &a))
             s->changed[sim_job(s, a.job) - s->jobs] = true;
 }
 
@@ -176,9 +187,11 @@ void sim_check_step(struct sim *s)
         if (!s->jobs[i].id)
             continue;
         if ((s->has_started || s->changed[i]) &&
-            ledger_each_segment(s->foreman.ledger, s->jobs[i].id, find_reopened, &(struct found){ s, &s->jobs[i] }))
+            ledger_each_segment(s->foreman.ledger, s->jobs[i].id, find_reopened,
+                                &(struct found){ s, &s->jobs[i] }))
             sim_wrong(s, "the segments cannot be read");
-        if (s->has_started && ledger_each_attempt(s->foreman.ledger, s->jobs[i].id, 0, UINT32_MAX, find_accepted, s))
+        if (s->has_started && ledger_each_attempt(s->foreman.ledger, s->jobs[i].id, 0,
+                                                  UINT32_MAX, find_accepted, s))
             sim_wrong(s, "the attempts cannot be read");
         if (s->has_started || s->changed[i])
             check_job(s, &s->jobs[i]);
@@ -195,7 +208,8 @@ struct counts {
 static enum err count_accepted(void *user, const struct ledger_attempt *a)
 {
     struct counts *c = user;
-    c->of[a->segment] += a->outcome == OUTCOME_ACCEPTED && a->fence > c->job->segments[a->segment].reopened;
+    c->of[a->segment] +=
+        a->outcome == OUTCOME_ACCEPTED && a->fence > c->job->segments[a->segment].reopened;
     return ERR_OK;
 }
 
@@ -210,16 +224,18 @@ static void check_over(struct sim *s, struct sim_job *j)
         return;
     }
     if (!job_state_is_over(row->state))
-        sim_wrong(s, "job %lld is still %s: %u of %u segments are done", (long long) j->id, job_state_name(row->state),
-                  row->done, row->segments);
+        sim_wrong(s, "job %lld is still %s: %u of %u segments are done", (long long) j->id,
+                  job_state_name(row->state), row->done, row->segments);
     if (row->state == JOB_CANCELLED && !j->cancelled)
         sim_wrong(s, "job %lld is cancelled, and nobody has", (long long) j->id);
     for (uint32_t i = 0; i < j->count; i++)
         if (counts.of[i] > 1 || (row->state == JOB_DONE && counts.of[i] != 1))
-            sim_wrong(s, "segment %u of job %lld was accepted %u times", i, (long long) j->id, counts.of[i]);
+            sim_wrong(s, "segment %u of job %lld was accepted %u times", i, (long long) j->id,
+                      counts.of[i]);
     for (uint32_t i = 0; i < j->count; i++)
         if (row->state == JOB_DONE && !j->segments[i].on_disk)
-            sim_wrong(s, "segment %u of job %lld is done, and there is no part", i, (long long) j->id);
+            sim_wrong(s, "segment %u of job %lld is done, and there is no part", i,
+                      (long long) j->id);
     free(row);
 }
 

@@ -56,7 +56,8 @@ bool sim_next(struct sim *s, struct sim_event *out)
     const struct sim_event last = s->events[--s->event_count];
     size_t i = 0;
     for (size_t child; (child = 2 * i + 1) < s->event_count; i = child) {
-        child += child + 1 < s->event_count && is_before(&s->events[child + 1], &s->events[child]);
+        child +=
+            child + 1 < s->event_count && is_before(&s->events[child + 1], &s->events[child]);
         if (is_before(&last, &s->events[child]))
             break;
         s->events[i] = s->events[child];
@@ -68,7 +69,10 @@ bool sim_next(struct sim *s, struct sim_event *out)
 
 void sim_at(struct sim *s, double after_s, enum sim_kind kind, uint64_t what, uint32_t segment)
 {
-    push(s, (struct sim_event){ .at = s->now + after_s, .kind = kind, .what = what, .segment = segment });
+    push(s, (struct sim_event){ .at = s->now + after_s,
+                                .kind = kind,
+                                .what = what,
+                                .segment = segment });
 }
 
 static uint32_t keep_message(struct sim *s, const struct sim_message *m)
@@ -77,7 +81,8 @@ static uint32_t keep_message(struct sim *s, const struct sim_message *m)
         const uint32_t before = s->message_room;
         s->message_room = before ? 2 * before : 64;
         s->messages = realloc(s->messages, s->message_room * sizeof(*s->messages));
-        s->free_messages = realloc(s->free_messages, s->message_room * sizeof(*s->free_messages));
+        s->free_messages =
+            realloc(s->free_messages, s->message_room * sizeof(*s->free_messages));
         if (!s->messages || !s->free_messages)
             abort();
         for (uint32_t i = s->message_room; i-- > before;)
@@ -94,18 +99,23 @@ struct sim_message sim_receive(struct sim *s, uint32_t message)
     return s->messages[message];
 }
 
-void sim_send_later(struct sim *s, double after_s, enum sim_kind kind, const struct sim_message *m)
+void sim_send_later(struct sim *s, double after_s, enum sim_kind kind,
+                    const struct sim_message *m)
 {
-    push(s, (struct sim_event){ .at = s->now + after_s, .kind = kind, .what = m->worker,
+    push(s, (struct sim_event){ .at = s->now + after_s,
+                                .kind = kind,
+                                .what = m->worker,
                                 .message = keep_message(s, m) });
 }
 
 void sim_send(struct sim *s, enum sim_kind kind, const struct sim_message *m)
 {
     const bool storm = s->now < s->storm_s;
-    const unsigned copies = (storm && sim_chance(s, s->lose) ? 0 : 1) + (storm && sim_chance(s, s->twice) ? 1 : 0);
+    const unsigned copies =
+        (storm && sim_chance(s, s->lose) ? 0 : 1) + (storm && sim_chance(s, s->twice) ? 1 : 0);
     for (unsigned i = 0; i < copies; i++)
-        sim_send_later(s, 0.01 + (storm ? s->late_s : 0.05) * sim_unit(s) * sim_unit(s), kind, m);
+        sim_send_later(s, 0.01 + (storm ? s->late_s : 0.05) * sim_unit(s) * sim_unit(s), kind,
+                       m);
 }
 
 void sim_clock_finish(struct sim *s)
@@ -136,6 +146,7 @@ void sim_wrong(struct sim *s, const char *format, ...)
     va_start(args, format);
     printf("seed %llu, at %.3f s: ", (unsigned long long) s->seed, s->now);
     vprintf(format, args);
-    printf("\n`simulation --seed %llu` plays it again, with all that led to it\n", (unsigned long long) s->seed);
+    printf("\n`simulation --seed %llu` plays it again, with all that led to it\n",
+           (unsigned long long) s->seed);
     va_end(args);
 }

@@ -42,7 +42,8 @@ static void answer_place(struct sim *s, size_t place, struct sim_message m)
 }
 
 // Child processes: those of a coordinator that is gone have ended with it.
-static void start_child(struct sim *s, double after_s, enum sim_kind what, int64_t job, uint32_t segment)
+static void start_child(struct sim *s, double after_s, enum sim_kind what, int64_t job,
+                        uint32_t segment)
 {
     sim_at(s, after_s, what, (uint64_t) job | s->restarts << 32, segment);
 }
@@ -56,10 +57,14 @@ static void on_lease(void *user, const struct work_lease *l)
         return;
     if (l->attempt > s->last_attempt)
         sim_check_lease(s, l, s->routes[l->worker]);
-    sim_trace(s, "segment %u of job %lld to %s: attempt %lld, fence %lld", l->segment, (long long) l->job,
-              l->worker_name, (long long) l->attempt, (long long) l->fence);
-    answer_place(s, l->worker, (struct sim_message){ .type = SIM_LEASE, .attempt = l->attempt, .fence = l->fence,
-                                                     .job = l->job, .segment = l->segment });
+    sim_trace(s, "segment %u of job %lld to %s: attempt %lld, fence %lld", l->segment,
+              (long long) l->job, l->worker_name, (long long) l->attempt, (long long) l->fence);
+    answer_place(s, l->worker,
+                 (struct sim_message){ .type = SIM_LEASE,
+                                       .attempt = l->attempt,
+                                       .fence = l->fence,
+                                       .job = l->job,
+                                       .segment = l->segment });
 }
 
 static void on_cancel(void *user, size_t place, int64_t attempt)
@@ -71,7 +76,8 @@ static void on_ended(void *user, enum outcome why, double music_s, double gpu_s,
 {
     (void) now;
     struct sim *s = user;
-    sim_trace(s, "an attempt ended: %s, %.1f s of music in %.1f s", outcome_name(why), music_s, gpu_s);
+    sim_trace(s, "an attempt ended: %s, %.1f s of music in %.1f s", outcome_name(why), music_s,
+              gpu_s);
 }
 
 static enum err on_activate(void *user, const struct ledger_job *row, double now)
@@ -79,7 +85,9 @@ static enum err on_activate(void *user, const struct ledger_job *row, double now
     struct sim *s = user;
     (void) now;
     const struct sim_job *job = sim_job(s, row->id);
-    struct work_job j = { .id = row->id, .priority = row->priority, .paused = row->state == JOB_PAUSED,
+    struct work_job j = { .id = row->id,
+                          .priority = row->priority,
+                          .paused = row->state == JOB_PAUSED,
                           .count = row->segments };
     char text[64], why[200];
     snprintf(j.model, sizeof(j.model), "%s", row->model);
@@ -102,7 +110,8 @@ static enum err on_changed(void *user, int64_t job, double now)
     struct ledger_job *row = malloc(sizeof(*row));
     enum err e = row ? ledger_job(s->foreman.ledger, job, row) : ERR_NOMEM;
     if (!e)
-        sim_trace(s, "job %lld is %s %s", (long long) job, job_state_name(row->state), row->reason);
+        sim_trace(s, "job %lld is %s %s", (long long) job, job_state_name(row->state),
+                  row->reason);
     if (!e)
         e = foreman_follow(&s->foreman, row, now);
     if (!e && row->state == JOB_ASSEMBLING)
@@ -119,8 +128,8 @@ static enum err on_secure(void *user, size_t count)
         const struct ledger_result *r = &s->foreman.arrivals[i];
         struct sim_segment *g = &sim_job(s, r->job)->segments[r->segment];
         if (g->accepted)
-            sim_wrong(s, "the part of segment %u of job %lld is replaced though it is done", r->segment,
-                      (long long) r->job);
+            sim_wrong(s, "the part of segment %u of job %lld is replaced though it is done",
+                      r->segment, (long long) r->job);
         g->on_disk = r->attempt;
     }
     return ERR_OK;
@@ -129,27 +138,32 @@ static enum err on_secure(void *user, size_t count)
 static void on_settled(void *user, size_t index, const struct ledger_result *r, bool written)
 {
     static const enum sim_type answers[] = {
-        [VERDICT_ACCEPTED] = SIM_ACCEPTED, [VERDICT_STALE] = SIM_STALE, [VERDICT_DUP] = SIM_DUP,
+        [VERDICT_ACCEPTED] = SIM_ACCEPTED,
+        [VERDICT_STALE] = SIM_STALE,
+        [VERDICT_DUP] = SIM_DUP,
     };
     struct sim *s = user;
     (void) index;
     const struct work_lease *l = schedule_find(&s->schedule, r->attempt);
-    const struct sim_message m = { .type = written ? answers[r->verdict] : SIM_NOSPACE, .attempt = r->attempt };
+    const struct sim_message m = { .type = written ? answers[r->verdict] : SIM_NOSPACE,
+                                   .attempt = r->attempt };
     if (written && r->verdict == VERDICT_ACCEPTED) {
         struct sim_segment *g = &sim_job(s, r->job)->segments[r->segment];
         if (g->accepted)
-            sim_wrong(s, "segment %u of job %lld is accepted a second time", r->segment, (long long) r->job);
+            sim_wrong(s, "segment %u of job %lld is accepted a second time", r->segment,
+                      (long long) r->job);
         if (l && l->fence != r->fence)
-            sim_wrong(s, "attempt %lld is accepted with another's fence", (long long) r->attempt);
+            sim_wrong(s, "attempt %lld is accepted with another's fence",
+                      (long long) r->attempt);
         if (g->on_disk != r->attempt)
-            sim_wrong(s, "attempt %lld is accepted, and its part is that of attempt %lld", (long long) r->attempt,
-                      (long long) g->on_disk);
+            sim_wrong(s, "attempt %lld is accepted, and its part is that of attempt %lld",
+                      (long long) r->attempt, (long long) g->on_disk);
         g->accepted = r->attempt;
         s->accepts++;
         if (l && l->worker != SCHEDULE_NOBODY)
             s->workers[s->routes[l->worker]].in_a_row = 0;
-        sim_trace(s, "attempt %lld counts: segment %u of job %lld is done", (long long) r->attempt, r->segment,
-                  (long long) r->job);
+        sim_trace(s, "attempt %lld counts: segment %u of job %lld is done",
+                  (long long) r->attempt, r->segment, (long long) r->job);
     }
     if (l && l->worker != SCHEDULE_NOBODY)
         answer_place(s, l->worker, m);
@@ -174,7 +188,8 @@ static enum err on_wake(void *user, int64_t job, enum job_state state, double no
     return e ? e : on_changed(s, job, now);
 }
 
-static enum err on_find_result(void *user, const struct ledger_attempt *a, bool *goes_on, bool *there, double now)
+static enum err on_find_result(void *user, const struct ledger_attempt *a, bool *goes_on,
+                               bool *there, double now)
 {
     (void) now;
     struct sim_segment *g = &sim_job(user, a->job)->segments[a->segment];
@@ -186,8 +201,15 @@ static enum err on_find_result(void *user, const struct ledger_attempt *a, bool 
 }
 
 static const struct foreman_hooks hooks = {
-    .lease = on_lease, .cancel = on_cancel, .ended = on_ended, .activate = on_activate, .changed = on_changed,
-    .secure = on_secure, .settled = on_settled, .wake = on_wake, .find_result = on_find_result,
+    .lease = on_lease,
+    .cancel = on_cancel,
+    .ended = on_ended,
+    .activate = on_activate,
+    .changed = on_changed,
+    .secure = on_secure,
+    .settled = on_settled,
+    .wake = on_wake,
+    .find_result = on_find_result,
 };
 
 // Starting and being killed
@@ -206,11 +228,13 @@ static int on_commit(void *user)
 
 // Segments have no row numbers and are not heard of: what changes them changes a job or an
 // attempt, too, but for RETRY_WAIT -> READY.
-static void on_change(void *user, int what, const char *database, const char *table, sqlite3_int64 row)
+static void on_change(void *user, int what, const char *database, const char *table,
+                      sqlite3_int64 row)
 {
     struct sim *s = user;
     (void) what, (void) database;
-    const bool has_room = s->changed_attempt_count < sizeof(s->changed_attempts) / sizeof(s->changed_attempts[0]);
+    const bool has_room =
+        s->changed_attempt_count < sizeof(s->changed_attempts) / sizeof(s->changed_attempts[0]);
     if (!strcmp(table, "attempts") && has_room)
         s->changed_attempts[s->changed_attempt_count++] = row;
     else if (!strcmp(table, "attempts") || !strcmp(table, "jobs"))
@@ -221,8 +245,10 @@ static void on_change(void *user, int what, const char *database, const char *ta
 static enum err open_ledger(struct sim *s)
 {
     struct sim_disk *d = s->disk;
-    if (!d->keeper && sqlite3_open_v2(LEDGER, &d->keeper, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
-                                      NULL) != SQLITE_OK)
+    if (!d->keeper &&
+        sqlite3_open_v2(LEDGER, &d->keeper,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
+                        NULL) != SQLITE_OK)
         return ERR_NOMEM;
     if (sim_chance(s, 20)) // drawn in any case: a run is to be the same alone as among others
         ledger_close(&d->ledger);
@@ -242,7 +268,8 @@ enum err sim_disk_clear(struct sim_disk *d)
         return ERR_OK;
     sqlite3_commit_hook(d->ledger->sql.db, NULL, NULL);
     sqlite3_update_hook(d->ledger->sql.db, NULL, NULL);
-    return sql_script(&d->ledger->sql,
+    return sql_script(
+        &d->ledger->sql,
         "BEGIN; DELETE FROM attempts; DELETE FROM segments; DELETE FROM jobs; DELETE FROM owners; DELETE FROM models; "
         "DELETE FROM nodes; DELETE FROM sqlite_sequence; UPDATE meta SET value = 0; COMMIT");
 }
@@ -272,10 +299,14 @@ void sim_coordinator_start(struct sim *s)
     size_t jobs, leases;
     s->killed = false;
     s->restarts++;
-    s->foreman = (struct foreman){ .fleet = &s->fleet, .schedule = &s->schedule, .hooks = &hooks, .user = s };
+    s->foreman = (struct foreman){ .fleet = &s->fleet,
+                                   .schedule = &s->schedule,
+                                   .hooks = &hooks,
+                                   .user = s };
     fleet_init(&s->fleet, SIM_BEAT_S, SIM_LEASE_S);
     schedule_init(&s->schedule, SIM_LEASE_S);
-    for (size_t i = 0; i < s->worker_count; i++) // a quarantine that nobody has ordered is for one life
+    // A quarantine that nobody has ordered is for one life.
+    for (size_t i = 0; i < s->worker_count; i++)
         s->workers[i].in_a_row = 0, s->workers[i].troubled_s = 0;
     enum err e = open_ledger(s);
     if (!e)
@@ -323,7 +354,8 @@ static bool is_replaced(struct sim *s, const struct sim_message *m)
 {
     if (!fleet_is_replaced(&s->fleet, m->incarnation))
         return false;
-    answer(s, m->worker, m->incarnation, (struct sim_message){ .type = SIM_BEAT_ACK, .terminate = true });
+    answer(s, m->worker, m->incarnation,
+           (struct sim_message){ .type = SIM_BEAT_ACK, .terminate = true });
     return true;
 }
 
@@ -333,10 +365,22 @@ static void on_hello(struct sim *s, const struct sim_message *m)
     size_t place;
     if (is_replaced(s, m))
         return;
-    expect(s, fleet_join(&s->fleet, &(struct fleet_hello){
-        .name = w->name, .device = "", .vendor = "", .driver = "", .software = "", .model = w->model,
-        .memory = w->memory, .incarnation = m->incarnation, .slots = w->slots, .rate = 0,
-    }, s->now, &place), "a hello");
+    expect(s,
+           fleet_join(&s->fleet,
+                      &(struct fleet_hello){
+                          .name = w->name,
+                          .device = "",
+                          .vendor = "",
+                          .driver = "",
+                          .software = "",
+                          .model = w->model,
+                          .memory = w->memory,
+                          .incarnation = m->incarnation,
+                          .slots = w->slots,
+                          .rate = 0,
+                      },
+                      s->now, &place),
+           "a hello");
     s->routes[place] = m->worker;
     foreman_hello(&s->foreman, place, ids_of(&m->held), s->now);
     if (!s->killed)
@@ -349,8 +393,8 @@ static void on_beat(struct sim *s, const struct sim_message *m, size_t place)
     static struct wire_ids cancel, renewed; // one thread
     struct sim_message out = { .type = SIM_BEAT_ACK, .quiet = s->fleet.workers[place].drained };
     cancel.count = renewed.count = 0;
-    foreman_beat(&s->foreman, place, m->progress, m->progress ? s->workers[m->worker].speed : 0, ids_of(&m->held),
-                 &cancel, &renewed, s->now);
+    foreman_beat(&s->foreman, place, m->progress, m->progress ? s->workers[m->worker].speed : 0,
+                 ids_of(&m->held), &cancel, &renewed, s->now);
     out.cancel.count = cancel.count;
     out.renewed.count = renewed.count;
     memcpy(out.cancel.id, cancel.id, cancel.count * sizeof(*cancel.id));
@@ -382,17 +426,20 @@ static void on_failed(struct sim *s, const struct sim_message *m)
 static void on_result(struct sim *s, const struct sim_message *m)
 {
     enum offer o;
-    const enum err e = foreman_offer(&s->foreman, m->attempt, m->fence, m->job, m->segment, &o, s->now);
+    const enum err e =
+        foreman_offer(&s->foreman, m->attempt, m->fence, m->job, m->segment, &o, s->now);
     const struct work_lease *l = schedule_find(&s->schedule, m->attempt);
     expect(s, e, "a result");
     if (e || o == OFFER_TWICE)
         return;
     if (o != OFFER_TAKE || !l || !m->sound) {
         answer(s, m->worker, m->incarnation,
-               (struct sim_message){ .type = o == OFFER_DUP ? SIM_DUP : SIM_STALE, .attempt = m->attempt });
+               (struct sim_message){ .type = o == OFFER_DUP ? SIM_DUP : SIM_STALE,
+                                     .attempt = m->attempt });
         if (o == OFFER_TAKE && l) {
             count_trouble(s, l, OUTCOME_DEVICE_LOST);
-            expect(s, foreman_failed(&s->foreman, m->attempt, OUTCOME_DEVICE_LOST, "", s->now), "a bad result");
+            expect(s, foreman_failed(&s->foreman, m->attempt, OUTCOME_DEVICE_LOST, "", s->now),
+                   "a bad result");
         }
         return;
     }
@@ -413,7 +460,8 @@ static void on_lease_ack(struct sim *s, const struct sim_message *m, size_t plac
     }
     if (j->segments[l->segment - 1].on_disk)
         return;
-    sim_trace(s, "segment %u of job %lld: its part is gone", l->segment - 1, (long long) l->job);
+    sim_trace(s, "segment %u of job %lld: its part is gone", l->segment - 1,
+              (long long) l->job);
     j->segments[l->segment].on_disk = 0;
     expect(s, foreman_lacks_prompt(&s->foreman, m->attempt, s->now), "a prompt that is gone");
 }
@@ -423,7 +471,8 @@ static void from_known(struct sim *s, const struct sim_message *m)
     const int64_t place = fleet_find(&s->fleet, m->incarnation);
     if (place < 0) {
         if (m->type != SIM_GOODBYE && !is_replaced(s, m))
-            answer(s, m->worker, m->incarnation, (struct sim_message){ .type = SIM_BEAT_ACK, .rehello = true });
+            answer(s, m->worker, m->incarnation,
+                   (struct sim_message){ .type = SIM_BEAT_ACK, .rehello = true });
         return;
     }
     switch ((int) m->type) {
@@ -471,7 +520,9 @@ static void start_pictures(struct sim *s)
     uint32_t segment, wanted = 0;
     for (size_t i = 0; i < s->fleet.count; i++)
         wanted += fleet_may_work(&s->fleet.workers[i]) ? s->fleet.workers[i].want : 0;
-    for (int i = 0; i < PICTURES_AT_ONCE && schedule_wants_frames(&s->schedule, PICTURES_AHEAD + 2 * wanted, &job, &segment);
+    for (int i = 0;
+         i < PICTURES_AT_ONCE &&
+         schedule_wants_frames(&s->schedule, PICTURES_AHEAD + 2 * wanted, &job, &segment);
          i++) {
         schedule_frames(&s->schedule, job, segment, FRAMES_ASKED);
         start_child(s, 0.2 + sim_unit(s), SIM_PICTURES, job, segment);
@@ -499,7 +550,8 @@ void sim_coordinator_turn(struct sim *s)
     expect(s, e, "a turn");
     for (size_t i = 0; !s->killed && i < s->schedule.lease_count; i++)
         if (s->now - s->schedule.leases[i].renewed_s > SIM_LEASE_S)
-            sim_wrong(s, "attempt %lld outlives its lease", (long long) s->schedule.leases[i].attempt);
+            sim_wrong(s, "attempt %lld outlives its lease",
+                      (long long) s->schedule.leases[i].attempt);
     end_step(s);
 }
 
@@ -507,12 +559,14 @@ static enum err planned(struct sim *s, const struct sim_job *j, double now)
 {
     struct ledger_planned segments[SIM_SEGMENTS];
     for (uint32_t i = 0; i < j->count; i++)
-        segments[i] = (struct ledger_planned){ j->segments[i].cue, j->segments[i].place, j->segments[i].audio_ms,
-                                               j->segments[i].audio_ms };
+        segments[i] =
+            (struct ledger_planned){ j->segments[i].cue, j->segments[i].place,
+                                     j->segments[i].audio_ms, j->segments[i].audio_ms };
     for (uint32_t i = j->count; i-- > 1;)
         if (segments[i].place > 0)
             segments[i - 1].remaining_ms += segments[i].remaining_ms;
-    const enum err e = ledger_plan(s->foreman.ledger, j->id, 60000, j->segments[j->count - 1].cue + 1, segments, j->count);
+    const enum err e = ledger_plan(s->foreman.ledger, j->id, 60000,
+                                   j->segments[j->count - 1].cue + 1, segments, j->count);
     return e ? e : on_changed(s, j->id, now);
 }
 
@@ -552,7 +606,8 @@ static enum err published(struct sim *s, int64_t job)
         return foreman_reopen(&s->foreman, job, lacking, count, s->now);
     }
     const bool held = s->now < s->storm_s && sim_chance(s, 100);
-    const enum err e = ledger_move_job(s->foreman.ledger, job, held ? JOB_HELD : JOB_DONE, NULL, s->foreman.wall_ms);
+    const enum err e = ledger_move_job(s->foreman.ledger, job, held ? JOB_HELD : JOB_DONE, NULL,
+                                       s->foreman.wall_ms);
     return e ? e : on_changed(s, job, s->now);
 }
 
@@ -572,7 +627,8 @@ void sim_coordinator_child(struct sim *s, const struct sim_event *child)
     else if (!e && child->kind == SIM_PUBLISHED && row->state == JOB_ASSEMBLING)
         e = published(s, job);
     else if (!e && child->kind == SIM_PICTURES)
-        schedule_frames(&s->schedule, job, child->segment, sim_chance(s, 50) ? FRAMES_ABSENT : FRAMES_THERE);
+        schedule_frames(&s->schedule, job, child->segment,
+                        sim_chance(s, 50) ? FRAMES_ABSENT : FRAMES_THERE);
     free(row);
     expect(s, e, "a child process");
     end_step(s);
@@ -588,10 +644,18 @@ void sim_submit(struct sim *s, struct sim_job *j)
     if (!s->foreman.ledger)
         return;
     snprintf(name, sizeof(name), "film-%zu", (size_t) (j - s->jobs));
-    enum err e = ledger_submit(s->foreman.ledger, &(struct ledger_submission){
-        .film = name, .output = name, .owner = j - s->jobs == 1 ? "ada" : "bob", .model = j->model, .identity = name,
-        .priority = (int64_t) sim_below(s, 2), .request = "", .request_bytes = 0,
-    }, 1, &id, &existed);
+    enum err e = ledger_submit(s->foreman.ledger,
+                               &(struct ledger_submission){
+                                   .film = name,
+                                   .output = name,
+                                   .owner = j - s->jobs == 1 ? "ada" : "bob",
+                                   .model = j->model,
+                                   .identity = name,
+                                   .priority = (int64_t) sim_below(s, 2),
+                                   .request = "",
+                                   .request_bytes = 0,
+                               },
+                               1, &id, &existed);
     if (!e)
         j->id = id; // though its client may not hear of it
     if (!e && !existed)
@@ -609,7 +673,9 @@ static void order_job(struct sim *s, struct sim_job *j, unsigned what)
         return;
     enum err e = ERR_INPUT;
     switch (what) {
-    case 0: e = ledger_move_job(l, j->id, JOB_CANCELLED, "cancelled", s->foreman.wall_ms); break;
+    case 0:
+        e = ledger_move_job(l, j->id, JOB_CANCELLED, "cancelled", s->foreman.wall_ms);
+        break;
     case 1: e = ledger_move_job(l, j->id, JOB_PAUSED, NULL, 0); break;
     case 2: e = ledger_move_job(l, j->id, JOB_RUNNING, NULL, 0); break;
     case 3: e = ledger_retry(l, j->id); break;
@@ -645,7 +711,8 @@ static void order_node(struct sim *s, size_t worker, int what)
     expect(s, e, "an order to a node");
     if (e)
         return;
-    sim_trace(s, "%s is %sdrained, %sin quarantine", w->name, n.drained ? "" : "not ", n.quarantined ? "" : "not ");
+    sim_trace(s, "%s is %sdrained, %sin quarantine", w->name, n.drained ? "" : "not ",
+              n.quarantined ? "" : "not ");
     fleet_drain(&s->fleet, (size_t) place, n.drained);
     if (what == QUARANTINE || what == RELEASE) {
         fleet_quarantine(&s->fleet, (size_t) place, n.quarantined);
@@ -657,7 +724,8 @@ static void order_node(struct sim *s, size_t worker, int what)
 
 static void order_queue(struct sim *s, bool stopped)
 {
-    const enum err e = ledger_put_queue(s->foreman.ledger, &(struct ledger_queue){ .stopped = stopped });
+    const enum err e =
+        ledger_put_queue(s->foreman.ledger, &(struct ledger_queue){ .stopped = stopped });
     expect(s, e, "an order to the queue");
     if (!e)
         s->queue_stopped = stopped;

@@ -11,7 +11,9 @@
 
 static struct sim_message says(const struct sim *s, size_t worker, enum sim_type type)
 {
-    return (struct sim_message){ .type = type, .worker = worker, .incarnation = s->workers[worker].incarnation };
+    return (struct sim_message){ .type = type,
+                                 .worker = worker,
+                                 .incarnation = s->workers[worker].incarnation };
 }
 
 static void say(struct sim *s, struct sim_message m)
@@ -50,7 +52,8 @@ static void pull(struct sim *s, size_t worker, bool again)
 {
     struct sim_worker *w = &s->workers[worker];
     const uint32_t room = w->slots + w->ahead, has = count_unfinished(w);
-    const bool none = w->quiet || w->draining || has >= room || w->task_count + room > SIM_TASKS;
+    const bool none =
+        w->quiet || w->draining || has >= room || w->task_count + room > SIM_TASKS;
     const uint32_t want = none ? 0 : room - has;
     if (want == w->wanted && !again)
         return;
@@ -65,7 +68,8 @@ static void give_up(struct sim *s, size_t worker, const struct sim_task *t, enum
     m.attempt = t->attempt;
     m.fence = t->fence;
     m.why = why;
-    sim_trace(s, "%s gives up attempt %lld: %s", s->workers[worker].name, (long long) t->attempt, outcome_name(why));
+    sim_trace(s, "%s gives up attempt %lld: %s", s->workers[worker].name,
+              (long long) t->attempt, outcome_name(why));
     say(s, m);
 }
 
@@ -136,7 +140,10 @@ static bool fails(struct sim *s, size_t worker, struct sim_task *t)
     const struct sim_task failed = *t;
     const bool lost = !poison && sim_chance(s, 500);
     drop_task(w, t);
-    give_up(s, worker, &failed, poison ? OUTCOME_INPUT : lost ? OUTCOME_DEVICE_LOST : OUTCOME_OOM);
+    give_up(s, worker, &failed,
+            poison ? OUTCOME_INPUT
+            : lost ? OUTCOME_DEVICE_LOST
+                   : OUTCOME_OOM);
     if (!lost)
         return true;
     for (uint32_t i = w->task_count; i-- > 0;)
@@ -292,9 +299,14 @@ static void on_lease(struct sim *s, size_t worker, const struct sim_message *l)
     struct sim_worker *w = &s->workers[worker];
     struct sim_message m = says(s, worker, SIM_LEASE_ACK);
     m.attempt = l->attempt;
-    const struct sim_task t = { .attempt = l->attempt, .fence = l->fence, .job = l->job, .segment = l->segment,
-                                .left_s = (double) sim_job(s, l->job)->segments[l->segment].audio_ms / 1000,
-                                .renewed_s = s->now };
+    const struct sim_task t = {
+        .attempt = l->attempt,
+        .fence = l->fence,
+        .job = l->job,
+        .segment = l->segment,
+        .left_s = (double) sim_job(s, l->job)->segments[l->segment].audio_ms / 1000,
+        .renewed_s = s->now
+    };
     if (!find_task(w, l->attempt)) {
         if (w->draining || w->task_count == SIM_TASKS) {
             give_up(s, worker, &t, OUTCOME_SHUTDOWN);
@@ -349,7 +361,7 @@ void sim_worker_message(struct sim *s, const struct sim_message *m)
     struct sim_worker *w = &s->workers[m->worker];
     struct sim_task *t;
     if (!w->up || w->incarnation != m->incarnation)
-        return; // nobody is there any more
+        return;       // nobody is there any more
     if (w->stopped) { // the system keeps it
         sim_send_later(s, w->wake_s - s->now + 0.01, SIM_TO_WORKER, m);
         return;

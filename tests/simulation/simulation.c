@@ -20,7 +20,10 @@ static void make_worker(struct sim *s, size_t i, bool good)
     *w = (struct sim_worker){
         .memory = good ? 16 : 4 + 4 * sim_below(s, 4),
         .speed = 0.5 * (good ? 1 + sim_unit(s) : 1 + 9 * sim_unit(s)), // 1 to 10 apart
-        .fails = good ? 0 : sim_chance(s, 250) ? 100 : sim_chance(s, 200) ? 30 : 0,
+        .fails = good                 ? 0
+                 : sim_chance(s, 250) ? 100
+                 : sim_chance(s, 200) ? 30
+                                      : 0,
         .slots = 1 + (uint32_t) sim_below(s, 2),
         .ahead = (uint32_t) sim_below(s, 2),
     };
@@ -37,8 +40,11 @@ static void make_job(struct sim *s, struct sim_job *j)
     for (uint32_t cue = 0; cue < cues; cue++) {
         const uint32_t places = 1 + (uint32_t) sim_below(s, 4);
         for (uint32_t place = 0; place < places && j->count < SIM_SEGMENTS; place++)
-            j->segments[j->count++] = (struct sim_segment){
-                .cue = cue, .place = place, .audio_ms = 1000 + (int64_t) sim_below(s, 6000), .poison = sim_chance(s, 4) };
+            j->segments[j->count++] =
+                (struct sim_segment){ .cue = cue,
+                                      .place = place,
+                                      .audio_ms = 1000 + (int64_t) sim_below(s, 6000),
+                                      .poison = sim_chance(s, 4) };
     }
 }
 
@@ -103,7 +109,8 @@ static bool all_is_over(struct sim *s)
     if (s->now < s->storm_s + 1 || !s->foreman.ledger)
         return false;
     for (size_t i = 0; i < s->job_count; i++)
-        if (!s->jobs[i].id || ledger_job(s->foreman.ledger, s->jobs[i].id, &row) || !job_state_is_over(row.state))
+        if (!s->jobs[i].id || ledger_job(s->foreman.ledger, s->jobs[i].id, &row) ||
+            !job_state_is_over(row.state))
             return false;
     return true;
 }
@@ -166,7 +173,8 @@ static bool play(struct sim_disk *disk, uint64_t seed, bool trace, struct totals
     if (!s->is_wrong)
         sim_check_end(s);
     const bool fine = !s->is_wrong;
-    t->leases += s->leases, t->accepts += s->accepts, t->restarts += s->restarts - 1, t->checks += s->checks;
+    t->leases += s->leases, t->accepts += s->accepts, t->restarts += s->restarts - 1,
+        t->checks += s->checks;
     t->failed += !fine, t->simulated_s += s->now;
     if (s->foreman.ledger)
         sim_coordinator_stop(s);
@@ -178,11 +186,14 @@ static bool play(struct sim_disk *disk, uint64_t seed, bool trace, struct totals
 static void tell(const struct totals *t, uint64_t from, uint64_t played, clock_t begun)
 {
     const double took = (double) (clock() - begun) / CLOCKS_PER_SEC;
-    printf("%llu farms from seed %llu on in %.1f s (%.2f ms each): %.0f hours, %llu events, %llu looks at all of it; "
-           "%llu leases, %llu results accepted, %llu starts of a coordinator; %llu failed\n", (unsigned long long) played,
-           (unsigned long long) from, took, 1000 * took / (double) played, t->simulated_s / 3600,
-           (unsigned long long) t->events, (unsigned long long) t->checks, (unsigned long long) t->leases,
-           (unsigned long long) t->accepts, (unsigned long long) t->restarts, (unsigned long long) t->failed);
+    printf(
+        "%llu farms from seed %llu on in %.1f s (%.2f ms each): %.0f hours, %llu events, %llu looks at all of it; "
+        "%llu leases, %llu results accepted, %llu starts of a coordinator; %llu failed\n",
+        (unsigned long long) played, (unsigned long long) from, took,
+        1000 * took / (double) played, t->simulated_s / 3600, (unsigned long long) t->events,
+        (unsigned long long) t->checks, (unsigned long long) t->leases,
+        (unsigned long long) t->accepts, (unsigned long long) t->restarts,
+        (unsigned long long) t->failed);
     fflush(stdout);
 }
 
@@ -199,7 +210,8 @@ int main(int argc, char **argv)
     const bool one = argc == 3 && !strcmp(argv[1], "--seed");
     if (!one && !(argc == 4 && !strcmp(argv[1], "--seeds")))
         return usage();
-    const uint64_t from = strtoull(argv[2], NULL, 10), count = one ? 1 : strtoull(argv[3], NULL, 10);
+    const uint64_t from = strtoull(argv[2], NULL, 10),
+                   count = one ? 1 : strtoull(argv[3], NULL, 10);
     sqlite3_config(SQLITE_CONFIG_URI, 1); // the ledger's name here is one
     sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);

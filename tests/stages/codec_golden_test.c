@@ -47,8 +47,12 @@ static struct codec *opened(struct golden *g, struct altered *a, bool probed, ui
     struct codec *c;
     a->tensors.config = &a->config;
     const struct codec_params params = {
-        .device = g->device, .source = &a->tensors, .decode = true, .encode = true,
-        .probe = probed ? &g->probe : NULL, .chunk_columns = chunk,
+        .device = g->device,
+        .source = &a->tensors,
+        .decode = true,
+        .encode = true,
+        .probe = probed ? &g->probe : NULL,
+        .chunk_columns = chunk,
     };
     assert_int_equal(codec_open(&c, &params), ERR_OK);
     free(a->halves);
@@ -88,23 +92,26 @@ static float *decoded(const struct golden *g, struct codec *c, const int32_t *to
     return pcm;
 }
 
-static void compare_decoded(struct golden *g, struct codec *c, const char *codes, const char *wav)
+static void compare_decoded(struct golden *g, struct codec *c, const char *codes,
+                            const char *wav)
 {
     uint32_t columns;
     int32_t *tokens = golden_codes(g, codes, &columns);
     float *pcm = decoded(g, c, tokens, columns);
-    golden_compare(g, wav, pcm, 2, (const uint64_t[]){ 1, (uint64_t) columns * codec_hop(config_of(g)) });
+    golden_compare(g, wav, pcm, 2,
+                   (const uint64_t[]){ 1, (uint64_t) columns * codec_hop(config_of(g)) });
     free(tokens), free(pcm);
 }
 
 // `codes` may be NULL: there are none to compare with.
-static void compare_encoded(struct golden *g, struct codec *c, const char *wav, const char *latent,
-                            const char *codes)
+static void compare_encoded(struct golden *g, struct codec *c, const char *wav,
+                            const char *latent, const char *codes)
 {
     const struct codec_config *config = config_of(g);
     const uint64_t samples = golden_tensor(g, wav).shape[1];
     const uint64_t columns = codec_encoded_columns(config, samples);
-    float *pcm = golden_floats(g, wav), *got = malloc(columns * config->dimension * sizeof(*got));
+    float *pcm = golden_floats(g, wav),
+          *got = malloc(columns * config->dimension * sizeof(*got));
     int32_t *found = malloc(columns * config->codebooks * sizeof(*found));
     assert_int_equal(codec_encode(c, pcm, samples, found, got), ERR_OK);
     golden_compare(g, latent, got, 2, (const uint64_t[]){ config->dimension, columns });
@@ -256,7 +263,8 @@ static void pieces_sound_the_same_together(void **state)
     }
     assert_int_equal(codec_decode(c, pieces, PIECES), ERR_OK);
     for (int i = 0; i < PIECES; i++) {
-        assert_memory_equal(pieces[i].pcm, alone[i], (size_t) columns[i] * codec_hop(config) * 4);
+        assert_memory_equal(pieces[i].pcm, alone[i],
+                            (size_t) columns[i] * codec_hop(config) * 4);
         free((void *) (uintptr_t) pieces[i].tokens), free(pieces[i].pcm), free(alone[i]);
     }
     codec_close(&c);
@@ -297,12 +305,14 @@ static void takes_the_memory_it_says(void **state)
     for (int part = 0; part < 2; part++) {
         const uint64_t before = device_memory_used(g->device);
         struct codec *c;
-        const struct codec_params params = { .device = g->device, .source = &a.tensors,
-                                             .decode = part == 0, .encode = part == 1 };
+        const struct codec_params params = { .device = g->device,
+                                             .source = &a.tensors,
+                                             .decode = part == 0,
+                                             .encode = part == 1 };
         assert_int_equal(codec_open(&c, &params), ERR_OK);
         const uint64_t taken = device_memory_used(g->device) - before;
-        const uint64_t said = codec_bytes(config_of(g), part ? PART_CODEC_ENCODER : PART_CODEC_DECODER,
-                                          false);
+        const uint64_t said =
+            codec_bytes(config_of(g), part ? PART_CODEC_ENCODER : PART_CODEC_DECODER, false);
         assert_true(taken <= said);
         codec_close(&c);
         assert_int_equal(device_memory_used(g->device), before);

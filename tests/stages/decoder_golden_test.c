@@ -7,9 +7,11 @@
 static struct decoder *opened(struct golden *g, struct model_import *model, uint32_t slots)
 {
     struct decoder *d;
-    assert_int_equal(decoder_open(&d, g->device, model_import_tensors(model),
-                                  &(struct decoder_params){ .slots = slots, .max_columns = 70,
-                                                            .max_frames = 8 }), ERR_OK);
+    assert_int_equal(
+        decoder_open(
+            &d, g->device, model_import_tensors(model),
+            &(struct decoder_params){ .slots = slots, .max_columns = 70, .max_frames = 8 }),
+        ERR_OK);
     return d;
 }
 
@@ -28,8 +30,10 @@ static int32_t *golden_tokens(const struct golden *g, const char *name, uint32_t
 static struct sequence greedy(const struct golden *g, const float *condition, uint32_t columns)
 {
     return (struct sequence){
-        .condition = condition, .frames = (uint32_t) golden_tensor(g, "vis.condition").shape[0],
-        .columns = columns, .guidance = GUIDANCE,
+        .condition = condition,
+        .frames = (uint32_t) golden_tensor(g, "vis.condition").shape[0],
+        .columns = columns,
+        .guidance = GUIDANCE,
     };
 }
 
@@ -53,7 +57,9 @@ static void trace(struct golden *g, struct model_import *model, bool loose)
     g->loose = loose;
     g->compared = 0;
     assert_int_equal(decoder_trace(d, codes, columns, condition,
-                                   (uint32_t) golden_tensor(g, "vis.condition").shape[0], &g->probe), ERR_OK);
+                                   (uint32_t) golden_tensor(g, "vis.condition").shape[0],
+                                   &g->probe),
+                     ERR_OK);
     assert_int_equal(g->compared, 4 + model_import_tensors(model)->config->lm.layers);
     decoder_close(&d);
     free(codes), free(condition);
@@ -88,8 +94,8 @@ static void check_tokens(struct golden *g, const char *name, float guidance, con
     generate(d, &s, got);
     for (uint64_t i = 0; i < count; i++)
         if (got[i] != want[i])
-            fail_msg("%s: codebook %u, column %u: got %d, want %d", name, (unsigned) (i / columns),
-                     (unsigned) (i % columns), got[i], want[i]);
+            fail_msg("%s: codebook %u, column %u: got %d, want %d", name,
+                     (unsigned) (i / columns), (unsigned) (i % columns), got[i], want[i]);
     decoder_close(&d);
     free(want), free(given), free(condition), free(got);
 }
@@ -119,11 +125,13 @@ static void the_whole_pipelines_tokens(void **state)
 static void an_extended_piece_is_the_references(void **state)
 {
     struct golden *g = *state;
-    const json_t *sizes = json_object_get(g->manifest, "sizes"), *e = json_object_get(sizes, "extended");
+    const json_t *sizes = json_object_get(g->manifest, "sizes"),
+                 *e = json_object_get(sizes, "extended");
     const double rate = json_number_value(json_object_get(sizes, "frame_rate"));
     const double seconds = json_number_value(json_object_get(e, "duration_s"));
     const double most_s = json_number_value(json_object_get(e, "max_duration_s"));
-    const uint32_t stride = (uint32_t) (rate * json_number_value(json_object_get(e, "extend_stride_s")));
+    const uint32_t stride =
+        (uint32_t) (rate * json_number_value(json_object_get(e, "extend_stride_s")));
     uint32_t total;
     int32_t *want = golden_tokens(g, "gen.extended_tokens", &total);
     assert_int_equal(total, (uint32_t) (seconds * rate));
@@ -133,12 +141,14 @@ static void an_extended_piece_is_the_references(void **state)
     uint32_t known = 0;
     for (uint32_t offset = 0; offset + known < total; offset += stride) {
         const double left = seconds - offset / rate;
-        struct sequence s = greedy(g, condition, (uint32_t) ((left < most_s ? left : most_s) * rate));
+        struct sequence s =
+            greedy(g, condition, (uint32_t) ((left < most_s ? left : most_s) * rate));
         s.prompt = prompt;
         s.prompt_columns = known;
         generate(d, &s, chunk);
         for (uint32_t k = 0; k < 4; k++) {
-            assert_memory_equal(chunk + k * s.columns, want + k * total + offset, s.columns * sizeof(*want));
+            assert_memory_equal(chunk + k * s.columns, want + k * total + offset,
+                                s.columns * sizeof(*want));
             memcpy(prompt + k * (s.columns - stride), chunk + k * s.columns + stride,
                    (s.columns - stride) * sizeof(*prompt));
         }
@@ -153,7 +163,8 @@ static void the_first_guided_logits(void **state)
     struct golden *g = *state;
     const struct tensor_view t = golden_tensor(g, "gen.greedy_first_cfg_logits");
     const uint64_t steps = t.shape[0], one = t.shape[1] * t.shape[2];
-    float *condition = golden_floats(g, "vis.condition"), *got = calloc(steps, one * sizeof(*got));
+    float *condition = golden_floats(g, "vis.condition"),
+          *got = calloc(steps, one * sizeof(*got));
     struct model_import *const models[] = { g->model, g->model_f16 };
     for (int i = 0; i < 2; i++) {
         struct decoder *d = opened(g, models[i], 1);
@@ -179,7 +190,8 @@ static void permuted_frames_give_the_same_music(void **state)
     const uint64_t frames = t.shape[0], dim = t.shape[1];
     uint32_t columns;
     int32_t *want = golden_tokens(g, "gen.greedy_tokens", &columns);
-    float *condition = golden_floats(g, "vis.condition"), *turned = malloc(frames * dim * sizeof(float));
+    float *condition = golden_floats(g, "vis.condition"),
+          *turned = malloc(frames * dim * sizeof(float));
     for (uint64_t i = 0; i < frames; i++)
         memcpy(turned + i * dim, condition + (3 * i + 1) % frames * dim, dim * sizeof(float));
     struct decoder *d = opened(g, g->model, 1);
@@ -226,7 +238,8 @@ static void an_impossible_token_has_no_share(void **state)
         float got[5];
         assert_int_equal(sampler_distribution(g->device, logits, 1, 5, &ways[i], got), ERR_OK);
         assert_true(got[0] == 0 && got[2] == 0);
-        assert_true(fabsf(got[1] - got[4]) < 1e-6f && fabsf(got[1] + got[3] + got[4] - 1) < 1e-6f);
+        assert_true(fabsf(got[1] - got[4]) < 1e-6f &&
+                    fabsf(got[1] + got[3] + got[4] - 1) < 1e-6f);
         assert_true(fabsf(got[3] / got[1] - expf(-1)) < 1e-6f);
     }
 }

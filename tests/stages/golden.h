@@ -54,10 +54,11 @@ static inline float *golden_floats(const struct golden *g, const char *name)
     return f;
 }
 
-static inline double golden_tolerance(const struct golden *g, const char *name, const char *kind)
+static inline double golden_tolerance(const struct golden *g, const char *name,
+                                      const char *kind)
 {
-    const json_t *t = json_object_get(json_object_get(json_object_get(g->manifest, "tensors"), name),
-                                      "tolerance");
+    const json_t *t = json_object_get(
+        json_object_get(json_object_get(g->manifest, "tensors"), name), "tolerance");
     return json_is_object(t) ? json_number_value(json_object_get(t, kind)) : 0; // "exact"
 }
 
@@ -104,7 +105,8 @@ static inline int golden_setup(void **state)
     assert_int_equal(device_open(&g->device, &params), ERR_OK);
     const char *codec = GOLDEN "compression_state_dict.bin";
     assert_int_equal(model_import_open(&g->model, GOLDEN "state_dict.bin", codec), ERR_OK);
-    assert_int_equal(model_import_open(&g->model_f16, GOLDEN "state_dict_fp16.bin", codec), ERR_OK);
+    assert_int_equal(model_import_open(&g->model_f16, GOLDEN "state_dict_fp16.bin", codec),
+                     ERR_OK);
     assert_int_equal(safetensors_open(&g->tensors, GOLDEN "golden.safetensors"), ERR_OK);
     g->manifest = json_load_file(GOLDEN "manifest.json", 0, NULL);
     assert_non_null(g->manifest);

@@ -43,13 +43,17 @@ static void remove_folder(const struct folder *f)
 static void import_model(const char *state, const char *model)
 {
     assert_int_equal(status_of("%s import %s%s %scompression_state_dict.bin -o %s 2>/dev/null",
-                               UNDERSCORE, GOLDEN, state, GOLDEN, model), 0);
+                               UNDERSCORE, GOLDEN, state, GOLDEN, model),
+                     0);
 }
 
 static void import_other(const char *option, const char *model)
 {
-    assert_int_equal(status_of("%s import %sstate_dict.bin %scompression_state_dict.bin %s -o %s 2>/dev/null",
-                               UNDERSCORE, OTHER, OTHER, option, model), 0);
+    assert_int_equal(
+        status_of(
+            "%s import %sstate_dict.bin %scompression_state_dict.bin %s -o %s 2>/dev/null",
+            UNDERSCORE, OTHER, OTHER, option, model),
+        0);
 }
 
 static int trace(const char *model, const char *in, const char *out)
@@ -102,15 +106,15 @@ static void every_tensor_is_the_references(void **state)
     assert_int_equal(trace(f.model, GOLDEN "golden.safetensors", f.out), 0);
     g->loose = false;
     compare_file(g, f.out);
-    assert_int_equal(missing(g, f.out, "vis."), 2);           // the frames
+    assert_int_equal(missing(g, f.out, "vis."), 2); // the frames
     assert_int_equal(missing(g, f.out, "lm.layer"), 0);
     assert_int_equal(missing(g, f.out, "lm.seq_logits_"), 0);
     assert_int_equal(missing(g, f.out, "gen.greedy_tokens"), 1); // the one without guidance
     assert_int_equal(missing(g, f.out, "gen.continuation_tokens"), 0);
     assert_int_equal(missing(g, f.out, "sample.top"), 0);
-    assert_int_equal(missing(g, f.out, "codec.dec_"), 1);     // what went in
-    assert_int_equal(missing(g, f.out, "codec.enc_"), 1);     // how far apart the codes are
-    assert_int_equal(missing(g, f.out, "codec.short_"), 2);   // what went in
+    assert_int_equal(missing(g, f.out, "codec.dec_"), 1);   // what went in
+    assert_int_equal(missing(g, f.out, "codec.enc_"), 1);   // how far apart the codes are
+    assert_int_equal(missing(g, f.out, "codec.short_"), 2); // what went in
     remove_folder(&f);
 }
 
@@ -136,15 +140,17 @@ static void more_steps_begin_alike(void **state)
     struct tensor_view more;
     make_folder(&f);
     import_model("state_dict.bin", f.model);
-    assert_int_equal(status_of("%s trace %s --in %s -o %s --steps 47 2>/dev/null", UNDERSCORE, f.model,
-                               GOLDEN "golden.safetensors", f.out), 0);
+    assert_int_equal(status_of("%s trace %s --in %s -o %s --steps 47 2>/dev/null", UNDERSCORE,
+                               f.model, GOLDEN "golden.safetensors", f.out),
+                     0);
     assert_int_equal(safetensors_open(&out, f.out), ERR_OK);
     assert_true(safetensors_find(out, "gen.greedy_tokens", &more));
     const struct tensor_view usual = golden_tensor(g, "gen.greedy_tokens");
     assert_int_equal(more.shape[1], 47);
     for (uint64_t k = 0; k < usual.shape[0]; k++)
         for (uint64_t i = 0; i + usual.shape[0] <= usual.shape[1]; i++)
-            assert_true(tensor_at(&more, k * 47 + i) == tensor_at(&usual, k * usual.shape[1] + i));
+            assert_true(tensor_at(&more, k * 47 + i) ==
+                        tensor_at(&usual, k * usual.shape[1] + i));
     safetensors_close(&out);
     remove_folder(&f);
 }
@@ -168,14 +174,19 @@ static void another_size_is_computed_too(void **state)
 }
 
 // A file with one tensor of the golden data, called something.
-static void write_one(const struct golden *g, const char *path, const char *golden, const char *name)
+static void write_one(const struct golden *g, const char *path, const char *golden,
+                      const char *name)
 {
     const struct tensor_view t = golden_tensor(g, golden);
-    struct safetensors_item item = { .name = name, .dtype = t.dtype, .rank = t.rank, .data = t.data };
+    struct safetensors_item item = { .name = name,
+                                     .dtype = t.dtype,
+                                     .rank = t.rank,
+                                     .data = t.data };
     memcpy(item.shape, t.shape, sizeof(item.shape));
-    assert_int_equal(safetensors_write(path, &(struct safetensors_write_params){ .items = &item,
-                                                                                 .item_count = 1 }),
-                     ERR_OK);
+    assert_int_equal(
+        safetensors_write(
+            path, &(struct safetensors_write_params){ .items = &item, .item_count = 1 }),
+        ERR_OK);
 }
 
 static void bad_input_is_refused_and_leaves_nothing(void **state)
@@ -200,8 +211,8 @@ static void bad_input_is_refused_and_leaves_nothing(void **state)
 }
 
 // What the command says to one tensor, an empty prompt and, if asked for, a condition beside it.
-static int trace_tensor(const struct folder *f, bool conditioned, const char *name, uint64_t rows,
-                        uint64_t cols, float value)
+static int trace_tensor(const struct folder *f, bool conditioned, const char *name,
+                        uint64_t rows, uint64_t cols, float value)
 {
     static float data[MODEL_MAX_CARD + 1];
     char in[128];
@@ -211,11 +222,22 @@ static int trace_tensor(const struct folder *f, bool conditioned, const char *na
     const struct safetensors_item items[] = {
         { .name = name, .dtype = DTYPE_F32, .rank = 2, .shape = { rows, cols }, .data = data },
         { .name = "sample.topk3_temp1.0", .dtype = DTYPE_F32, .rank = 1, .data = data },
-        { .name = "gen.prompt", .dtype = DTYPE_I32, .rank = 2, .shape = { 2, 0 }, .data = data },
-        { .name = "vis.condition", .dtype = DTYPE_F32, .rank = 2, .shape = { 2, 18 }, .data = data },
+        { .name = "gen.prompt",
+          .dtype = DTYPE_I32,
+          .rank = 2,
+          .shape = { 2, 0 },
+          .data = data },
+        { .name = "vis.condition",
+          .dtype = DTYPE_F32,
+          .rank = 2,
+          .shape = { 2, 18 },
+          .data = data },
     };
-    assert_int_equal(safetensors_write(in, &(struct safetensors_write_params){
-                         .items = items, .item_count = conditioned ? 4 : 3 }), ERR_OK);
+    assert_int_equal(
+        safetensors_write(
+            in, &(struct safetensors_write_params){ .items = items,
+                                                    .item_count = conditioned ? 4 : 3 }),
+        ERR_OK);
     const int status = trace(f->model, in, f->out);
     assert_int_equal(unlink(in), 0);
     return status;

@@ -2,7 +2,8 @@
 #include "tests/stages/golden.h"
 #include "worker/model/visual.h"
 
-static struct visual *opened(struct golden *g, struct model_import *model, uint32_t batch, bool probed)
+static struct visual *opened(struct golden *g, struct model_import *model, uint32_t batch,
+                             bool probed)
 {
     struct visual *v;
     assert_int_equal(visual_open(&v, g->device, model_import_tensors(model),
@@ -68,7 +69,8 @@ static uint8_t *interleaved(const struct golden *g)
     return to;
 }
 
-static float *conditions(struct golden *g, const uint8_t *frames, uint32_t count, uint32_t batch)
+static float *conditions(struct golden *g, const uint8_t *frames, uint32_t count,
+                         uint32_t batch)
 {
     const struct model_config *c = model_import_tensors(g->model)->config;
     struct visual *v = opened(g, g->model, batch, false);
@@ -82,7 +84,8 @@ static float *conditions(struct golden *g, const uint8_t *frames, uint32_t count
 static void bytes_give_the_references_condition(void **state)
 {
     struct golden *g = *state;
-    const uint32_t frames = frame_count(g), dim = model_import_tensors(g->model)->config->lm.dim;
+    const uint32_t frames = frame_count(g),
+                   dim = model_import_tensors(g->model)->config->lm.dim;
     uint8_t *bytes = interleaved(g);
     float *got = conditions(g, bytes, frames, 0);
     g->loose = false;
@@ -94,7 +97,8 @@ static void batches_do_not_change_a_bit(void **state)
 {
     struct golden *g = *state;
     const uint32_t frames = frame_count(g);
-    const size_t bytes = (size_t) frames * model_import_tensors(g->model)->config->lm.dim * sizeof(float);
+    const size_t bytes =
+        (size_t) frames * model_import_tensors(g->model)->config->lm.dim * sizeof(float);
     uint8_t *rgb = interleaved(g);
     float *one = conditions(g, rgb, frames, 1);
     for (uint32_t batch = 2; batch <= frames + 1; batch++) {

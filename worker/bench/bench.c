@@ -40,10 +40,12 @@ static void print_kernels(struct run *b, const char *stage)
         sum += rows[i].seconds;
     printf("%s: %.4g ms in kernels\n", stage, sum * 1e3);
     for (uint32_t i = 0; i < count; i++)
-        printf("  %-24s %6llu x %9.4g ms %8.4g ms %5.1f %% %8.4g GFLOP/s  %.4g MFLOP\n", rows[i].kernel,
-               (unsigned long long) rows[i].dispatches, 1e3 * rows[i].seconds / (double) rows[i].dispatches,
-               1e3 * rows[i].seconds, 100 * rows[i].seconds / sum,
-               rows[i].flops * (double) rows[i].dispatches / rows[i].seconds / 1e9, rows[i].flops / 1e6);
+        printf("  %-24s %6llu x %9.4g ms %8.4g ms %5.1f %% %8.4g GFLOP/s  %.4g MFLOP\n",
+               rows[i].kernel, (unsigned long long) rows[i].dispatches,
+               1e3 * rows[i].seconds / (double) rows[i].dispatches, 1e3 * rows[i].seconds,
+               100 * rows[i].seconds / sum,
+               rows[i].flops * (double) rows[i].dispatches / rows[i].seconds / 1e9,
+               rows[i].flops / 1e6);
     profile_clear(b->p->device);
 }
 
@@ -72,13 +74,14 @@ static enum err load_matrices(struct device *d, struct arena *a, const struct ma
         w[i] = (float) (i % 251) * 1e-3f - 0.125f;
     enum err e = ERR_OK;
     for (uint32_t i = 0; !e && i < c->matrices; i++)
-        e = matrix_load(&out[i], d, a, &(struct matrix_source){ .data = w, .row_stride = c->k }, c->n,
-                        c->k, c->f16);
+        e = matrix_load(&out[i], d, a, &(struct matrix_source){ .data = w, .row_stride = c->k },
+                        c->n, c->k, c->f16);
     free(w);
     return e;
 }
 
-static enum err time_matmul(struct device *d, const struct matmul_case *c, struct bench_operation *out)
+static enum err time_matmul(struct device *d, const struct matmul_case *c,
+                            struct bench_operation *out)
 {
     struct arena *a = NULL;
     struct stream *s = NULL;
@@ -123,7 +126,8 @@ static enum err measure_operations(struct run *b)
 {
     struct device *d = b->p->device;
     say(b, "linear layers");
-    enum err e = time_matmul(d, &(struct matmul_case){ 2, 4096, 1024, false, 8 }, &b->r->matvec_f32);
+    enum err e =
+        time_matmul(d, &(struct matmul_case){ 2, 4096, 1024, false, 8 }, &b->r->matvec_f32);
     if (!e)
         e = time_matmul(d, &(struct matmul_case){ 2, 4096, 1024, true, 16 }, &b->r->matvec_f16);
     if (!e)
@@ -162,7 +166,8 @@ static enum err measure_visual(struct run *b)
     if (!e) {
         for (uint64_t i = 0; i < pixels; i++)
             rgb[i] = (uint8_t) (i * 2654435761u >> 24);
-        e = visual_open(&v, b->p->device, b->p->tensors, &(struct visual_params){ .max_frames = frames });
+        e = visual_open(&v, b->p->device, b->p->tensors,
+                        &(struct visual_params){ .max_frames = frames });
     }
     b->r->visual_load_s = clock_seconds() - start;
     const double cold = clock_seconds();
@@ -187,7 +192,8 @@ static double step_bytes(const struct run *b, uint32_t rows)
 {
     const struct lm_config *c = &b->config->lm;
     const double w = c->dim, size = b->f16 ? 2 : 4;
-    const double layer = w * (4 * w + 2 * w + 2.0 * c->hidden); // q k v out, q and out of the cross-attention, MLP
+    // Q k v out, q and out of the cross-attention, MLP.
+    const double layer = w * (4 * w + 2 * w + 2.0 * c->hidden);
     const double weights = c->layers * layer + (double) c->codebooks * c->card * w;
     const double cache = 2.0 * c->layers * w * b->r->position;
     return size * (weights + rows * cache);
@@ -201,16 +207,24 @@ static enum err time_step(struct run *b, uint32_t i, uint32_t columns)
     const struct decoder_params params = { slots, columns, 30 };
     struct decoder *d = NULL;
     float *condition = calloc(30ull * b->config->lm.dim, sizeof(*condition));
-    int32_t *prompt = calloc((size_t) b->r->position * b->config->lm.codebooks, sizeof(*prompt));
+    int32_t *prompt =
+        calloc((size_t) b->r->position * b->config->lm.codebooks, sizeof(*prompt));
     const double start = clock_seconds();
-    enum err e = condition && prompt ? decoder_open(&d, b->p->device, b->p->tensors, &params) : ERR_NOMEM;
+    enum err e = condition && prompt ? decoder_open(&d, b->p->device, b->p->tensors, &params)
+                                     : ERR_NOMEM;
     b->r->decoder_load_s = clock_seconds() - start;
     for (uint32_t s = 0; !e && s < slots; s++) {
         uint32_t slot;
-        e = decoder_join(d, &(struct sequence){
-            .condition = condition, .frames = 30, .columns = columns, .seed = s,
-            .prompt = prompt, .prompt_columns = b->r->position,
-            .guidance = rows > 1 ? 3.0f : 1.0f, .sampling = { 1.0f, 250, 0 } }, &slot);
+        e = decoder_join(d,
+                         &(struct sequence){ .condition = condition,
+                                             .frames = 30,
+                                             .columns = columns,
+                                             .seed = s,
+                                             .prompt = prompt,
+                                             .prompt_columns = b->r->position,
+                                             .guidance = rows > 1 ? 3.0f : 1.0f,
+                                             .sampling = { 1.0f, 250, 0 } },
+                         &slot);
         if (!e)
             decoder_assume_prompt(d, slot);
     }
@@ -261,7 +275,8 @@ static enum err measure_decoder(struct run *b)
 static double codec_flops(const struct codec_config *c)
 {
     double rate = codec_frame_rate(c), channels = (double) c->filters * (1u << c->ratio_count);
-    double sum = rate * c->dimension * c->kernel * channels + c->lstm_layers * rate * 8 * channels * channels;
+    double sum = rate * c->dimension * c->kernel * channels +
+                 c->lstm_layers * rate * 8 * channels * channels;
     for (uint32_t i = 0; i < c->ratio_count; i++) {
         sum += rate * c->ratios[i] * 2 * channels * channels / 2; // kernel 2 x stride
         rate *= c->ratios[i];
@@ -281,8 +296,11 @@ static enum err measure_codec(struct run *b)
     struct codec *codec = NULL;
     say(b, "codec");
     const double start = clock_seconds();
-    enum err e = tokens && pcm ? codec_open(&codec, &(struct codec_params){
-        .device = b->p->device, .source = b->p->tensors, .decode = true }) : ERR_NOMEM;
+    enum err e = tokens && pcm
+                     ? codec_open(&codec, &(struct codec_params){ .device = b->p->device,
+                                                                  .source = b->p->tensors,
+                                                                  .decode = true })
+                     : ERR_NOMEM;
     b->r->codec_load_s = clock_seconds() - start;
     double cold = start;
     if (!e) {
@@ -314,10 +332,13 @@ static enum err measure_codec(struct run *b)
 static void add_up(struct run *b)
 {
     struct bench_result *r = b->r;
-    const double seconds = b->config->lm.max_duration_s < 30 ? b->config->lm.max_duration_s : 30;
-    const double steps = codec_columns(&b->config->codec, seconds) + b->config->lm.codebooks - 1;
+    const double seconds =
+        b->config->lm.max_duration_s < 30 ? b->config->lm.max_duration_s : 30;
+    const double steps =
+        codec_columns(&b->config->codec, seconds) + b->config->lm.codebooks - 1;
     r->segment_music_s = seconds;
-    r->segment_s = seconds * b->config->frames_per_s * r->frame_s + steps * r->step_s[1] + seconds * r->codec_s;
+    r->segment_s = seconds * b->config->frames_per_s * r->frame_s + steps * r->step_s[1] +
+                   seconds * r->codec_s;
 }
 
 enum err bench_run(struct bench_result *out, const struct bench_params *p)
@@ -325,7 +346,8 @@ enum err bench_run(struct bench_result *out, const struct bench_params *p)
     *out = (struct bench_result){ 0 };
     struct run b = { .p = p, .r = out, .config = p->tensors->config };
     struct tensor_view v;
-    b.f16 = !p->tensors->find(p->tensors, "transformer.layers.0.linear1.weight", &v) && v.dtype == DTYPE_F16;
+    b.f16 = !p->tensors->find(p->tensors, "transformer.layers.0.linear1.weight", &v) &&
+            v.dtype == DTYPE_F16;
     say(&b, "floors");
     enum err e = bench_floor_measure(&out->floor, p->device);
     if (!e && p->kernels)
@@ -347,68 +369,91 @@ enum err bench_run(struct bench_result *out, const struct bench_params *p)
     return e;
 }
 
-static void print_operation_json(const char *name, const struct bench_operation *o, const char *end)
+static void print_operation_json(const char *name, const struct bench_operation *o,
+                                 const char *end)
 {
-    printf("\"%s\": {\"seconds\": %.9g, \"bytes_per_s\": %.9g, \"flops_per_s\": %.9g}%s", name, o->seconds,
-           o->bytes_per_s, o->flops_per_s, end);
+    printf("\"%s\": {\"seconds\": %.9g, \"bytes_per_s\": %.9g, \"flops_per_s\": %.9g}%s", name,
+           o->seconds, o->bytes_per_s, o->flops_per_s, end);
 }
 
-static void print_json(const struct bench_result *r, const struct device_facts *device, const char *model)
+static void print_json(const struct bench_result *r, const struct device_facts *device,
+                       const char *model)
 {
-    printf("{\"device\": \"%s\", \"driver\": \"%s\", \"model\": \"%s\", ", device->name, device->driver, model);
-    printf("\"floor\": {\"copy_bytes_per_s\": %.9g, \"read_bytes_per_s\": %.9g, \"flops_per_s\": %.9g}, ",
-           r->floor.copy_bytes_per_s, r->floor.read_bytes_per_s, r->floor.flops_per_s);
+    printf("{\"device\": \"%s\", \"driver\": \"%s\", \"model\": \"%s\", ", device->name,
+           device->driver, model);
+    printf(
+        "\"floor\": {\"copy_bytes_per_s\": %.9g, \"read_bytes_per_s\": %.9g, \"flops_per_s\": %.9g}, ",
+        r->floor.copy_bytes_per_s, r->floor.read_bytes_per_s, r->floor.flops_per_s);
     printf("\"operations\": {");
     print_operation_json("matvec_f32", &r->matvec_f32, ", ");
     print_operation_json("matvec_f16", &r->matvec_f16, ", ");
     print_operation_json("gemm_f32", &r->gemm_f32, ", ");
     print_operation_json("gemm_f16", &r->gemm_f16, "}, ");
-    printf("\"stages\": {\"visual\": {\"load_s\": %.9g, \"frame_s\": %.9g, \"flops\": %.9g}, \"decoder\": {"
-           "\"load_s\": %.9g, \"position\": %u",
-           r->visual_load_s, r->frame_s, r->frame_flops, r->decoder_load_s, r->position);
+    printf(
+        "\"stages\": {\"visual\": {\"load_s\": %.9g, \"frame_s\": %.9g, \"flops\": %.9g}, \"decoder\": {"
+        "\"load_s\": %.9g, \"position\": %u",
+        r->visual_load_s, r->frame_s, r->frame_flops, r->decoder_load_s, r->position);
     for (uint32_t i = 0; i < BENCH_BATCHES; i++)
         if (r->step_s[i] > 0)
-            printf(", \"%u\": {\"step_s\": %.9g, \"bytes\": %.9g}", r->rows[i], r->step_s[i], r->step_bytes[i]);
-    printf("}, \"codec\": {\"load_s\": %.9g, \"second_s\": %.9g, \"flops\": %.9g}}, ", r->codec_load_s,
-           r->codec_s, r->codec_flops);
-    printf("\"kernels_s\": %.9g, \"segment_s\": %.9g, \"segment_music_s\": %.9g, \"device_peak_bytes\": %llu}\n", r->kernels_s, r->segment_s,
-           r->segment_music_s, (unsigned long long) r->device_peak_bytes);
+            printf(", \"%u\": {\"step_s\": %.9g, \"bytes\": %.9g}", r->rows[i], r->step_s[i],
+                   r->step_bytes[i]);
+    printf("}, \"codec\": {\"load_s\": %.9g, \"second_s\": %.9g, \"flops\": %.9g}}, ",
+           r->codec_load_s, r->codec_s, r->codec_flops);
+    printf(
+        "\"kernels_s\": %.9g, \"segment_s\": %.9g, \"segment_music_s\": %.9g, \"device_peak_bytes\": %llu}\n",
+        r->kernels_s, r->segment_s, r->segment_music_s,
+        (unsigned long long) r->device_peak_bytes);
 }
 
-static void print_row(const char *name, double seconds, double rate, double floor, const char *unit)
+static void print_row(const char *name, double seconds, double rate, double floor,
+                      const char *unit)
 {
-    printf("  %-34s %10.4g ms  %9.4g %s  %5.1f %% of the floor\n", name, seconds * 1e3, rate / 1e9, unit,
-           100 * rate / floor);
+    printf("  %-34s %10.4g ms  %9.4g %s  %5.1f %% of the floor\n", name, seconds * 1e3,
+           rate / 1e9, unit, 100 * rate / floor);
 }
 
-static void print_table(const struct bench_result *r, const struct device_facts *device, const char *model)
+static void print_table(const struct bench_result *r, const struct device_facts *device,
+                        const char *model)
 {
     const struct bench_floor *f = &r->floor;
     printf("%s (%s), model %s\n\nfloors, measured now\n", device->name, device->driver, model);
     printf("  read %.4g GB/s, copy %.4g GB/s, multiply-add %.4g GFLOP/s\n\noperations\n",
            f->read_bytes_per_s / 1e9, f->copy_bytes_per_s / 1e9, f->flops_per_s / 1e9);
-    print_row("mat-vec 4096x1024, batch 2, f32", r->matvec_f32.seconds, r->matvec_f32.bytes_per_s, f->read_bytes_per_s, "GB/s   ");
-    print_row("mat-vec 4096x1024, batch 2, f16", r->matvec_f16.seconds, r->matvec_f16.bytes_per_s, f->read_bytes_per_s, "GB/s   ");
-    print_row("GEMM 577x1024x4096, f32", r->gemm_f32.seconds, r->gemm_f32.flops_per_s, f->flops_per_s, "GFLOP/s");
-    print_row("GEMM 577x1024x4096, f16", r->gemm_f16.seconds, r->gemm_f16.flops_per_s, f->flops_per_s, "GFLOP/s");
+    print_row("mat-vec 4096x1024, batch 2, f32", r->matvec_f32.seconds,
+              r->matvec_f32.bytes_per_s, f->read_bytes_per_s, "GB/s   ");
+    print_row("mat-vec 4096x1024, batch 2, f16", r->matvec_f16.seconds,
+              r->matvec_f16.bytes_per_s, f->read_bytes_per_s, "GB/s   ");
+    print_row("GEMM 577x1024x4096, f32", r->gemm_f32.seconds, r->gemm_f32.flops_per_s,
+              f->flops_per_s, "GFLOP/s");
+    print_row("GEMM 577x1024x4096, f16", r->gemm_f16.seconds, r->gemm_f16.flops_per_s,
+              f->flops_per_s, "GFLOP/s");
     printf("\nstages\n");
-    print_row("visual encoder, one frame", r->frame_s, r->frame_flops / r->frame_s, f->flops_per_s, "GFLOP/s");
+    print_row("visual encoder, one frame", r->frame_s, r->frame_flops / r->frame_s,
+              f->flops_per_s, "GFLOP/s");
     for (uint32_t i = 0; i < BENCH_BATCHES; i++) {
         if (r->step_s[i] <= 0)
             continue;
         char name[48];
-        snprintf(name, sizeof(name), "decoder step, batch %u, position %u", r->rows[i], r->position);
-        print_row(name, r->step_s[i], r->step_bytes[i] / r->step_s[i], f->read_bytes_per_s, "GB/s   ");
+        snprintf(name, sizeof(name), "decoder step, batch %u, position %u", r->rows[i],
+                 r->position);
+        print_row(name, r->step_s[i], r->step_bytes[i] / r->step_s[i], f->read_bytes_per_s,
+                  "GB/s   ");
     }
-    print_row("codec, one second of sound", r->codec_s, r->codec_flops / r->codec_s, f->flops_per_s, "GFLOP/s");
-    printf("\n  loading: visual %.2f s, decoder %.2f s, codec %.2f s; device memory at most %.0f MiB\n",
-           r->visual_load_s, r->decoder_load_s, r->codec_load_s, (double) r->device_peak_bytes / 0x1p20);
-    printf("  kernels of a guided segment ready in %.2f s (less once the driver has them in its cache)\n", r->kernels_s);
-    printf("  one guided window of %.0f s: %.1f s, %.3f seconds of music a second\n", r->segment_music_s,
-           r->segment_s, r->segment_music_s / r->segment_s);
+    print_row("codec, one second of sound", r->codec_s, r->codec_flops / r->codec_s,
+              f->flops_per_s, "GFLOP/s");
+    printf(
+        "\n  loading: visual %.2f s, decoder %.2f s, codec %.2f s; device memory at most %.0f MiB\n",
+        r->visual_load_s, r->decoder_load_s, r->codec_load_s,
+        (double) r->device_peak_bytes / 0x1p20);
+    printf(
+        "  kernels of a guided segment ready in %.2f s (less once the driver has them in its cache)\n",
+        r->kernels_s);
+    printf("  one guided window of %.0f s: %.1f s, %.3f seconds of music a second\n",
+           r->segment_music_s, r->segment_s, r->segment_music_s / r->segment_s);
 }
 
-void bench_print(const struct bench_result *r, const struct device_facts *device, const char *model, bool json)
+void bench_print(const struct bench_result *r, const struct device_facts *device,
+                 const char *model, bool json)
 {
     if (json)
         print_json(r, device, model);

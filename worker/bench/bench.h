@@ -17,17 +17,18 @@ struct bench_operation {
 
 struct bench_result {
     struct bench_floor floor;
-    struct bench_operation matvec_f32, matvec_f16, gemm_f32, gemm_f16; // 4096x1024, batch 2; 577x1024x4096
+    // 4096x1024, batch 2; 577x1024x4096.
+    struct bench_operation matvec_f32, matvec_f16, gemm_f32, gemm_f16;
     // What the kernels of a guided segment add to the first run of each stage:
     // compiled, or taken from the driver's cache. The choice between forms included.
     double kernels_s;
     double visual_load_s, decoder_load_s, codec_load_s;
-    double frame_s, frame_flops;            // visual encoder, one frame
-    uint32_t rows[BENCH_BATCHES];           // rows of a decoder step: two for a guided segment
-    double step_s[BENCH_BATCHES];           // at `position`; 0: did not fit
-    double step_bytes[BENCH_BATCHES];       // weights and cache read in one
+    double frame_s, frame_flops;      // visual encoder, one frame
+    uint32_t rows[BENCH_BATCHES];     // rows of a decoder step: two for a guided segment
+    double step_s[BENCH_BATCHES];     // at `position`; 0: did not fit
+    double step_bytes[BENCH_BATCHES]; // weights and cache read in one
     uint32_t position;
-    double codec_s;         // a second of sound
+    double codec_s; // a second of sound
     double codec_flops;
     double segment_s;       // a whole window: frames, all steps, sound, made up of the above
     double segment_music_s; // its length
@@ -37,8 +38,9 @@ struct bench_result {
 struct bench_params {
     struct device *device;
     struct tensor_source *tensors;
-    bool quick;                          // batches of 2 and 16 rows only, fewer repetitions
-    bool kernels;                        // print each stage's kernels; the stages are slower for it
+    bool quick; // batches of 2 and 16 rows only, fewer repetitions
+    // Print each stage's kernels; the stages are slower for it.
+    bool kernels;
     void (*say)(void *user, const char *stage); // told what is measured next; may be NULL
     void *user;
 };
@@ -46,5 +48,5 @@ struct bench_params {
 ERR_CHECKED enum err bench_run(struct bench_result *out, const struct bench_params *p);
 
 // To standard output: a table, or one JSON object.
-void bench_print(const struct bench_result *r, const struct device_facts *device, const char *model,
-                 bool json);
+void bench_print(const struct bench_result *r, const struct device_facts *device,
+                 const char *model, bool json);

@@ -19,13 +19,22 @@
 #define MAX_THREADS 64
 
 static const struct kernel read_kernel = {
-    .name = "bench_floor_read", .code = bench_floor_read_spv, .code_bytes = sizeof(bench_floor_read_spv),
-    .bindings = 2, .texels = 1, .push_bytes = sizeof(struct bench_floor_push), .full_subgroups = true,
+    .name = "bench_floor_read",
+    .code = bench_floor_read_spv,
+    .code_bytes = sizeof(bench_floor_read_spv),
+    .bindings = 2,
+    .texels = 1,
+    .push_bytes = sizeof(struct bench_floor_push),
+    .full_subgroups = true,
 };
 static const struct kernel multiply_kernel = {
-    .name = "bench_floor_multiply", .code = bench_floor_multiply_spv,
+    .name = "bench_floor_multiply",
+    .code = bench_floor_multiply_spv,
     .code_bytes = sizeof(bench_floor_multiply_spv),
-    .bindings = 2, .texels = 1, .push_bytes = sizeof(struct bench_floor_push), .full_subgroups = true,
+    .bindings = 2,
+    .texels = 1,
+    .push_bytes = sizeof(struct bench_floor_push),
+    .full_subgroups = true,
 };
 
 struct bench {
@@ -61,9 +70,12 @@ static enum err measure_read(struct bench *b, double *out)
     stream_reset(b->stream);
     const uint32_t groups = invocations / lanes;
     const uint32_t most = device_facts(b->device)->max_groups[0];
-    stream_dispatch(b->stream, &read_kernel, &(struct dispatch){
-        .bind = { b->data, b->out }, .push = &push,
-        .constants = { lanes }, .constant_count = 1, .groups = { groups < most ? groups : most, 1, 1 } });
+    stream_dispatch(b->stream, &read_kernel,
+                    &(struct dispatch){ .bind = { b->data, b->out },
+                                        .push = &push,
+                                        .constants = { lanes },
+                                        .constant_count = 1,
+                                        .groups = { groups < most ? groups : most, 1, 1 } });
     double seconds;
     const enum err e = best_time(b->stream, &seconds);
     *out = (double) (groups < most ? groups : most) * lanes * ROUNDS_READ * 16 / seconds;
@@ -76,9 +88,12 @@ static enum err measure_multiply(struct bench *b, double *out)
     const uint32_t groups = device_facts(b->device)->kind == DEVICE_CPU ? 256 : 16384;
     const struct bench_floor_push push = { .rounds = ROUNDS_MULTIPLY };
     stream_reset(b->stream);
-    stream_dispatch(b->stream, &multiply_kernel, &(struct dispatch){
-        .bind = { b->data, b->out }, .push = &push,
-        .constants = { lanes }, .constant_count = 1, .groups = { groups, 1, 1 } });
+    stream_dispatch(b->stream, &multiply_kernel,
+                    &(struct dispatch){ .bind = { b->data, b->out },
+                                        .push = &push,
+                                        .constants = { lanes },
+                                        .constant_count = 1,
+                                        .groups = { groups, 1, 1 } });
     double seconds;
     const enum err e = best_time(b->stream, &seconds);
     *out = 2.0 * groups * lanes * ROUNDS_MULTIPLY * BENCH_CHAINS / seconds;
@@ -88,7 +103,8 @@ static enum err measure_multiply(struct bench *b, double *out)
 static enum err measure_copy(struct bench *b, double *out)
 {
     stream_reset(b->stream);
-    stream_copy(b->stream, span_slice(b->data, 0, READ_BYTES / 2), span_slice(b->data, READ_BYTES / 2, READ_BYTES / 2));
+    stream_copy(b->stream, span_slice(b->data, 0, READ_BYTES / 2),
+                span_slice(b->data, READ_BYTES / 2, READ_BYTES / 2));
     double seconds;
     const enum err e = best_time(b->stream, &seconds);
     *out = READ_BYTES / seconds;
@@ -128,14 +144,16 @@ static void measure_threads(struct bench *b, double *out)
         const double start = clock_seconds();
         size_t started = 0;
         for (; started < n; started++) {
-            readers[started] = (struct reader){
-                (const uint64_t *) (const void *) b->data.host + READ_BYTES / 8 / n * started, READ_BYTES / 8 / n, 0 };
+            readers[started] = (struct reader){ (const uint64_t *) (const void *) b->data.host +
+                                                    READ_BYTES / 8 / n * started,
+                                                READ_BYTES / 8 / n, 0 };
             if (pthread_create(&threads[started], NULL, read_words, &readers[started]))
                 break;
         }
         for (size_t i = 0; i < started; i++)
             pthread_join(threads[i], NULL);
-        const double rate = (double) READ_BYTES / (double) n * (double) started / (clock_seconds() - start);
+        const double rate =
+            (double) READ_BYTES / (double) n * (double) started / (clock_seconds() - start);
         if (rate > *out)
             *out = rate;
     }

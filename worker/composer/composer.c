@@ -39,7 +39,7 @@ struct composer {
     struct decoder *decoder;
     struct codec *codec;
     struct entry *waiting, *running, *finished;
-    uint32_t held; // in the three lists
+    uint32_t held;  // in the three lists
     uint32_t steps; // of the next decoder_advance()
     struct composer_timings timings;
 };
@@ -73,7 +73,8 @@ static struct needs measure(const struct composer *c)
 }
 
 // How many slots fit beside `others`.
-static uint32_t slots_beside(const struct needs *n, uint64_t others, uint64_t room, uint32_t wanted)
+static uint32_t slots_beside(const struct needs *n, uint64_t others, uint64_t room,
+                             uint32_t wanted)
 {
     if (others + n->decoder_fixed + n->slot > room)
         return 0;
@@ -93,7 +94,8 @@ static enum err divide_memory(struct composer *c)
         wanted = c->p.parallel;
     const uint32_t together = slots_beside(&n, n.visual + n.codec, room, wanted);
     const uint32_t with_codec = n.visual <= room ? slots_beside(&n, n.codec, room, wanted) : 0;
-    const uint32_t alone = n.visual <= room && n.codec <= room ? slots_beside(&n, 0, room, wanted) : 0;
+    const uint32_t alone =
+        n.visual <= room && n.codec <= room ? slots_beside(&n, 0, room, wanted) : 0;
     if (together > 0 && 2 * together >= with_codec) {
         c->batch = together;
     } else if (with_codec > 0) {
@@ -103,17 +105,21 @@ static enum err divide_memory(struct composer *c)
         c->batch = alone;
         c->visual_alone = c->codec_alone = true;
     } else {
-        log_error("%s: the model needs %.0f MiB of device memory at a time (pictures %.0f, one segment of "
-                  "music %.0f, sound %.0f) and %.0f MiB are free; use a smaller or an f16 model, or raise --memory",
-                  device_facts(c->p.device)->name,
-                  (double) (n.decoder_fixed + n.slot > n.visual ? n.decoder_fixed + n.slot : n.visual) / 0x1p20,
-                  (double) n.visual / 0x1p20, (double) (n.decoder_fixed + n.slot) / 0x1p20,
-                  (double) n.codec / 0x1p20, (double) room / 0x1p20);
+        log_error(
+            "%s: the model needs %.0f MiB of device memory at a time (pictures %.0f, one segment of "
+            "music %.0f, sound %.0f) and %.0f MiB are free; use a smaller or an f16 model, or raise --memory",
+            device_facts(c->p.device)->name,
+            (double) (n.decoder_fixed + n.slot > n.visual ? n.decoder_fixed + n.slot
+                                                          : n.visual) /
+                0x1p20,
+            (double) n.visual / 0x1p20, (double) (n.decoder_fixed + n.slot) / 0x1p20,
+            (double) n.codec / 0x1p20, (double) room / 0x1p20);
         return ERR_DEVICE_MEM;
     }
     c->timings.batch = c->batch;
     c->timings.turns = c->visual_alone;
-    log_debug("%u segments side by side%s", c->batch, c->visual_alone ? ", stages take turns" : "");
+    log_debug("%u segments side by side%s", c->batch,
+              c->visual_alone ? ", stages take turns" : "");
     return ERR_OK;
 }
 
@@ -218,8 +224,9 @@ static enum err need_codec(struct composer *c)
     if (c->codec_alone)
         decoder_close(&c->decoder);
     const double start = clock_seconds();
-    const enum err e = codec_open(&c->codec, &(struct codec_params){
-        .device = c->p.device, .source = c->p.tensors, .decode = true });
+    const enum err e = codec_open(&c->codec, &(struct codec_params){ .device = c->p.device,
+                                                                     .source = c->p.tensors,
+                                                                     .decode = true });
     c->timings.load_s += clock_seconds() - start;
     return e;
 }
@@ -246,7 +253,8 @@ static enum err look(struct composer *c, const struct composer_hooks *h,
         return e;
     const double start = clock_seconds();
     const uint32_t side = c->config->vit.image, most = visual_batch(c->visual);
-    for (uint32_t first = 0; !e && first < s->frame_count && !is_unwanted(h, n); first += most) {
+    for (uint32_t first = 0; !e && first < s->frame_count && !is_unwanted(h, n);
+         first += most) {
         const uint32_t left = s->frame_count - first;
         e = stopped(h) ? ERR_STOP
                        : visual_run(c->visual, s->frames + 3ull * side * side * first,
@@ -263,7 +271,8 @@ static enum err accept(struct composer *c, const struct composer_hooks *h,
                        const struct composer_segment *s)
 {
     const struct lm_config *lm = &c->config->lm;
-    if (s->frame_count > c->p.max_frames || s->columns > c->p.max_columns || s->frame_count == 0)
+    if (s->frame_count > c->p.max_frames || s->columns > c->p.max_columns ||
+        s->frame_count == 0)
         return ERR_BUG;
     struct entry *n = calloc(1, sizeof(*n));
     if (!n)
@@ -276,8 +285,8 @@ static enum err accept(struct composer *c, const struct composer_hooks *h,
         .columns_seen = s->prompt_columns,
         .seed = s->seed,
         .sampling = s->sampling ? *s->sampling
-                                : (struct composer_sampling){ c->p.temperature, c->p.top_k, c->p.top_p,
-                                                              c->p.guidance },
+                                : (struct composer_sampling){ c->p.temperature, c->p.top_k,
+                                                              c->p.top_p, c->p.guidance },
         .condition = calloc((size_t) s->frame_count * lm->dim, sizeof(float)),
         .prompt = calloc((size_t) s->prompt_columns * lm->codebooks + 1, sizeof(int32_t)),
     };
@@ -321,16 +330,20 @@ static enum err join(struct composer *c)
 {
     while (c->waiting && decoder_free_slots(c->decoder) > 0) {
         struct entry *n = c->waiting;
-        const enum err e = decoder_join(c->decoder, &(struct sequence){
-            .condition = n->condition,
-            .frames = n->frames,
-            .prompt = n->prompt_columns ? n->prompt : NULL,
-            .prompt_columns = n->prompt_columns,
-            .columns = n->columns,
-            .seed = n->seed,
-            .guidance = (float) n->sampling.guidance,
-            .sampling = { (float) n->sampling.temperature, n->sampling.top_k, (float) n->sampling.top_p },
-        }, &n->slot);
+        const enum err e =
+            decoder_join(c->decoder,
+                         &(struct sequence){
+                             .condition = n->condition,
+                             .frames = n->frames,
+                             .prompt = n->prompt_columns ? n->prompt : NULL,
+                             .prompt_columns = n->prompt_columns,
+                             .columns = n->columns,
+                             .seed = n->seed,
+                             .guidance = (float) n->sampling.guidance,
+                             .sampling = { (float) n->sampling.temperature, n->sampling.top_k,
+                                           (float) n->sampling.top_p },
+                         },
+                         &n->slot);
         if (e)
             return e;
         c->waiting = n->next;
@@ -431,16 +444,17 @@ static enum err finish_one(struct composer *c, const struct composer_hooks *h)
     struct entry *n = c->finished;
     const uint64_t samples = (uint64_t) n->columns * codec_hop(&c->config->codec);
     float *pcm = malloc(samples * sizeof(*pcm));
-    enum err e = pcm ? sound(c, &(struct codec_piece){ n->tokens, n->columns, pcm }, 1) : ERR_NOMEM;
+    enum err e =
+        pcm ? sound(c, &(struct codec_piece){ n->tokens, n->columns, pcm }, 1) : ERR_NOMEM;
     if (!e)
         e = h->deliver(h->user, &(struct composed){
-            .id = n->id,
-            .codebooks = c->config->lm.codebooks,
-            .columns = n->columns,
-            .tokens = n->tokens,
-            .pcm = pcm,
-            .samples = samples,
-        });
+                                    .id = n->id,
+                                    .codebooks = c->config->lm.codebooks,
+                                    .columns = n->columns,
+                                    .tokens = n->tokens,
+                                    .pcm = pcm,
+                                    .samples = samples,
+                                });
     free(pcm);
     c->finished = n->next;
     c->held--;
@@ -483,7 +497,8 @@ enum err composer_run(struct composer *c, const struct composer_hooks *h)
     return e;
 }
 
-enum err composer_render(struct composer *c, const int32_t *tokens, uint32_t columns, float *pcm)
+enum err composer_render(struct composer *c, const int32_t *tokens, uint32_t columns,
+                         float *pcm)
 {
     return sound(c, &(struct codec_piece){ tokens, columns, pcm }, 1);
 }

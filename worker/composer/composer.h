@@ -26,16 +26,16 @@ struct composer;
 #define COMPOSER_BATCH_CPU 8
 
 struct composer_params {
-    struct device *device;        // outlives the composer
+    struct device *device;         // outlives the composer
     struct tensor_source *tensors; // likewise; used from this thread only
-    double temperature;           // <= 0: the most likely token always
-    uint32_t top_k;               // 0: all
-    double top_p;                 // > 0: wins over top_k
+    double temperature;            // <= 0: the most likely token always
+    uint32_t top_k;                // 0: all
+    double top_p;                  // > 0: wins over top_k
     double guidance;
-    uint32_t batch;               // segments side by side at most; 0: COMPOSER_BATCH_*
-    uint32_t parallel;            // segments that can ever run side by side (cues); 0: unknown
-    uint32_t max_columns;         // of the longest segment
-    uint32_t max_frames;          // likewise
+    uint32_t batch;       // segments side by side at most; 0: COMPOSER_BATCH_*
+    uint32_t parallel;    // segments that can ever run side by side (cues); 0: unknown
+    uint32_t max_columns; // of the longest segment
+    uint32_t max_frames;  // likewise
 };
 
 // How tokens are drawn.
@@ -64,7 +64,7 @@ struct composed {
     uint32_t codebooks, columns;
     const int32_t *tokens; // [K][columns]
     const float *pcm;
-    uint64_t samples;      // columns * hop
+    uint64_t samples; // columns * hop
 };
 
 struct composer_hooks {
@@ -102,7 +102,7 @@ void composer_close(struct composer **c); // NULL inside is fine
 ERR_CHECKED enum err composer_run(struct composer *c, const struct composer_hooks *hooks);
 
 // Tokens to sound alone, for kept tokens: [K][columns] -> columns * hop samples.
-ERR_CHECKED enum err composer_render(struct composer *c, const int32_t *tokens, uint32_t columns,
-                                     float *pcm);
+ERR_CHECKED enum err composer_render(struct composer *c, const int32_t *tokens,
+                                     uint32_t columns, float *pcm);
 
 struct composer_timings composer_timings(const struct composer *c);

@@ -9,8 +9,9 @@
 #include "worker/engine/internal.h"
 
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
-#define PORTABILITY_SUBSET "VK_KHR_portability_subset" // its header is among the beta extensions
-#define HEAP_SHARE 0.9 // of a heap without VK_EXT_memory_budget: others live there too
+#define PORTABILITY_SUBSET \
+    "VK_KHR_portability_subset" // its header is among the beta extensions
+#define HEAP_SHARE 0.9          // of a heap without VK_EXT_memory_budget: others live there too
 
 static const char *result_text(VkResult r)
 {
@@ -69,10 +70,9 @@ const char *device_vendor_text(uint32_t vendor_id)
     }
 }
 
-static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
-                                                 VkDebugUtilsMessageTypeFlagsEXT types,
-                                                 const VkDebugUtilsMessengerCallbackDataEXT *data,
-                                                 void *user)
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(
+    VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
+    const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
 {
     (void) severity;
     (void) types;
@@ -117,7 +117,8 @@ enum err instance_create(VkInstance *out, bool validation, struct device *for_me
         VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT,
     };
     if (validation && !layer_present(layer)) {
-        log_error("the Vulkan validation layer is not installed; install vulkan-validationlayers");
+        log_error(
+            "the Vulkan validation layer is not installed; install vulkan-validationlayers");
         return ERR_UNAVAILABLE;
     }
     const VkApplicationInfo app = {
@@ -146,7 +147,8 @@ enum err instance_create(VkInstance *out, bool validation, struct device *for_me
     if (validation)
         extensions[extension_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     // Without it loaders hide drivers that lie over another API, as Apple's do.
-    const bool portable = instance_extension_present(VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
+    const bool portable =
+        instance_extension_present(VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
     if (portable)
         extensions[extension_count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
     const VkInstanceCreateInfo info = {
@@ -169,7 +171,8 @@ enum err instance_create(VkInstance *out, bool validation, struct device *for_me
         return vk_failed(NULL, "vkCreateInstance", r);
     if (validation) {
         PFN_vkCreateDebugUtilsMessengerEXT create =
-            (PFN_vkCreateDebugUtilsMessengerEXT) vkGetInstanceProcAddr(*out, "vkCreateDebugUtilsMessengerEXT");
+            (PFN_vkCreateDebugUtilsMessengerEXT) vkGetInstanceProcAddr(
+                *out, "vkCreateDebugUtilsMessengerEXT");
         if (create)
             create(*out, &messenger, NULL, &for_messages->messenger);
     }
@@ -236,7 +239,8 @@ static bool compute_family(VkPhysicalDevice p, uint32_t *out)
 
 static uint64_t budget_left(const VkPhysicalDeviceMemoryBudgetPropertiesEXT *b, uint32_t heap)
 {
-    return b->heapBudget[heap] > b->heapUsage[heap] ? b->heapBudget[heap] - b->heapUsage[heap] : 0;
+    return b->heapBudget[heap] > b->heapUsage[heap] ? b->heapBudget[heap] - b->heapUsage[heap]
+                                                    : 0;
 }
 
 static void fill_memory(struct device_facts *f, VkPhysicalDevice p, bool has_budget)
@@ -254,7 +258,8 @@ static void fill_memory(struct device_facts *f, VkPhysicalDevice p, bool has_bud
         if (!(h->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || h->size <= f->memory)
             continue;
         f->memory = h->size;
-        f->budget = has_budget ? budget_left(&budget, i) : (uint64_t) ((double) h->size * HEAP_SHARE);
+        f->budget =
+            has_budget ? budget_left(&budget, i) : (uint64_t) ((double) h->size * HEAP_SHARE);
     }
     f->has_budget = has_budget;
 }
@@ -268,7 +273,8 @@ static void fill_limits(struct device_facts *f, const VkPhysicalDeviceLimits *l)
     memcpy(f->max_groups, l->maxComputeWorkGroupCount, sizeof(f->max_groups));
     // The larger groups all lie along x.
     f->max_group_invocations = l->maxComputeWorkGroupInvocations < l->maxComputeWorkGroupSize[0]
-                                   ? l->maxComputeWorkGroupInvocations : l->maxComputeWorkGroupSize[0];
+                                   ? l->maxComputeWorkGroupInvocations
+                                   : l->maxComputeWorkGroupSize[0];
     f->max_stage_buffers = l->maxPerStageDescriptorStorageBuffers;
     f->max_shared = l->maxComputeSharedMemorySize;
 }
@@ -329,15 +335,19 @@ static void fill_details(struct device_facts *f, VkPhysicalDevice p)
         snprintf(f->driver, sizeof(f->driver), "%.100s %.140s", driver_properties.driverName,
                  driver_properties.driverInfo);
     else
-        snprintf(f->driver, sizeof(f->driver), "driver %#x", properties.properties.driverVersion);
+        snprintf(f->driver, sizeof(f->driver), "driver %#x",
+                 properties.properties.driverVersion);
     f->max_allocation = maintenance.maxMemoryAllocationSize;
     f->subgroup = subgroup.subgroupSize;
     const bool compute = subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
-    f->subgroup_arithmetic = compute && subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
-    f->subgroup_shuffle = compute && subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
-    f->subgroup_control = control && control_features.subgroupSizeControl &&
-                          control_features.computeFullSubgroups &&
-                          control_properties.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
+    f->subgroup_arithmetic =
+        compute && subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    f->subgroup_shuffle =
+        compute && subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    f->subgroup_control =
+        control && control_features.subgroupSizeControl &&
+        control_features.computeFullSubgroups &&
+        control_properties.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
     f->subgroup_min = f->subgroup_control ? control_properties.minSubgroupSize : f->subgroup;
     f->subgroup_max = f->subgroup_control ? control_properties.maxSubgroupSize : f->subgroup;
     f->f16_storage = storage16.storageBuffer16BitAccess;
@@ -356,8 +366,9 @@ void facts_settle(struct device_facts *f, bool compute_queue)
 {
     if (f->subgroup > MOST_LANES && f->subgroup_min <= MOST_LANES)
         f->subgroup = MOST_LANES; // kernels that count lanes require it
-    f->usable = compute_queue && (f->api_major > 1 || f->api_minor >= 1) && f->subgroup <= MOST_LANES &&
-                f->subgroup_arithmetic && f->subgroup_shuffle && f->max_stage_buffers >= MOST_STAGE_BUFFERS;
+    f->usable = compute_queue && (f->api_major > 1 || f->api_minor >= 1) &&
+                f->subgroup <= MOST_LANES && f->subgroup_arithmetic && f->subgroup_shuffle &&
+                f->max_stage_buffers >= MOST_STAGE_BUFFERS;
 }
 
 static void fill_facts(struct device_facts *f, VkPhysicalDevice p, uint32_t index)
@@ -436,7 +447,8 @@ enum err device_list(struct device_facts **out, uint32_t *count)
 static int rank_of(const struct device_facts *f)
 {
     static const int rank[] = {
-        [DEVICE_DISCRETE] = 5, [DEVICE_INTEGRATED] = 4, [DEVICE_VIRTUAL] = 3, [DEVICE_OTHER] = 2, [DEVICE_CPU] = 1,
+        [DEVICE_DISCRETE] = 5, [DEVICE_INTEGRATED] = 4, [DEVICE_VIRTUAL] = 3,
+        [DEVICE_OTHER] = 2,    [DEVICE_CPU] = 1,
     };
     return f->usable ? rank[f->kind] : 0;
 }
@@ -468,10 +480,12 @@ const struct device_facts *device_choose(const struct device_facts *all, uint32_
         log_error("no Vulkan device on this machine; install your GPU's driver, or "
                   "mesa-vulkan-drivers, which also runs on the CPU");
     else if (select)
-        log_error("no usable Vulkan device matches '%s'; `underscore devices` lists what there is",
-                  select);
+        log_error(
+            "no usable Vulkan device matches '%s'; `underscore devices` lists what there is",
+            select);
     else
-        log_error("no Vulkan device here can be used: none has " DEVICE_NEEDS "; a newer driver may help");
+        log_error("no Vulkan device here can be used: none has " DEVICE_NEEDS
+                  "; a newer driver may help");
     return NULL;
 }
 
@@ -529,8 +543,8 @@ static void make_cache_key(struct device *d)
 {
     VkPhysicalDeviceProperties p;
     vkGetPhysicalDeviceProperties(d->physical, &p);
-    snprintf(d->cache_key, sizeof(d->cache_key), "%s-%08x-%u-%s", d->facts.uuid, p.driverVersion,
-             d->facts.subgroup, UNDERSCORE_VERSION);
+    snprintf(d->cache_key, sizeof(d->cache_key), "%s-%08x-%u-%s", d->facts.uuid,
+             p.driverVersion, d->facts.subgroup, UNDERSCORE_VERSION);
 }
 
 enum err device_open(struct device **out, const struct device_params *p)
@@ -591,7 +605,8 @@ void device_close(struct device **dp)
     }
     if (d->messenger) {
         PFN_vkDestroyDebugUtilsMessengerEXT destroy =
-            (PFN_vkDestroyDebugUtilsMessengerEXT) vkGetInstanceProcAddr(d->instance, "vkDestroyDebugUtilsMessengerEXT");
+            (PFN_vkDestroyDebugUtilsMessengerEXT) vkGetInstanceProcAddr(
+                d->instance, "vkDestroyDebugUtilsMessengerEXT");
         if (destroy)
             destroy(d->instance, d->messenger, NULL);
     }

@@ -13,7 +13,13 @@
 
 struct device;
 
-enum device_kind { DEVICE_DISCRETE, DEVICE_INTEGRATED, DEVICE_VIRTUAL, DEVICE_CPU, DEVICE_OTHER };
+enum device_kind {
+    DEVICE_DISCRETE,
+    DEVICE_INTEGRATED,
+    DEVICE_VIRTUAL,
+    DEVICE_CPU,
+    DEVICE_OTHER
+};
 
 // What the engine cannot do without.
 #define DEVICE_NEEDS \
@@ -28,10 +34,10 @@ struct device_facts {
     uint32_t vendor_id, device_id;
     uint32_t api_major, api_minor;
     enum device_kind kind;
-    bool usable;      // has DEVICE_NEEDS
-    uint64_t memory;  // of the heap that weights go to
-    uint64_t budget;  // of it, what this process may take, by VK_EXT_memory_budget or the heap
-    bool has_budget;  // VK_EXT_memory_budget was asked
+    bool usable;     // has DEVICE_NEEDS
+    uint64_t memory; // of the heap that weights go to
+    uint64_t budget; // of it, what this process may take, by VK_EXT_memory_budget or the heap
+    bool has_budget; // VK_EXT_memory_budget was asked
     uint64_t max_allocation;
     uint64_t max_storage_range;
     uint64_t max_texel_elements; // of 16 bytes each, in one view
@@ -40,13 +46,14 @@ struct device_facts {
     uint32_t max_group_invocations; // all along x
     uint32_t max_stage_buffers;     // storage buffers that a shader can bind
     uint32_t max_shared;
-    uint32_t subgroup;                   // what kernels run with: the driver's usual size, 64 for 128
+    // What kernels run with: the driver's usual size, 64 for 128.
+    uint32_t subgroup;
     uint32_t subgroup_min, subgroup_max; // equal to it without VK_EXT_subgroup_size_control
     bool subgroup_arithmetic, subgroup_shuffle;
-    bool subgroup_control;   // VK_EXT_subgroup_size_control, full subgroups
-    bool portability;        // VK_KHR_portability_subset: over another API, such as Metal
+    bool subgroup_control; // VK_EXT_subgroup_size_control, full subgroups
+    bool portability;      // VK_KHR_portability_subset: over another API, such as Metal
     bool f16_storage, f16_arithmetic, int8_storage;
-    bool int64;              // in shaders
+    bool int64;                                     // in shaders
     bool cooperative_matrix, integer_dot, timeline; // detected, for `underscore devices`
 };
 

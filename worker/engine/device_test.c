@@ -5,15 +5,30 @@
 #include "worker/engine/fold_fixture.h"
 
 static const struct device_facts machine[] = {
-    { .index = 0, .name = "llvmpipe (LLVM 15.0.6, 256 bits)", .kind = DEVICE_CPU, .usable = true,
+    { .index = 0,
+      .name = "llvmpipe (LLVM 15.0.6, 256 bits)",
+      .kind = DEVICE_CPU,
+      .usable = true,
       .uuid = "6d657361-3232-2e33-2e36-000000000000" },
-    { .index = 1, .name = "Intel(R) UHD Graphics 770", .kind = DEVICE_INTEGRATED, .usable = true,
+    { .index = 1,
+      .name = "Intel(R) UHD Graphics 770",
+      .kind = DEVICE_INTEGRATED,
+      .usable = true,
       .uuid = "8680a046-0c00-0000-0002-000000000000" },
-    { .index = 2, .name = "NVIDIA GeForce GTX 480", .kind = DEVICE_DISCRETE, .usable = false,
+    { .index = 2,
+      .name = "NVIDIA GeForce GTX 480",
+      .kind = DEVICE_DISCRETE,
+      .usable = false,
       .uuid = "12345678-0000-0000-0000-000000000001" },
-    { .index = 3, .name = "NVIDIA GeForce RTX 4060", .kind = DEVICE_DISCRETE, .usable = true,
+    { .index = 3,
+      .name = "NVIDIA GeForce RTX 4060",
+      .kind = DEVICE_DISCRETE,
+      .usable = true,
       .uuid = "12345678-0000-0000-0000-000000000002" },
-    { .index = 4, .name = "Virtio-GPU Venus", .kind = DEVICE_VIRTUAL, .usable = true,
+    { .index = 4,
+      .name = "Virtio-GPU Venus",
+      .kind = DEVICE_VIRTUAL,
+      .usable = true,
       .uuid = "abcdef01-0000-0000-0000-000000000003" },
 };
 
@@ -151,11 +166,13 @@ static void one_line_with(enum err (*fail)(void), enum err want, const char *con
 static void a_driver_s_failure_names_device_and_work(void **state)
 {
     (void) state;
-    one_line_with(lose_the_device, ERR_DEVICE,
-                  (const char *const[]){ "GeForce 256", "decoder step", "lost", "may help", NULL });
+    one_line_with(
+        lose_the_device, ERR_DEVICE,
+        (const char *const[]){ "GeForce 256", "decoder step", "lost", "may help", NULL });
     one_line_with(fill_the_device, ERR_DEVICE_MEM,
                   (const char *const[]){ "GeForce 256", "out of device memory", NULL });
-    one_line_with(meet_the_unknown, ERR_DEVICE, (const char *const[]){ "vkCreateInstance", "-13", NULL });
+    one_line_with(meet_the_unknown, ERR_DEVICE,
+                  (const char *const[]){ "vkCreateInstance", "-13", NULL });
 }
 
 // What the loader reads in place of the machine's list of drivers.
@@ -194,7 +211,8 @@ static void the_facts_make_sense(void **state)
         if (!f->usable)
             continue;
         assert_true(f->memory > 0 && f->budget <= f->memory);
-        assert_true(f->subgroup >= 1 && f->subgroup_min <= f->subgroup && f->subgroup <= f->subgroup_max);
+        assert_true(f->subgroup >= 1 && f->subgroup_min <= f->subgroup &&
+                    f->subgroup <= f->subgroup_max);
         assert_true(f->max_storage_range >= 1u << 27); // the specification's least
         assert_true(f->storage_alignment <= 256 && f->texel_alignment <= 256);
     }
@@ -206,8 +224,14 @@ static void a_device_that_lacks_something_is_not_usable(void **state)
 {
     (void) state;
     const struct device_facts able = {
-        .api_major = 1, .api_minor = 1, .subgroup = 32, .subgroup_min = 32, .subgroup_max = 32,
-        .subgroup_arithmetic = true, .subgroup_shuffle = true, .max_stage_buffers = 6,
+        .api_major = 1,
+        .api_minor = 1,
+        .subgroup = 32,
+        .subgroup_min = 32,
+        .subgroup_max = 32,
+        .subgroup_arithmetic = true,
+        .subgroup_shuffle = true,
+        .max_stage_buffers = 6,
     };
     struct device_facts f = able;
     facts_settle(&f, true);
@@ -216,7 +240,8 @@ static void a_device_that_lacks_something_is_not_usable(void **state)
     assert_false(f.usable);
     f = able, f.api_minor = 0, facts_settle(&f, true);
     assert_false(f.usable);
-    f = able, f.subgroup_arithmetic = false, facts_settle(&f, true); // Vulkan 1.1 asks for BASIC only
+    // Vulkan 1.1 asks for BASIC only.
+    f = able, f.subgroup_arithmetic = false, facts_settle(&f, true);
     assert_false(f.usable);
     f = able, f.subgroup_shuffle = false, facts_settle(&f, true);
     assert_false(f.usable);
@@ -228,8 +253,14 @@ static void subgroups_of_128_are_made_64_where_that_can_be_asked_for(void **stat
 {
     (void) state;
     struct device_facts f = {
-        .api_major = 1, .api_minor = 3, .subgroup = 128, .subgroup_min = 64, .subgroup_max = 128,
-        .subgroup_arithmetic = true, .subgroup_shuffle = true, .max_stage_buffers = 16,
+        .api_major = 1,
+        .api_minor = 3,
+        .subgroup = 128,
+        .subgroup_min = 64,
+        .subgroup_max = 128,
+        .subgroup_arithmetic = true,
+        .subgroup_shuffle = true,
+        .max_stage_buffers = 16,
     };
     facts_settle(&f, true);
     assert_true(f.usable);
@@ -243,7 +274,8 @@ static void a_device_opens_by_its_own_uuid(void **state)
 {
     (void) state;
     struct device *d;
-    assert_int_equal(device_open(&d, &(struct device_params){ .validation = validation_wanted() }), ERR_OK);
+    assert_int_equal(
+        device_open(&d, &(struct device_params){ .validation = validation_wanted() }), ERR_OK);
     char uuid[37];
     memcpy(uuid, device_facts(d)->uuid, sizeof(uuid));
     const uint32_t index = device_facts(d)->index;
@@ -260,7 +292,8 @@ static void the_memory_limit_is_what_the_caller_says(void **state)
 {
     (void) state;
     struct device *d;
-    assert_int_equal(device_open(&d, &(struct device_params){ .memory_limit = 5u << 20 }), ERR_OK);
+    assert_int_equal(device_open(&d, &(struct device_params){ .memory_limit = 5u << 20 }),
+                     ERR_OK);
     assert_int_equal(device_memory_left(d), 5u << 20);
     assert_int_equal(device_memory_used(d), 0);
     device_close(&d);

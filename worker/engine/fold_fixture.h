@@ -22,13 +22,22 @@
 #include "fold_texels.spv.h"
 
 static const struct kernel fold_kernel = {
-    .name = "fold", .code = fold_buffer_spv, .code_bytes = sizeof(fold_buffer_spv), .bindings = 2,
-    .push_bytes = sizeof(struct fold_push), .full_subgroups = true,
+    .name = "fold",
+    .code = fold_buffer_spv,
+    .code_bytes = sizeof(fold_buffer_spv),
+    .bindings = 2,
+    .push_bytes = sizeof(struct fold_push),
+    .full_subgroups = true,
 };
 
 static const struct kernel fold_texels_kernel = {
-    .name = "fold", .code = fold_texels_spv, .code_bytes = sizeof(fold_texels_spv), .bindings = 2,
-    .texels = 1, .push_bytes = sizeof(struct fold_push), .full_subgroups = true,
+    .name = "fold",
+    .code = fold_texels_spv,
+    .code_bytes = sizeof(fold_texels_spv),
+    .bindings = 2,
+    .texels = 1,
+    .push_bytes = sizeof(struct fold_push),
+    .full_subgroups = true,
 };
 
 struct fold_fixture {
@@ -67,19 +76,20 @@ static inline int fold_teardown(void **state)
 }
 
 // y = times * y + x + plus over `count` words.
-static inline void fold(struct stream *s, struct span x, struct span y, uint32_t count, uint32_t times,
-                        uint32_t plus)
+static inline void fold(struct stream *s, struct span x, struct span y, uint32_t count,
+                        uint32_t times, uint32_t plus)
 {
     const struct fold_push push = { count, times, plus };
     const uint32_t lanes = device_facts(stream_device(s))->subgroup;
-    stream_dispatch(s, x.view ? &fold_texels_kernel : &fold_kernel, &(struct dispatch){
-        .bind = { x, y },
-        .push = &push,
-        .constants = { lanes },
-        .constant_count = 1,
-        .groups = { (count + lanes - 1) / lanes, 1, 1 },
-        .flops = 2.0 * count,
-    });
+    stream_dispatch(s, x.view ? &fold_texels_kernel : &fold_kernel,
+                    &(struct dispatch){
+                        .bind = { x, y },
+                        .push = &push,
+                        .constants = { lanes },
+                        .constant_count = 1,
+                        .groups = { (count + lanes - 1) / lanes, 1, 1 },
+                        .flops = 2.0 * count,
+                    });
 }
 
 static inline struct span words(struct fold_fixture *f, uint32_t count, uint32_t value)

@@ -51,7 +51,7 @@ struct device {
     // the difference: staging_flush().
     struct arena *staging_arena;
     struct span staging;
-    uint64_t staged; // bytes of it that wait
+    uint64_t staged;      // bytes of it that wait
     struct span write_to; // between span_write_begin and _end
     uint64_t write_offset, write_bytes;
     struct stream *transfer;
@@ -62,7 +62,8 @@ struct device {
 enum err vk_failed(const struct device *d, const char *what, VkResult r);
 
 // The instance shared by device_list() and device_open().
-ERR_CHECKED enum err instance_create(VkInstance *out, bool validation, struct device *for_messages);
+ERR_CHECKED enum err instance_create(VkInstance *out, bool validation,
+                                     struct device *for_messages);
 
 // Carry out the uploads that wait in the staging buffer.
 ERR_CHECKED enum err staging_flush(struct device *d);
@@ -93,5 +94,6 @@ struct timed {
     const struct kernel *kernel;
     double flops;
 };
-void profile_add(struct device *d, const char *label, const struct timed *t, uint64_t from, uint64_t to);
+void profile_add(struct device *d, const char *label, const struct timed *t, uint64_t from,
+                 uint64_t to);
 void profile_end(struct device *d);

@@ -60,7 +60,8 @@ enum err pipeline_cache_open(struct device *d)
         r = vkCreatePipelineCache(d->handle, &info, NULL, &d->pipeline_cache);
     }
     // A driver takes nothing from another's file: what counts is what it took.
-    if (!r && sound && vkGetPipelineCacheData(d->handle, d->pipeline_cache, &d->pipeline_cache_bytes, NULL))
+    if (!r && sound &&
+        vkGetPipelineCacheData(d->handle, d->pipeline_cache, &d->pipeline_cache_bytes, NULL))
         d->pipeline_cache_bytes = 0;
     return r ? vk_failed(d, "vkCreatePipelineCache", r) : ERR_OK;
 }
@@ -206,9 +207,11 @@ static VkResult make_pipeline(struct device *d, struct pipeline *p)
     return vkCreateComputePipelines(d->handle, d->pipeline_cache, 1, &info, NULL, &p->handle);
 }
 
-static bool same(const struct pipeline *p, const struct kernel *k, const uint32_t *constants, uint32_t n)
+static bool same(const struct pipeline *p, const struct kernel *k, const uint32_t *constants,
+                 uint32_t n)
 {
-    return p->kernel == k && p->constant_count == n && !memcmp(p->constants, constants, n * sizeof(*constants));
+    return p->kernel == k && p->constant_count == n &&
+           !memcmp(p->constants, constants, n * sizeof(*constants));
 }
 
 static enum err make_room(struct device *d)

@@ -10,15 +10,19 @@ static void pipelines_differ_by_kernel_and_constants(void **state)
     struct fold_fixture *f = *state;
     const uint32_t lanes = device_facts(f->device)->subgroup;
     struct pipeline *p;
-    assert_int_equal(pipeline_get(f->device, &fold_kernel, (uint32_t[]){ lanes }, 1, &p), ERR_OK);
+    assert_int_equal(pipeline_get(f->device, &fold_kernel, (uint32_t[]){ lanes }, 1, &p),
+                     ERR_OK);
     const VkPipeline first = p->handle;
-    assert_int_equal(pipeline_get(f->device, &fold_kernel, (uint32_t[]){ 2 * lanes }, 1, &p), ERR_OK);
+    assert_int_equal(pipeline_get(f->device, &fold_kernel, (uint32_t[]){ 2 * lanes }, 1, &p),
+                     ERR_OK);
     assert_true(p->handle != first);
-    assert_int_equal(pipeline_get(f->device, &fold_texels_kernel, (uint32_t[]){ lanes }, 1, &p), ERR_OK);
+    assert_int_equal(pipeline_get(f->device, &fold_texels_kernel, (uint32_t[]){ lanes }, 1, &p),
+                     ERR_OK);
     assert_true(p->handle != first);
     assert_int_equal(f->device->pipeline_count, 3);
     assert_int_equal(kernel_prepare(f->device, &fold_kernel, (uint32_t[]){ lanes }, 1), ERR_OK);
-    assert_int_equal(pipeline_get(f->device, &fold_kernel, (uint32_t[]){ lanes }, 1, &p), ERR_OK);
+    assert_int_equal(pipeline_get(f->device, &fold_kernel, (uint32_t[]){ lanes }, 1, &p),
+                     ERR_OK);
     assert_true(p->handle == first);
     assert_int_equal(f->device->pipeline_count, 3); // the fourth and fifth were there
 }
@@ -30,7 +34,8 @@ static void a_hundred_pipelines_are_kept(void **state)
     const uint32_t lanes = device_facts(f->device)->subgroup;
     for (uint32_t round = 0; round < 2; round++)
         for (uint32_t i = 0; i < 100; i++)
-            assert_int_equal(kernel_prepare(f->device, &fold_kernel, (uint32_t[]){ lanes, i }, 2), ERR_OK);
+            assert_int_equal(
+                kernel_prepare(f->device, &fold_kernel, (uint32_t[]){ lanes, i }, 2), ERR_OK);
     assert_int_equal(f->device->pipeline_count, 100);
 }
 
@@ -38,7 +43,8 @@ static void too_many_constants_are_refused(void **state)
 {
     struct fold_fixture *f = *state;
     const uint32_t constants[KERNEL_MAX_CONSTANTS + 1] = { 8 };
-    assert_int_equal(kernel_prepare(f->device, &fold_kernel, constants, KERNEL_MAX_CONSTANTS + 1), ERR_BUG);
+    assert_int_equal(
+        kernel_prepare(f->device, &fold_kernel, constants, KERNEL_MAX_CONSTANTS + 1), ERR_BUG);
 }
 
 // The cache: a folder of its own for each test.
@@ -90,7 +96,8 @@ static int cache_teardown(void **state)
 static bool run_with_cache(const char *directory)
 {
     struct fold_fixture f = { 0 };
-    assert_int_equal(device_open(&f.device, &(struct device_params){ .cache_dir = directory }), ERR_OK);
+    assert_int_equal(device_open(&f.device, &(struct device_params){ .cache_dir = directory }),
+                     ERR_OK);
     assert_int_equal(arena_create(&f.arena, f.device, MEMORY_DEVICE, "test"), ERR_OK);
     assert_int_equal(stream_create(&f.stream, f.device), ERR_OK);
     struct span x = words(&f, 1, 30), y = words(&f, 1, 6);
@@ -119,7 +126,8 @@ static void the_cache_is_named_by_device_and_driver(void **state)
 {
     struct cache *c = *state;
     struct device *d;
-    assert_int_equal(device_open(&d, &(struct device_params){ .cache_dir = c->directory }), ERR_OK);
+    assert_int_equal(device_open(&d, &(struct device_params){ .cache_dir = c->directory }),
+                     ERR_OK);
     char want[400];
     snprintf(want, sizeof(want), "%s/pipelines-%s.bin", c->directory, device_cache_key(d));
     assert_non_null(strstr(device_cache_key(d), device_facts(d)->uuid));
@@ -202,11 +210,13 @@ static void a_stranger_s_cache_is_replaced(void **state)
     replace(c, stranger, sizeof(stranger));
     assert_true(run_with_cache(c->directory));
     assert_true(cache_look(c));
-    if (c->status.st_ino == first) { // a driver whose cache is empty has nothing to replace it by
+    // A driver whose cache is empty has nothing to replace it by.
+    if (c->status.st_ino == first) {
         struct device *d;
         assert_int_equal(device_open(&d, &(struct device_params){ 0 }), ERR_OK);
         size_t empty = 0;
-        assert_int_equal(vkGetPipelineCacheData(d->handle, d->pipeline_cache, &empty, NULL), VK_SUCCESS);
+        assert_int_equal(vkGetPipelineCacheData(d->handle, d->pipeline_cache, &empty, NULL),
+                         VK_SUCCESS);
         assert_true(empty <= 32);
         device_close(&d);
     }

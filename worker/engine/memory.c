@@ -35,7 +35,8 @@ struct arena {
     uint64_t bytes;
 };
 
-enum err arena_create(struct arena **out, struct device *d, enum memory_kind kind, const char *name)
+enum err arena_create(struct arena **out, struct device *d, enum memory_kind kind,
+                      const char *name)
 {
     *out = calloc(1, sizeof(**out));
     if (!*out)
@@ -94,7 +95,8 @@ static bool find_type(const struct device *d, uint32_t allowed, VkMemoryProperty
     return false;
 }
 
-static bool choose_type(const struct device *d, enum memory_kind kind, uint32_t allowed, uint32_t *out)
+static bool choose_type(const struct device *d, enum memory_kind kind, uint32_t allowed,
+                        uint32_t *out)
 {
     const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     const VkMemoryPropertyFlags mapped =
@@ -196,7 +198,8 @@ static enum err grow(struct arena *a, uint64_t bytes)
         return no_room(a, bytes, "over the memory budget");
     // A roomy block first, so that most spans share one, and that spans of one
     // size leave no hole at its end; then a tight one.
-    const uint64_t growth = a->bytes < BLOCK_BYTES ? round_up(bytes, 1 << 20) : round_up(BLOCK_BYTES, bytes);
+    const uint64_t growth =
+        a->bytes < BLOCK_BYTES ? round_up(bytes, 1 << 20) : round_up(BLOCK_BYTES, bytes);
     const uint64_t roomy = growth < left ? growth : left;
     enum err e = ERR_DEVICE_MEM;
     if (roomy > bytes)
@@ -216,7 +219,7 @@ enum err arena_alloc(struct arena *a, uint64_t bytes, struct span *out)
     if (bytes > UINT64_MAX - SPAN_ALIGNMENT)
         return no_room(a, bytes, "no machine has so much");
     bytes = round_up(bytes, SPAN_ALIGNMENT);
-    for (struct block *b = a->blocks; ; b = b ? b->next : NULL) {
+    for (struct block *b = a->blocks;; b = b ? b->next : NULL) {
         if (!b) {
             const enum err e = grow(a, bytes);
             if (e)
@@ -303,7 +306,8 @@ static bool inside(struct span s, uint64_t offset, uint64_t bytes)
     return offset <= s.bytes && bytes <= s.bytes - offset;
 }
 
-enum err span_write_begin(struct device *d, struct span to, uint64_t offset, uint64_t bytes, void **out)
+enum err span_write_begin(struct device *d, struct span to, uint64_t offset, uint64_t bytes,
+                          void **out)
 {
     *out = NULL;
     if (!inside(to, offset, bytes) || bytes == 0 || bytes > SPAN_WRITE_MOST)
@@ -334,7 +338,8 @@ enum err span_write_end(struct device *d)
     return ERR_OK;
 }
 
-enum err span_upload(struct device *d, struct span to, uint64_t offset, const void *data, uint64_t bytes)
+enum err span_upload(struct device *d, struct span to, uint64_t offset, const void *data,
+                     uint64_t bytes)
 {
     const uint8_t *from = data;
     while (bytes > 0) {
@@ -363,7 +368,8 @@ static enum err download_piece(struct device *d, struct span from, void *to)
     return e;
 }
 
-enum err span_download(struct device *d, struct span from, uint64_t offset, void *data, uint64_t bytes)
+enum err span_download(struct device *d, struct span from, uint64_t offset, void *data,
+                       uint64_t bytes)
 {
     if (!inside(from, offset, bytes))
         return ERR_BUG;

@@ -8,7 +8,8 @@
 static struct device *device_with(uint64_t memory_limit)
 {
     struct device *d;
-    const struct device_params params = { .memory_limit = memory_limit, .validation = validation_wanted() };
+    const struct device_params params = { .memory_limit = memory_limit,
+                                          .validation = validation_wanted() };
     assert_int_equal(device_open(&d, &params), ERR_OK);
     return d;
 }
@@ -38,7 +39,8 @@ static void spans_are_aligned_and_apart(void **state)
     for (size_t i = 0; i < n; i++) {
         const bool texels = i % 2 && sizes[i] < MIB;
         assert_int_equal(texels ? arena_alloc_texels(a, sizes[i], &spans[i])
-                                : arena_alloc(a, sizes[i], &spans[i]), ERR_OK);
+                                : arena_alloc(a, sizes[i], &spans[i]),
+                         ERR_OK);
         assert_int_equal(spans[i].offset % f->storage_alignment, 0);
         assert_int_equal(spans[i].offset % f->texel_alignment, 0);
         assert_true(spans[i].bytes >= sizes[i] && spans[i].bytes % 16 == 0);
@@ -150,7 +152,8 @@ static void a_full_budget_says_what_would_help(void **state)
     struct arena *a = arena_of(d, MEMORY_DEVICE);
     const char *name = device_facts(d)->name;
     char *text = complaint_of(a, 48 * MIB);
-    assert_names(text, (const char *const[]){ name, "48.0 MiB of test", "32.0 MiB", "budget", "--memory", NULL });
+    assert_names(text, (const char *const[]){ name, "48.0 MiB of test", "32.0 MiB", "budget",
+                                              "--memory", NULL });
     free(text);
     text = complaint_of(a, UINT64_MAX - 3);
     assert_names(text, (const char *const[]){ name, "no room", NULL });
@@ -212,15 +215,18 @@ static void bytes_come_back(bool map_nothing)
     struct span s;
     assert_int_equal(arena_alloc(a, n, &s), ERR_OK);
     const enum device_kind kind = device_facts(d)->kind;
-    if (map_nothing || kind == DEVICE_CPU || kind == DEVICE_INTEGRATED) // a discrete one's may or may not be mapped
+    // A discrete one's may or may not be mapped.
+    if (map_nothing || kind == DEVICE_CPU || kind == DEVICE_INTEGRATED)
         assert_int_equal(s.host != NULL, !map_nothing);
     assert_int_equal(span_upload(d, s, 0, data, n), ERR_OK);
 
     // Odd places and lengths, each leaving its neighbours alone.
-    static const uint32_t pieces[][2] = { { 0, 1 }, { 3, 5 }, { 13, 2 }, { 4097, 1031 }, { 17, 7 }, { 16, 4 } };
+    static const uint32_t pieces[][2] = { { 0, 1 },       { 3, 5 },  { 13, 2 },
+                                          { 4097, 1031 }, { 17, 7 }, { 16, 4 } };
     for (size_t i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
         fill(data + pieces[i][0], pieces[i][1], (uint32_t) i);
-        assert_int_equal(span_upload(d, s, pieces[i][0], data + pieces[i][0], pieces[i][1]), ERR_OK);
+        assert_int_equal(span_upload(d, s, pieces[i][0], data + pieces[i][0], pieces[i][1]),
+                         ERR_OK);
     }
     assert_int_equal(span_download(d, s, 0, back, n), ERR_OK);
     assert_memory_equal(data, back, n);

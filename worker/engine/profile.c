@@ -22,7 +22,8 @@ enum err profile_start(struct device *d)
     VkQueueFamilyProperties families[16];
     uint32_t count = 16;
     vkGetPhysicalDeviceQueueFamilyProperties(d->physical, &count, families);
-    const uint32_t bits = d->queue_family < count ? families[d->queue_family].timestampValidBits : 0;
+    const uint32_t bits =
+        d->queue_family < count ? families[d->queue_family].timestampValidBits : 0;
     if (bits == 0) {
         log_error("%s: its queue keeps no timestamps", d->facts.name);
         return ERR_UNAVAILABLE;
@@ -51,7 +52,8 @@ static struct profile_row *row_of(struct profile *p, const char *kernel, const c
                                   double flops)
 {
     for (uint32_t i = 0; i < p->count; i++)
-        if (p->rows[i].kernel == kernel && p->rows[i].label == label && p->rows[i].flops == flops)
+        if (p->rows[i].kernel == kernel && p->rows[i].label == label &&
+            p->rows[i].flops == flops)
             return &p->rows[i];
     if (p->count == PROFILE_MOST)
         return NULL;
@@ -60,7 +62,8 @@ static struct profile_row *row_of(struct profile *p, const char *kernel, const c
     return row;
 }
 
-void profile_add(struct device *d, const char *label, const struct timed *t, uint64_t from, uint64_t to)
+void profile_add(struct device *d, const char *label, const struct timed *t, uint64_t from,
+                 uint64_t to)
 {
     struct profile *p = d->profile;
     struct profile_row *row = row_of(p, t->kernel->name, label, t->flops);
@@ -72,7 +75,8 @@ void profile_add(struct device *d, const char *label, const struct timed *t, uin
 
 static int slowest_first(const void *a, const void *b)
 {
-    const double x = ((const struct profile_row *) a)->seconds, y = ((const struct profile_row *) b)->seconds;
+    const double x = ((const struct profile_row *) a)->seconds,
+                 y = ((const struct profile_row *) b)->seconds;
     return (x < y) - (x > y);
 }
 

@@ -11,11 +11,11 @@
 
 // Dispatches of one kernel that are estimated to do the same work.
 struct profile_row {
-    const char *kernel;  // static storage
-    const char *label;   // of the stream it ran in, likewise
-    double flops;        // of each
+    const char *kernel; // static storage
+    const char *label;  // of the stream it ran in, likewise
+    double flops;       // of each
     uint64_t dispatches;
-    double seconds;      // of all of them
+    double seconds; // of all of them
 };
 
 // Time what is recorded from now on. ERR_UNAVAILABLE when the device's queue has

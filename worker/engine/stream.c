@@ -14,7 +14,7 @@
 // long Ctrl-C waits.
 static const double flops_per_submission[] = {
     [DEVICE_DISCRETE] = 2e11, [DEVICE_INTEGRATED] = 2e10, [DEVICE_VIRTUAL] = 2e10,
-    [DEVICE_CPU] = 4e10, [DEVICE_OTHER] = 1e10,
+    [DEVICE_CPU] = 4e10,      [DEVICE_OTHER] = 1e10,
 };
 #define DISPATCHES_PER_SUBMISSION 4096
 
@@ -140,7 +140,8 @@ static bool grow_buffers(struct stream *s)
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = 1,
     };
-    const VkResult r = vkAllocateCommandBuffers(s->device->handle, &info, &s->buffers[s->buffers_made]);
+    const VkResult r =
+        vkAllocateCommandBuffers(s->device->handle, &info, &s->buffers[s->buffers_made]);
     if (r) {
         fail_vk(s, "vkAllocateCommandBuffers", r);
         return false;
@@ -255,7 +256,8 @@ static bool next_pool(struct stream *s)
         .poolSizeCount = sizeof(sizes) / sizeof(*sizes),
         .pPoolSizes = sizes,
     };
-    const VkResult r = vkCreateDescriptorPool(s->device->handle, &info, NULL, &s->pools[s->pool_count]);
+    const VkResult r =
+        vkCreateDescriptorPool(s->device->handle, &info, NULL, &s->pools[s->pool_count]);
     if (r) {
         fail_vk(s, "vkCreateDescriptorPool", r);
         return false;
@@ -284,7 +286,8 @@ static VkDescriptorSet new_set(struct stream *s, const struct pipeline *p)
     VkDescriptorSet set = VK_NULL_HANDLE;
     VkResult r = set_from_pool(s, p, &set);
     // Kernels with many texel bindings use a pool up before its sets.
-    if ((r == VK_ERROR_OUT_OF_POOL_MEMORY || r == VK_ERROR_FRAGMENTED_POOL) && s->sets_used > 1) {
+    if ((r == VK_ERROR_OUT_OF_POOL_MEMORY || r == VK_ERROR_FRAGMENTED_POOL) &&
+        s->sets_used > 1) {
         if (!next_pool(s))
             return VK_NULL_HANDLE;
         r = set_from_pool(s, p, &set);
@@ -349,13 +352,15 @@ static bool time_from(struct stream *s, const struct kernel *k, double flops)
         return false;
     s->timed[s->timed_count] = (struct timed){ k, flops };
     vkCmdResetQueryPool(current(s), s->times, 2 * s->timed_count, 2);
-    vkCmdWriteTimestamp(current(s), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->times, 2 * s->timed_count);
+    vkCmdWriteTimestamp(current(s), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->times,
+                        2 * s->timed_count);
     return true;
 }
 
 static void time_to(struct stream *s)
 {
-    vkCmdWriteTimestamp(current(s), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->times, 2 * s->timed_count + 1);
+    vkCmdWriteTimestamp(current(s), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->times,
+                        2 * s->timed_count + 1);
     s->timed_count++;
 }
 
@@ -363,8 +368,9 @@ static void add_times(struct stream *s)
 {
     for (uint32_t i = 0; i < s->timed_count; i++) {
         uint64_t at[2];
-        const VkResult r = vkGetQueryPoolResults(s->device->handle, s->times, 2 * i, 2, sizeof(at), at,
-                                                 sizeof(*at), VK_QUERY_RESULT_64_BIT);
+        const VkResult r =
+            vkGetQueryPoolResults(s->device->handle, s->times, 2 * i, 2, sizeof(at), at,
+                                  sizeof(*at), VK_QUERY_RESULT_64_BIT);
         if (!r)
             profile_add(s->device, s->label, &s->timed[i], at[0], at[1]);
     }
@@ -400,7 +406,8 @@ void stream_dispatch(struct stream *s, const struct kernel *k, const struct disp
     vkCmdBindPipeline(c, VK_PIPELINE_BIND_POINT_COMPUTE, p->handle);
     vkCmdBindDescriptorSets(c, VK_PIPELINE_BIND_POINT_COMPUTE, p->layout, 0, 1, &set, 0, NULL);
     if (k->push_bytes)
-        vkCmdPushConstants(c, p->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, k->push_bytes, d->push);
+        vkCmdPushConstants(c, p->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, k->push_bytes,
+                           d->push);
     const bool timed = time_from(s, k, d->flops);
     vkCmdDispatch(c, d->groups[0], d->groups[1], d->groups[2]);
     if (timed)

@@ -20,20 +20,21 @@ struct kernel {
     const char *name;
     const uint32_t *code; // SPIR-V
     size_t code_bytes;
-    uint32_t bindings;    // 0..bindings-1, in set 0
-    uint32_t texels;      // bit i: binding i is a uniform texel buffer (usamplerBuffer/utextureBuffer)
-    uint32_t images;      // bit i: binding i is a storage texel buffer (uimageBuffer, rgba32ui)
+    uint32_t bindings; // 0..bindings-1, in set 0
+    // Bit i: binding i is a uniform texel buffer (usamplerBuffer/utextureBuffer).
+    uint32_t texels;
+    uint32_t images; // bit i: binding i is a storage texel buffer (uimageBuffer, rgba32ui)
     uint32_t push_bytes;
-    bool full_subgroups;  // workgroups must be made of full subgroups
+    bool full_subgroups; // workgroups must be made of full subgroups
 };
 
 struct dispatch {
     struct span bind[KERNEL_MAX_BINDINGS];
-    const void *push;                          // push_bytes of it
-    uint32_t constants[KERNEL_MAX_CONSTANTS];  // specialization constants 0, 1, ...
+    const void *push;                         // push_bytes of it
+    uint32_t constants[KERNEL_MAX_CONSTANTS]; // specialization constants 0, 1, ...
     uint32_t constant_count;
-    uint32_t groups[3];                        // a zero among them: nothing is done
-    double flops;                              // estimate, for cutting the work
+    uint32_t groups[3]; // a zero among them: nothing is done
+    double flops;       // estimate, for cutting the work
 };
 
 struct stream;

@@ -68,7 +68,8 @@ static void what_runs_together_is_done_when_apart(void **state)
 static void what_is_recorded_runs_as_often_as_asked(void **state)
 {
     struct fold_fixture *f = *state;
-    struct span one = words(f, 1, 1), zero = words(f, 1, 0), y = words(f, 1, 0), z = words(f, 1, 0);
+    struct span one = words(f, 1, 1), zero = words(f, 1, 0), y = words(f, 1, 0),
+                z = words(f, 1, 0);
     fold(f->stream, one, y, 1, 1, 0);  // counts
     fold(f->stream, y, z, 1, 1, 0);    // sums the counts: sees each in turn
     fold(f->stream, zero, y, 1, 1, 0); // and changes nothing
@@ -98,10 +99,15 @@ static void cut_work_is_the_same_work(void **state)
     uint32_t want = 0;
     for (uint32_t i = 0; i < 10; i++) {
         const struct fold_push push = { 1, 7, i };
-        stream_dispatch(f->stream, &fold_kernel, &(struct dispatch){
-            .bind = { x, y }, .push = &push, .constants = { lanes }, .constant_count = 1,
-            .groups = { 1, 1, 1 }, .flops = i % 2 ? 1e30 : 0, // every second fills a submission
-        });
+        stream_dispatch(f->stream, &fold_kernel,
+                        &(struct dispatch){
+                            .bind = { x, y },
+                            .push = &push,
+                            .constants = { lanes },
+                            .constant_count = 1,
+                            .groups = { 1, 1, 1 },
+                            .flops = i % 2 ? 1e30 : 0, // every second fills a submission
+                        });
         want = 7 * want + i;
     }
     for (uint32_t i = 0; i < 2; i++) {
@@ -190,10 +196,14 @@ static void dispatch_groups(struct fold_fixture *f, uint32_t gx, uint32_t gy, ui
 {
     struct span x = words(f, 1, 0), y = words(f, 1, 0);
     const struct fold_push push = { 1, 1, 1 };
-    stream_dispatch(f->stream, &fold_kernel, &(struct dispatch){
-        .bind = { x, y }, .push = &push, .constants = { device_facts(f->device)->subgroup },
-        .constant_count = 1, .groups = { gx, gy, gz },
-    });
+    stream_dispatch(f->stream, &fold_kernel,
+                    &(struct dispatch){
+                        .bind = { x, y },
+                        .push = &push,
+                        .constants = { device_facts(f->device)->subgroup },
+                        .constant_count = 1,
+                        .groups = { gx, gy, gz },
+                    });
 }
 
 static void too_many_workgroups_are_refused(void **state)
@@ -221,10 +231,14 @@ static void spans_that_cannot_be_bound_are_refused(void **state)
     assert_int_equal(stream_run(f->stream), ERR_BUG);
 
     const struct fold_push push = { 1, 1, 1 };
-    stream_dispatch(f->stream, &fold_texels_kernel, &(struct dispatch){
-        .bind = { x, y }, .push = &push, .constants = { device_facts(f->device)->subgroup },
-        .constant_count = 1, .groups = { 1, 1, 1 }, // x has no view
-    });
+    stream_dispatch(f->stream, &fold_texels_kernel,
+                    &(struct dispatch){
+                        .bind = { x, y },
+                        .push = &push,
+                        .constants = { device_facts(f->device)->subgroup },
+                        .constant_count = 1,
+                        .groups = { 1, 1, 1 }, // x has no view
+                    });
     assert_int_equal(stream_run(f->stream), ERR_BUG);
 
     struct span large = x;

@@ -61,7 +61,9 @@ char *desk_result_path(const char *outbox, uint64_t attempt, uint64_t fence)
 {
     char *path = NULL;
     return asprintf(&path, "%s/%llu-%llu.safetensors", outbox, (unsigned long long) attempt,
-                    (unsigned long long) fence) < 0 ? NULL : path;
+                    (unsigned long long) fence) < 0
+               ? NULL
+               : path;
 }
 
 double desk_rate(struct desk *d)
@@ -102,8 +104,8 @@ static enum err take(void *user, struct composer_segment *out, bool *got)
     if (!t)
         return ERR_OK;
     const struct wire_lease *l = &t->lease;
-    log_debug("attempt %llu begun: segment %u of job %llu", (unsigned long long) l->attempt, l->segment,
-              (unsigned long long) l->job);
+    log_debug("attempt %llu begun: segment %u of job %llu", (unsigned long long) l->attempt,
+              l->segment, (unsigned long long) l->job);
     sampling = (struct composer_sampling){ l->temperature, l->top_k, l->top_p, l->guidance };
     *out = (struct composer_segment){
         .id = l->attempt,
@@ -128,16 +130,19 @@ static bool is_wanted(struct desk *d, const struct task *t)
 
 // A full disk is waited for, as long as somebody wants the result; one that fails, a little:
 // a worker that cannot deliver is to leave, so that others have its work.
-static enum err keep_result(struct desk *d, const struct task *t, const char *path, const struct part_content *content)
+static enum err keep_result(struct desk *d, const struct task *t, const char *path,
+                            const struct part_content *content)
 {
     static const struct timespec pause = { .tv_sec = PAUSE_S };
     enum err e;
-    for (unsigned failures = 0; err_is_disk(e = part_file_write(path, content)) && is_wanted(d, t);) {
+    for (unsigned failures = 0;
+         err_is_disk(e = part_file_write(path, content)) && is_wanted(d, t);) {
         failures += e != ERR_FULL;
         if (failures == DISK_TRIES)
             return e;
         if (!atomic_exchange(&d->paused, true))
-            log_warn("paused: the disk does not take what has to be kept; going on when it does");
+            log_warn(
+                "paused: the disk does not take what has to be kept; going on when it does");
         nanosleep(&pause, NULL);
     }
     if (atomic_exchange(&d->paused, false) && !e)
@@ -156,9 +161,15 @@ static enum err deliver(void *user, const struct composed *c)
     char *path = desk_result_path(d->p.outbox, t->lease.attempt, t->lease.fence);
     if (!path)
         return ERR_NOMEM;
-    const enum err e = is_wanted(d, t) ? keep_result(d, t, path, &(struct part_content){
-        .key = t->lease.key, .codebooks = c->codebooks, .columns = c->columns, .tokens = c->tokens,
-        .samples = c->samples, .pcm = c->pcm }) : ERR_STOP;
+    const enum err e = is_wanted(d, t)
+                           ? keep_result(d, t, path,
+                                         &(struct part_content){ .key = t->lease.key,
+                                                                 .codebooks = c->codebooks,
+                                                                 .columns = c->columns,
+                                                                 .tokens = c->tokens,
+                                                                 .samples = c->samples,
+                                                                 .pcm = c->pcm })
+                           : ERR_STOP;
     desk_lock(d);
     const bool dropped = e && t->abandoned;
     if (!e) {
@@ -221,9 +232,12 @@ static void *compose(void *user)
     enum err e = ERR_OK;
     while (!e && wait_for_work(d)) {
         const double start = clock_seconds();
-        e = composer_run(d->p.composer, &(struct composer_hooks){
-            .take = take, .deliver = deliver, .progress = on_progress, .cancelled = cancelled, .unwanted = unwanted,
-            .user = d });
+        e = composer_run(d->p.composer, &(struct composer_hooks){ .take = take,
+                                                                  .deliver = deliver,
+                                                                  .progress = on_progress,
+                                                                  .cancelled = cancelled,
+                                                                  .unwanted = unwanted,
+                                                                  .user = d });
         desk_lock(d);
         d->busy_s += clock_seconds() - start;
         desk_unlock(d);

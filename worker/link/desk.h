@@ -15,9 +15,10 @@
 #include "worker/link/task.h"
 
 struct desk_params {
-    struct composer *composer; // used by the composing thread alone from desk_start() to desk_join()
-    const char *outbox;        // the folder results are written to
-    double columns_per_s;      // of the codec's sound
+    // Used by the composing thread alone from desk_start() to desk_join().
+    struct composer *composer;
+    const char *outbox;   // the folder results are written to
+    double columns_per_s; // of the codec's sound
 };
 
 struct desk {
@@ -26,10 +27,10 @@ struct desk {
     pthread_mutex_t lock;
     pthread_cond_t work;
     bool started;
-    struct task *tasks;         // all of the worker's; `next` is guarded by the lock
-    int wake;                   // an eventfd: something is SPOOLED, or has gone wrong
-    bool closing;               // no more work comes
-    enum err error;             // why the composing thread ended; ERR_OK while it runs
+    struct task *tasks; // all of the worker's; `next` is guarded by the lock
+    int wake;           // an eventfd: something is SPOOLED, or has gone wrong
+    bool closing;       // no more work comes
+    enum err error;     // why the composing thread ended; ERR_OK while it runs
     bool ended;
     atomic_bool stop;           // the work under way is not to be finished
     atomic_bool paused;         // the disk is full: no more work is wanted

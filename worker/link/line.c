@@ -22,7 +22,8 @@
 // A connection that is lost at once each time is not made anew more often than this.
 #define AGAIN_S 0.5
 
-static enum err end_open(struct line_end *end, void *zmq, const char *address, const struct curve_files *keys)
+static enum err end_open(struct line_end *end, void *zmq, const char *address,
+                         const struct curve_files *keys)
 {
     const int immediate = 1, linger = 0, high_water = HIGH_WATER, handshake = HANDSHAKE_MS;
     const int64_t largest = LARGEST_MESSAGE;
@@ -64,7 +65,8 @@ static void connect_anew(struct line_end *end, double now)
     curve_connect_anew(&end->watch);
 }
 
-enum err line_open(struct line *l, const char *control, const char *bulk, const struct curve_files *keys)
+enum err line_open(struct line *l, const char *control, const char *bulk,
+                   const struct curve_files *keys)
 {
     l->zmq = zmq_ctx_new();
     if (!l->zmq)
@@ -86,7 +88,10 @@ void line_close(struct line *l)
 
 struct wire_message *line_say(struct line *l, enum wire_type type)
 {
-    l->out = (struct wire_message){ .type = type, .seq = ++l->seq, .incarnation = l->incarnation, .epoch = l->epoch };
+    l->out = (struct wire_message){ .type = type,
+                                    .seq = ++l->seq,
+                                    .incarnation = l->incarnation,
+                                    .epoch = l->epoch };
     return &l->out;
 }
 
@@ -96,7 +101,8 @@ bool line_send(struct line *l)
     size_t n;
     if (wire_encode(&bytes, &n, &l->out))
         return false;
-    const int sent = zmq_send(wire_is_bulk(l->out.type) ? l->bulk.socket : l->control.socket, bytes, n, ZMQ_DONTWAIT);
+    const int sent = zmq_send(wire_is_bulk(l->out.type) ? l->bulk.socket : l->control.socket,
+                              bytes, n, ZMQ_DONTWAIT);
     free(bytes);
     return sent >= 0;
 }
@@ -153,7 +159,9 @@ bool line_mend(struct line *l, double beat_s, bool waits, double now)
     const double most_s = fmax(SILENCE_S, beat_s * SILENCE_BEATS);
     const bool silent = is_silent(&l->control, most_s, now);
     if (silent && l->epoch != 0 && !l->silent)
-        log_warn("nothing heard of the coordinator for %.0f s: connecting anew until it answers", most_s);
+        log_warn(
+            "nothing heard of the coordinator for %.0f s: connecting anew until it answers",
+            most_s);
     l->silent = silent || (l->silent && l->control.heard_s < l->control.made_s);
     if (silent || is_lost(&l->control, now))
         connect_anew(&l->control, now);

@@ -16,23 +16,24 @@
 
 struct line_end {
     void *socket;
-    const char *address;      // the caller's, and stays
+    const char *address; // the caller's, and stays
     struct curve_watch watch;
-    double heard_s, made_s;   // bulk: heard_s goes on while nothing is waited for
+    double heard_s, made_s; // bulk: heard_s goes on while nothing is waited for
 };
 
 struct line {
     struct line_end control, bulk;
     void *zmq;
     uint64_t incarnation, seq;
-    uint64_t epoch;           // of the coordinator; 0: no WELCOME yet. The caller's
-    bool silent;              // control is, and the log has it
+    uint64_t epoch; // of the coordinator; 0: no WELCOME yet. The caller's
+    bool silent;    // control is, and the log has it
     struct wire_message in, out;
 };
 
 // The errors of the keys; ERR_USAGE: an address makes no sense. Logged. line_close() in any
 // case; a zeroed one is fine.
-ERR_CHECKED enum err line_open(struct line *l, const char *control, const char *bulk, const struct curve_files *keys);
+ERR_CHECKED enum err line_open(struct line *l, const char *control, const char *bulk,
+                               const struct curve_files *keys);
 void line_close(struct line *l); // waits a little until what was sent last has gone
 
 // The message that line_send() sends next, with its head filled in.
@@ -46,7 +47,8 @@ void line_wait(struct line *l, int wake);
 
 // Calls back for each message that has come, which is in l->in.
 typedef void line_on(void *user, double now);
-void line_receive(struct line *l, line_on *on_control, line_on *on_bulk, void *user, double now);
+void line_receive(struct line *l, line_on *on_control, line_on *on_bulk, void *user,
+                  double now);
 
 // At every turn. beat_s: how often the coordinator answers on control; waits: something was
 // asked for on bulk. True: what was asked for there is lost, and has to be asked for again.

@@ -59,7 +59,8 @@ static void begin(struct far *f, bool rude)
         f->rude = listen_any(f->bulk_at);
     else
         f->bulk = bind_any(f, f->bulk_at);
-    assert_int_equal(line_open(&f->line, f->control_at, f->bulk_at, &(struct curve_files){ 0 }), ERR_OK);
+    assert_int_equal(line_open(&f->line, f->control_at, f->bulk_at, &(struct curve_files){ 0 }),
+                     ERR_OK);
     f->line.epoch = 1;
 }
 
@@ -179,10 +180,12 @@ static void test_what_breaks_off_is_made_anew_at_once(void **state)
     begin(&f, true);
     const double start = clock_seconds();
     unsigned mended = 0, accepted = 0;
-    while (mended < 2 && clock_seconds() < start + 60) { // one second and a bit, but for a busy machine
+    // One second and a bit, but for a busy machine.
+    while (mended < 2 && clock_seconds() < start + 60) {
         const int fd = accept(f.rude, NULL, NULL);
         if (fd >= 0) {
-            const char greeting[] = "\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL"; // of ZMTP, as far as that
+            // Of ZMTP, as far as that.
+            const char greeting[] = "\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL";
             accepted++;
             assert_true(write(fd, greeting, sizeof(greeting)) > 0);
             usleep(10000);

@@ -23,16 +23,16 @@ struct talk {
     const struct link_params *p;
     struct desk *desk;
     struct line line;
-    bool welcome;               // the coordinator knows this worker
-    bool quiet;                 // told to ask for nothing new
+    bool welcome; // the coordinator knows this worker
+    bool quiet;   // told to ask for nothing new
     bool draining, refused;
-    bool idle;                  // that is why it leaves
+    bool idle; // that is why it leaves
     double beat_s, lease_s;
-    double busy_s;              // when it last had something to do
+    double busy_s; // when it last had something to do
     double next_beat_s, next_hello_s;
-    double beat_sent_s;         // of the first beat that has not been answered; 0: none
-    uint64_t moved;             // what came in and went out: that is getting on, too
-    uint32_t wanted;            // as last asked for
+    double beat_sent_s; // of the first beat that has not been answered; 0: none
+    uint64_t moved;     // what came in and went out: that is getting on, too
+    uint32_t wanted;    // as last asked for
 };
 
 // Results that an earlier start left
@@ -41,7 +41,8 @@ static enum err take_up(struct talk *t, const char *name)
 {
     unsigned long long attempt, fence;
     char ending[16];
-    if (sscanf(name, "%llu-%llu.%15s", &attempt, &fence, ending) != 3 || strcmp(ending, "safetensors") != 0)
+    if (sscanf(name, "%llu-%llu.%15s", &attempt, &fence, ending) != 3 ||
+        strcmp(ending, "safetensors") != 0)
         return ERR_OK; // half-written, or somebody else's
     struct task *task = calloc(1, sizeof(*task));
     if (!task)
@@ -144,7 +145,8 @@ static void pull(struct talk *t, bool again)
         t->wanted = want;
 }
 
-static void say_failed(struct talk *t, const struct task *task, enum wire_failure why, const char *text)
+static void say_failed(struct talk *t, const struct task *task, enum wire_failure why,
+                       const char *text)
 {
     struct wire_message *m = line_say(&t->line, WIRE_FAILED);
     m->failed.attempt = task->lease.attempt;
@@ -176,11 +178,16 @@ static void on_lease(struct talk *t, double now)
         acknowledge(t, l->attempt);
         return;
     }
-    const enum err e = task_make(&task, l, model->image, model->codebooks, t->p->max_columns, t->p->max_frames);
+    const enum err e = task_make(&task, l, model->image, model->codebooks, t->p->max_columns,
+                                 t->p->max_frames);
     if (e || t->draining) {
         const struct task refused = { .lease = *l };
-        say_failed(t, &refused, t->draining ? WIRE_FAIL_SHUTDOWN : e == ERR_INPUT ? WIRE_FAIL_INPUT : WIRE_FAIL_LOST,
-                   t->draining ? "the worker is leaving" : "the lease does not fit this worker's model or memory");
+        say_failed(t, &refused,
+                   t->draining      ? WIRE_FAIL_SHUTDOWN
+                   : e == ERR_INPUT ? WIRE_FAIL_INPUT
+                                    : WIRE_FAIL_LOST,
+                   t->draining ? "the worker is leaving"
+                               : "the lease does not fit this worker's model or memory");
         task_free(task);
         return;
     }
@@ -241,7 +248,8 @@ static void on_beat_ack(struct talk *t, double now)
     t->beat_sent_s = 0;
     t->quiet = t->line.in.beat_ack.order == WIRE_QUIET;
     if (t->line.in.beat_ack.order == WIRE_TERMINATE && !t->draining) {
-        log_warn("the coordinator wants this worker to leave: another has started under its name");
+        log_warn(
+            "the coordinator wants this worker to leave: another has started under its name");
         t->welcome = true; // as far as to deliver what is finished
         begin_draining(t);
     }
@@ -307,14 +315,16 @@ static void fetch(struct talk *t, struct task *task, double now)
         in->asked = in->got;
         task->heard_s = now;
     }
-    while (in->asked < in->bytes && in->asked - in->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
+    while (in->asked < in->bytes &&
+           in->asked - in->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
         struct wire_message *m = line_say(&t->line, WIRE_FETCH);
         m->fetch.attempt = task->lease.attempt;
         m->fetch.what = (uint32_t) what;
         m->fetch.off = in->asked;
         if (!line_send(&t->line))
             break;
-        in->asked += in->bytes - in->asked < WIRE_CHUNK_BYTES ? in->bytes - in->asked : WIRE_CHUNK_BYTES;
+        in->asked +=
+            in->bytes - in->asked < WIRE_CHUNK_BYTES ? in->bytes - in->asked : WIRE_CHUNK_BYTES;
     }
 }
 
@@ -362,7 +372,8 @@ static bool send_chunk(struct talk *t, struct task *task, int fd)
     static uint8_t piece[WIRE_CHUNK_BYTES]; // one thread
     const ssize_t n = pread(fd, piece, sizeof(piece), (off_t) task->sent);
     if (n <= 0) {
-        log_error("%s: cannot read: %s", task->path, n ? strerror(errno) : "it has become shorter");
+        log_error("%s: cannot read: %s", task->path,
+                  n ? strerror(errno) : "it has become shorter");
         return false;
     }
     struct wire_message *m = line_say(&t->line, WIRE_CHUNK);
@@ -440,15 +451,21 @@ static void on_bulk(void *user, double now)
     case WIRE_STALE:
     case WIRE_DUP: settle(t, task); break;
     case WIRE_CORRUPT: begin_again(task, now); break;
-    case WIRE_NOSPACE: begin_again(task, now + t->line.in.nospace.retry_after_ms / 1000.0); break;
+    case WIRE_NOSPACE:
+        begin_again(task, now + t->line.in.nospace.retry_after_ms / 1000.0);
+        break;
     default: break;
     }
     desk_unlock(t->desk);
 }
-_Static_assert(offsetof(struct wire_message, chunk.attempt) == offsetof(struct wire_message, stale.attempt) &&
-               offsetof(struct wire_message, credits.attempt) == offsetof(struct wire_message, stale.attempt) &&
-               offsetof(struct wire_message, corrupt.attempt) == offsetof(struct wire_message, stale.attempt) &&
-               offsetof(struct wire_message, nospace.attempt) == offsetof(struct wire_message, stale.attempt),
+_Static_assert(offsetof(struct wire_message, chunk.attempt) ==
+                       offsetof(struct wire_message, stale.attempt) &&
+                   offsetof(struct wire_message, credits.attempt) ==
+                       offsetof(struct wire_message, stale.attempt) &&
+                   offsetof(struct wire_message, corrupt.attempt) ==
+                       offsetof(struct wire_message, stale.attempt) &&
+                   offsetof(struct wire_message, nospace.attempt) ==
+                       offsetof(struct wire_message, stale.attempt),
                "on_bulk() reads one for the other");
 
 // The loop
@@ -513,7 +530,8 @@ static bool nobody_takes_them(struct talk *t, double now)
         only_results = k->state == TASK_SPOOLED;
     desk_unlock(t->desk);
     if (only_results)
-        log_warn("the coordinator is away: what is composed is kept, and offered when this worker is started again");
+        log_warn(
+            "the coordinator is away: what is composed is kept, and offered when this worker is started again");
     return only_results;
 }
 
@@ -540,7 +558,9 @@ static void give_back(struct talk *t, enum wire_failure why, const char *text)
 
 static enum wire_failure failure_of(enum err e)
 {
-    return e == ERR_DEVICE_MEM ? WIRE_FAIL_OOM : e == ERR_DEVICE || e == ERR_IO ? WIRE_FAIL_DEVICE_LOST : WIRE_FAIL_LOST;
+    return e == ERR_DEVICE_MEM              ? WIRE_FAIL_OOM
+           : e == ERR_DEVICE || e == ERR_IO ? WIRE_FAIL_DEVICE_LOST
+                                            : WIRE_FAIL_LOST;
 }
 
 static void turn(struct talk *t)
@@ -603,7 +623,10 @@ static enum err converse(struct talk *t)
         if (t->draining && (all_is_delivered(t) || nobody_takes_them(t, clock_seconds())))
             break;
     }
-    snprintf(line_say(&t->line, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s", e ? err_text(e) : t->idle ? "it had nothing to do" : "asked to");
+    snprintf(line_say(&t->line, WIRE_GOODBYE)->goodbye.reason, WIRE_TEXT_BYTES, "%s",
+             e         ? err_text(e)
+             : t->idle ? "it had nothing to do"
+                       : "asked to");
     line_send(&t->line);
     return e;
 }

@@ -19,12 +19,13 @@ struct link_params {
     struct curve_files keys;    // both NULL: without
     const char *outbox;
     struct desk *desk;
-    struct wire_hello hello;    // who this is
-    uint32_t prefetch;          // segments asked for beyond the slots
-    double idle_s;              // it leaves when it had nothing to do for so long; 0: never
+    struct wire_hello hello; // who this is
+    uint32_t prefetch;       // segments asked for beyond the slots
+    double idle_s;           // it leaves when it had nothing to do for so long; 0: never
     uint32_t max_columns, max_frames;
     const atomic_uint *signals; // asked to stop: once, finish what is begun; twice, leave now
-    void (*attend)(void *user); // the owner's, on this thread, at every turn; it may change prefetch and idle_s
+    // The owner's, on this thread, at every turn; it may change prefetch and idle_s.
+    void (*attend)(void *user);
     void *user;
 };
 

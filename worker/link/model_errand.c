@@ -46,7 +46,8 @@ static void list_models(const struct errand *r, char out[WIRE_TEXT_BYTES])
 {
     size_t n = 0;
     DIR *d = opendir(r->p->directory);
-    for (const struct dirent *entry; d && (entry = readdir(d)) && n + SHA256_TEXT_BYTES < WIRE_TEXT_BYTES;)
+    for (const struct dirent *entry;
+         d && (entry = readdir(d)) && n + SHA256_TEXT_BYTES < WIRE_TEXT_BYTES;)
         if (strspn(entry->d_name, HEX) == SHA256_TEXT_BYTES - 1 &&
             !strcmp(entry->d_name + SHA256_TEXT_BYTES - 1, ".safetensors"))
             n += (size_t) snprintf(out + n, WIRE_TEXT_BYTES - n, "%.64s ", entry->d_name);
@@ -138,7 +139,8 @@ static void on_control(void *user, double now)
         if (r->line.in.beat_ack.rehello)
             r->welcome = false;
         if (r->line.in.beat_ack.order == WIRE_TERMINATE) {
-            log_warn("the coordinator wants this worker to leave: another has started under its name");
+            log_warn(
+                "the coordinator wants this worker to leave: another has started under its name");
             r->refused = "replaced";
         }
         break;
@@ -197,20 +199,23 @@ static void fetch(struct errand *r, double now)
         r->asked = r->got;
         r->heard_s = now;
     }
-    while (r->asked < r->bytes && r->asked - r->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
+    while (r->asked < r->bytes &&
+           r->asked - r->got < (uint64_t) WIRE_CREDIT * WIRE_CHUNK_BYTES) {
         struct wire_message *m = line_say(&r->line, WIRE_FETCH_MODEL);
         snprintf(m->fetch_model.model, sizeof(m->fetch_model.model), "%s", r->sha256);
         m->fetch_model.off = r->asked;
         if (!line_send(&r->line))
             break;
-        r->asked += r->bytes - r->asked < WIRE_CHUNK_BYTES ? r->bytes - r->asked : WIRE_CHUNK_BYTES;
+        r->asked +=
+            r->bytes - r->asked < WIRE_CHUNK_BYTES ? r->bytes - r->asked : WIRE_CHUNK_BYTES;
     }
 }
 
 static void on_piece(struct errand *r, double now)
 {
     const struct wire_bytes *data = &r->line.in.chunk.data;
-    if (!r->file.stream || r->line.in.chunk.what != WIRE_MODEL || r->line.in.chunk.off != r->got)
+    if (!r->file.stream || r->line.in.chunk.what != WIRE_MODEL ||
+        r->line.in.chunk.off != r->got)
         return; // of a question that was asked twice
     r->heard_s = r->busy_s = now;
     if (data->bytes == 0 || data->bytes > r->bytes - r->got) {

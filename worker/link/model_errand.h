@@ -16,11 +16,12 @@
 struct model_errand_params {
     const char *control, *bulk;
     struct curve_files keys;
-    const char *directory;         // of the models; made when it is not there
+    const char *directory;          // of the models; made when it is not there
     const struct wire_hello *hello; // who this is; its model is empty
-    double idle_s;                 // it leaves when no model was wanted of it for so long; 0: never
-    const atomic_uint *signals;    // asked to stop
-    void (*attend)(void *user);    // the owner's, at every turn
+    // It leaves when no model was wanted of it for so long; 0: never.
+    double idle_s;
+    const atomic_uint *signals; // asked to stop
+    void (*attend)(void *user); // the owner's, at every turn
     void *user;
 };
 

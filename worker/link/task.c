@@ -9,19 +9,21 @@ static bool make_input(struct task_input *in, uint64_t bytes)
     return in->data != NULL;
 }
 
-enum err task_make(struct task **out, const struct wire_lease *lease, uint32_t side, uint32_t codebooks,
-                   uint32_t max_columns, uint32_t max_frames)
+enum err task_make(struct task **out, const struct wire_lease *lease, uint32_t side,
+                   uint32_t codebooks, uint32_t max_columns, uint32_t max_frames)
 {
     *out = NULL;
-    if (lease->columns == 0 || lease->columns > max_columns || lease->prompt_columns >= lease->columns ||
-        lease->frame_count == 0 || lease->frame_count > max_frames)
+    if (lease->columns == 0 || lease->columns > max_columns ||
+        lease->prompt_columns >= lease->columns || lease->frame_count == 0 ||
+        lease->frame_count > max_frames)
         return ERR_INPUT;
     struct task *t = calloc(1, sizeof(*t));
     if (!t)
         return ERR_NOMEM;
     t->lease = *lease;
     if (!make_input(&t->frames, 3ull * side * side * lease->frame_count) ||
-        !make_input(&t->prompt, sizeof(int32_t) * (uint64_t) codebooks * lease->prompt_columns)) {
+        !make_input(&t->prompt,
+                    sizeof(int32_t) * (uint64_t) codebooks * lease->prompt_columns)) {
         task_free(t);
         return ERR_NOMEM;
     }

@@ -28,9 +28,9 @@ struct task {
     struct wire_lease lease; // of a result left by an earlier start: attempt and fence only
     enum task_state state;
     bool abandoned;
-    double renewed_s;                // when the lease began to count
+    double renewed_s; // when the lease began to count
     struct task_input frames, prompt;
-    double heard_s;                  // when something last came of it
+    double heard_s; // when something last came of it
     // The result.
     char *path;
     uint64_t bytes, sent;
@@ -41,8 +41,8 @@ struct task {
 
 // ERR_INPUT: the lease is for another model than this: it asks for more than there is, or
 // for none. ERR_NOMEM. The caller ends with task_free().
-ERR_CHECKED enum err task_make(struct task **out, const struct wire_lease *lease, uint32_t side, uint32_t codebooks,
-                               uint32_t max_columns, uint32_t max_frames);
+ERR_CHECKED enum err task_make(struct task **out, const struct wire_lease *lease, uint32_t side,
+                               uint32_t codebooks, uint32_t max_columns, uint32_t max_frames);
 void task_free(struct task *t); // its file stays
 
 // The input that is not whole yet: pictures before the prompt. NULL: all is here.

@@ -42,7 +42,8 @@ struct counted_tensors {
     struct desk *desk;
 };
 
-static enum err find_counted(struct tensor_source *self, const char *name, struct tensor_view *out)
+static enum err find_counted(struct tensor_source *self, const char *name,
+                             struct tensor_view *out)
 {
     struct counted_tensors *t = (struct counted_tensors *) self;
     atomic_fetch_add(&t->desk->steps, 1);
@@ -61,7 +62,8 @@ struct worker {
     struct link_params link;
 };
 
-static void name_it(struct wire_hello *h, const struct worker_settings *c, const struct device_facts *f)
+static void name_it(struct wire_hello *h, const struct worker_settings *c,
+                    const struct device_facts *f)
 {
     char host[64] = "";
     gethostname(host, sizeof(host) - 1);
@@ -90,7 +92,8 @@ static enum err describe_model(struct wire_model *out, const struct model_file *
     };
     utf8_clean(out->license, sizeof(out->license), model_file_license(f), true);
     if (*out->license)
-        log_info("the model's licence: %.60s (underscore inspect shows all of it)", out->license);
+        log_info("the model's licence: %.60s (underscore inspect shows all of it)",
+                 out->license);
     return sha256_mapped(out->sha256, model_file_map(f));
 }
 
@@ -98,20 +101,22 @@ static enum err describe_model(struct wire_model *out, const struct model_file *
 static enum err open_composer(struct worker *w, const struct worker_settings *c)
 {
     const struct model_config *m = model_file_config(w->model);
-    w->tensors = (struct counted_tensors){ *model_file_tensors(w->model), model_file_tensors(w->model), &w->desk };
+    w->tensors = (struct counted_tensors){ *model_file_tensors(w->model),
+                                           model_file_tensors(w->model), &w->desk };
     w->tensors.source.find = find_counted;
     w->link.max_columns = codec_columns(&m->codec, m->lm.max_duration_s);
-    w->link.max_frames = (uint32_t) frame_count(m->frames_per_s, 0, (int64_t) (m->lm.max_duration_s * 1000)) + 1;
+    w->link.max_frames =
+        (uint32_t) frame_count(m->frames_per_s, 0, (int64_t) (m->lm.max_duration_s * 1000)) + 1;
     return composer_open(&w->composer, &(struct composer_params){
-        .device = w->device,
-        .tensors = &w->tensors.source,
-        .temperature = 1,
-        .top_k = 250,
-        .guidance = (double) m->lm.guidance,
-        .batch = (uint32_t) c->batch,
-        .max_columns = w->link.max_columns,
-        .max_frames = w->link.max_frames,
-    });
+                                           .device = w->device,
+                                           .tensors = &w->tensors.source,
+                                           .temperature = 1,
+                                           .top_k = 250,
+                                           .guidance = (double) m->lm.guidance,
+                                           .batch = (uint32_t) c->batch,
+                                           .max_columns = w->link.max_columns,
+                                           .max_frames = w->link.max_frames,
+                                       });
 }
 
 static const struct worker_settings *settings_of(const struct worker *w)
@@ -152,7 +157,8 @@ static void describe(void *user, char *out, size_t room)
     for (const struct task *t = w->desk.tasks; t; t = t->next)
         tasks++;
     desk_unlock(&w->desk);
-    snprintf(out, room, "%s: %u segments here, %.2f s of music a second", w->link.hello.device, tasks, desk_rate(&w->desk));
+    snprintf(out, room, "%s: %u segments here, %.2f s of music a second", w->link.hello.device,
+             tasks, desk_rate(&w->desk));
 }
 
 static void attend(void *user)
@@ -168,11 +174,20 @@ static enum err fetch_model(struct worker *w, const struct worker_settings *c)
 {
     const char *watchdog = getenv("WATCHDOG_USEC");
     w->link.hello.slots = 1; // as far as anybody knows
-    log_info("%s: no model yet: the coordinator says which it is to have", w->link.hello.device);
+    log_info("%s: no model yet: the coordinator says which it is to have",
+             w->link.hello.device);
     daemon_notify("READY=1");
-    const enum err e = model_errand_run(&(struct model_errand_params){
-        .control = c->control, .bulk = c->bulk, .keys = c->keys, .directory = c->models, .hello = &w->link.hello,
-        .idle_s = (double) c->idle_ms / 1000, .signals = &signals, .attend = attend, .user = w }, &w->fetched);
+    const enum err e =
+        model_errand_run(&(struct model_errand_params){ .control = c->control,
+                                                        .bulk = c->bulk,
+                                                        .keys = c->keys,
+                                                        .directory = c->models,
+                                                        .hello = &w->link.hello,
+                                                        .idle_s = (double) c->idle_ms / 1000,
+                                                        .signals = &signals,
+                                                        .attend = attend,
+                                                        .user = w },
+                         &w->fetched);
     if (watchdog)
         daemon_notify("WATCHDOG_USEC=" LOADING_USEC);
     return e;
@@ -212,7 +227,8 @@ static enum err prepare(struct worker *w, const struct worker_settings *c)
 {
     enum err e = take_directory(c->directory);
     if (!e)
-        e = device_open(&w->device, &(struct device_params){ .select = c->device, .memory_limit = c->memory,
+        e = device_open(&w->device, &(struct device_params){ .select = c->device,
+                                                             .memory_limit = c->memory,
                                                              .cache_dir = c->cache });
     if (e)
         return e;
@@ -259,9 +275,11 @@ static enum err serve(struct worker *w)
         return ERR_OK;
     }
     if (!e)
-        e = desk_start(&w->desk, &(struct desk_params){
-            .composer = w->composer, .outbox = s->directory,
-            .columns_per_s = codec_frame_rate(&model_file_config(w->model)->codec) });
+        e = desk_start(&w->desk,
+                       &(struct desk_params){ .composer = w->composer,
+                                              .outbox = s->directory,
+                                              .columns_per_s = codec_frame_rate(
+                                                  &model_file_config(w->model)->codec) });
     if (!e) {
         log_info("%s: %u segments side by side", w->link.hello.device, w->link.hello.slots);
         daemon_notify("READY=1");
@@ -283,7 +301,12 @@ static enum err run(int argc, char **argv)
     if (!w)
         return ERR_NOMEM;
     w->daemon = (struct daemon_reload){
-        .argc = argc, .argv = argv, .read = read_settings, .finish = finish_settings, .apply = apply, .user = w,
+        .argc = argc,
+        .argv = argv,
+        .read = read_settings,
+        .finish = finish_settings,
+        .apply = apply,
+        .user = w,
     };
     wire_keep_memory();
     enum err e = daemon_begin(&w->daemon);

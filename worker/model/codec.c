@@ -42,7 +42,8 @@ void codec_close(struct codec **c)
 
 uint64_t codec_bytes(const struct codec_config *c, enum model_part part, bool f16)
 {
-    return part == PART_CODEC_ENCODER ? codec_encoder_bytes(c, f16) : codec_decoder_bytes(c, f16);
+    return part == PART_CODEC_ENCODER ? codec_encoder_bytes(c, f16)
+                                      : codec_decoder_bytes(c, f16);
 }
 
 static enum err not_loaded(const char *what)

@@ -53,8 +53,8 @@ uint64_t codec_decoder_bytes(const struct codec_config *c, bool f16)
 {
     const struct codec_shape shape = shape_of(c);
     const struct codec_sizes z = codec_half_measure(&shape, 0);
-    return codec_half_bytes(&shape, &z, f16, embed_bytes(c) + 4 * (token_count(c, &z) +
-                                                                   pcm_count(c, &z)));
+    return codec_half_bytes(&shape, &z, f16,
+                            embed_bytes(c) + 4 * (token_count(c, &z) + pcm_count(c, &z)));
 }
 
 // --- Opening ----------------------------------------------------------------
@@ -144,10 +144,16 @@ static enum err feed(struct codec_half *h, struct codec_run *run, uint32_t slot,
         memcpy(d->tokens.host + 4 * ((size_t) slot * codebooks + k) * stride,
                piece->tokens + (size_t) k * piece->columns + needed.lo, 4 * (size_t) rows);
     op_codebook_sum(h->stream, &(struct codebook_sum){
-        .tokens = d->tokens, .embed = d->embed, .y = h->input,
-        .rows = rows, .width = d->config.dimension, .codebooks = codebooks, .bins = d->config.bins,
-        .tokens_offset = slot * codebooks * stride, .tokens_stride = stride,
-    });
+                                   .tokens = d->tokens,
+                                   .embed = d->embed,
+                                   .y = h->input,
+                                   .rows = rows,
+                                   .width = d->config.dimension,
+                                   .codebooks = codebooks,
+                                   .bins = d->config.bins,
+                                   .tokens_offset = slot * codebooks * stride,
+                                   .tokens_stride = stride,
+                               });
     const struct signal latent = { .span = h->input, .first = needed.lo };
     codec_watch_see(h->watch, "latent", d->config.dimension, &latent, needed, run->columns);
     return ERR_OK;
@@ -203,7 +209,8 @@ static enum err run_sorted(struct codec_decoder *d, const struct codec_piece **p
         for (uint32_t i = 0; i < n; i++) {
             const int32_t columns = (int32_t) pieces[first + i]->columns;
             runs[i] = (struct codec_run){ .client = (void *) (uintptr_t) pieces[first + i],
-                                          .columns = columns, .input_length = columns };
+                                          .columns = columns,
+                                          .input_length = columns };
         }
         e = codec_half_run(&d->half, runs, n, &ends);
     }

@@ -69,7 +69,8 @@ static enum err load_codebook(struct codec_encoder *n, struct tensor_source *sou
     if (e)
         return e;
     tensor_to_f32(&t, 0, shape[0] * shape[1], entries);
-    return codes_load(&n->codes[k], n->half.device, n->half.weights, entries, c->bins, c->dimension);
+    return codes_load(&n->codes[k], n->half.device, n->half.weights, entries, c->bins,
+                      c->dimension);
 }
 
 static enum err load_codebooks(struct codec_encoder *n, struct tensor_source *source)
@@ -96,7 +97,8 @@ static enum err make_room(struct codec_encoder *n)
         e = codec_half_alloc(&n->half, n->half.scratch, latent, &n->left[i]);
     if (!e)
         e = codec_half_alloc(&n->half, n->half.shared,
-                             found_count(&n->config, z) * (sizeof(struct nearest) / 4), &n->found);
+                             found_count(&n->config, z) * (sizeof(struct nearest) / 4),
+                             &n->found);
     return e ? e : codec_half_alloc(&n->half, n->half.shared, latent, &n->latent);
 }
 
@@ -157,9 +159,13 @@ static void record_search(struct codec_encoder *n, uint32_t rows)
 {
     for (uint32_t k = 0; k < n->config.codebooks; k++)
         op_nearest_code(n->half.stream, &(struct nearest_code){
-            .codes = &n->codes[k], .x = n->left[k % 2], .y = n->left[(k + 1) % 2],
-            .best = n->found, .rows = rows, .first_row = k * (uint32_t) n->half.sizes.chunk,
-        });
+                                            .codes = &n->codes[k],
+                                            .x = n->left[k % 2],
+                                            .y = n->left[(k + 1) % 2],
+                                            .best = n->found,
+                                            .rows = rows,
+                                            .first_row = k * (uint32_t) n->half.sizes.chunk,
+                                        });
 }
 
 // [chunk][dimension] on the device to [dimension][columns].
@@ -196,7 +202,8 @@ static enum err take(struct codec_half *h, struct codec_run *run, struct range d
     const struct job *job = run->client;
     const uint32_t rows = (uint32_t) (done.hi - done.lo);
     const uint64_t row = 4ull * n->config.dimension;
-    const struct span latent = span_slice(at->span, (uint32_t) (done.lo - at->first) * row, rows * row);
+    const struct span latent =
+        span_slice(at->span, (uint32_t) (done.lo - at->first) * row, rows * row);
     stream_copy(h->stream, latent, span_slice(n->left[0], 0, latent.bytes));
     stream_copy(h->stream, latent, span_slice(n->latent, 0, latent.bytes));
     record_search(n, rows);

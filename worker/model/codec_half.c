@@ -47,7 +47,8 @@ static uint32_t edge_of(const struct seanet *n, uint32_t rows)
 static void measure_chunk(const struct codec_shape *shape, int32_t chunk, struct codec_sizes *z)
 {
     const struct middle m = middle_of(shape);
-    const uint32_t edge = greater(edge_of(&shape->front, shape->input_rows), edge_of(&shape->back, 1));
+    const uint32_t edge =
+        greater(edge_of(&shape->front, shape->input_rows), edge_of(&shape->back, 1));
     const struct range columns = { m.column, m.column + chunk + (int32_t) edge };
     const struct range out = rows_of(columns, shape->output_rows);
     const int32_t length = m.total * (int32_t) shape->input_rows;
@@ -65,7 +66,8 @@ static void measure_chunk(const struct codec_shape *shape, int32_t chunk, struct
 static uint64_t largest(const struct codec_shape *shape, const struct codec_sizes *z)
 {
     const uint64_t gates = 4ull * shape->slots * (uint32_t) z->chunk * shape->hidden;
-    const uint64_t n = z->scratch.rows > z->scratch.padded ? z->scratch.rows : z->scratch.padded;
+    const uint64_t n =
+        z->scratch.rows > z->scratch.padded ? z->scratch.rows : z->scratch.padded;
     return n > gates ? n : gates;
 }
 
@@ -74,8 +76,10 @@ struct codec_sizes codec_half_measure(const struct codec_shape *shape, uint32_t 
     struct codec_sizes z;
     int32_t chunk = MOST_CHUNK_COLUMNS;
     if (chunk_columns)
-        chunk = chunk_columns < MOST_CHUNK_COLUMNS ? (int32_t) chunk_columns : MOST_CHUNK_COLUMNS;
-    for (measure_chunk(shape, chunk, &z); chunk > 1 && largest(shape, &z) > CODEC_CHUNK_FLOATS;) {
+        chunk =
+            chunk_columns < MOST_CHUNK_COLUMNS ? (int32_t) chunk_columns : MOST_CHUNK_COLUMNS;
+    for (measure_chunk(shape, chunk, &z);
+         chunk > 1 && largest(shape, &z) > CODEC_CHUNK_FLOATS;) {
         chunk -= (chunk + 7) / 8;
         measure_chunk(shape, chunk, &z);
     }
@@ -88,8 +92,8 @@ static uint64_t columns_floats(const struct codec_shape *shape, const struct cod
 }
 
 // An arena's last block may be half empty.
-uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_sizes *z, bool f16,
-                          uint64_t more)
+uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_sizes *z,
+                          bool f16, uint64_t more)
 {
     const uint64_t block = 64ull << 20;
     const uint64_t weights = seanet_weights_bytes(&shape->front, f16) +
@@ -98,21 +102,22 @@ uint64_t codec_half_bytes(const struct codec_shape *shape, const struct codec_si
     const uint64_t floats = z->scratch.rows + z->scratch.padded + z->scratch.hidden +
                             2 * columns_floats(shape, z) +
                             (uint64_t) z->input * shape->input_channels;
-    const uint64_t scratch = codec_lstm_scratch_bytes(shape->lstm_layers, shape->hidden,
-                                                      (uint32_t) z->chunk) + 4 * floats;
+    const uint64_t scratch =
+        codec_lstm_scratch_bytes(shape->lstm_layers, shape->hidden, (uint32_t) z->chunk) +
+        4 * floats;
     return round_up(weights, block) + round_up(scratch + more, block);
 }
 
 // --- Opening ----------------------------------------------------------------
 
-enum err codec_half_alloc(struct codec_half *h, struct arena *a, uint64_t floats, struct span *out)
+enum err codec_half_alloc(struct codec_half *h, struct arena *a, uint64_t floats,
+                          struct span *out)
 {
     const struct device_facts *facts = device_facts(h->device);
     const unsigned long long bytes = 4 * floats;
     if (bytes > facts->max_storage_range) {
-        log_error("%s: %llu bytes at once are more than %s can bind (%llu)", h->shape.name, bytes,
-                  facts->name,
-                  (unsigned long long) facts->max_storage_range);
+        log_error("%s: %llu bytes at once are more than %s can bind (%llu)", h->shape.name,
+                  bytes, facts->name, (unsigned long long) facts->max_storage_range);
         return ERR_DEVICE_MEM;
     }
     const enum err e = arena_alloc_texels(a, bytes, out);
@@ -190,7 +195,8 @@ static int32_t least(int32_t a, int32_t b)
 static struct signal slot_of(const struct codec_half *h, uint32_t which, uint32_t slot,
                              int32_t first)
 {
-    return (struct signal){ .span = h->columns[which], .first = first,
+    return (struct signal){ .span = h->columns[which],
+                            .first = first,
                             .offset = slot * h->sizes.room * h->shape.hidden };
 }
 
@@ -203,7 +209,8 @@ static void copy_rows(struct codec_half *h, const struct signal *from, const str
     if (rows.lo >= rows.hi)
         return;
     stream_copy(h->stream,
-                span_slice(from->span, 4ull * from->offset + (uint64_t) (rows.lo - from->first) * row,
+                span_slice(from->span,
+                           4ull * from->offset + (uint64_t) (rows.lo - from->first) * row,
                            bytes),
                 span_slice(to->span, 4ull * to->offset + (uint64_t) (rows.lo - to->first) * row,
                            bytes));
@@ -219,8 +226,9 @@ static enum err run_front(struct codec_half *h, struct codec_run *run, uint32_t 
     if (e)
         return e;
     const struct signal in = { .span = h->input, .first = needed.lo };
-    const struct signal at = seanet_run(h->stream, &h->shape.front, &h->buffers, in,
-                                        run->input_length, columns, codec_watch_layers(h->watch));
+    const struct signal at =
+        seanet_run(h->stream, &h->shape.front, &h->buffers, in, run->input_length, columns,
+                   codec_watch_layers(h->watch));
     const struct signal to = slot_of(h, which, slot, run->first);
     copy_rows(h, &at, &to, columns);
     return ERR_OK;
@@ -235,9 +243,9 @@ static enum err run_back(struct codec_half *h, struct codec_run *run, uint32_t w
     enum err e = ERR_OK;
     while (!e && run->done < end) {
         const struct range columns = { run->done, least(end, run->done + h->sizes.chunk) };
-        const struct signal at = seanet_run(h->stream, &h->shape.back, &h->buffers, in,
-                                            run->columns, rows_of(columns, h->shape.output_rows),
-                                            codec_watch_layers(h->watch));
+        const struct signal at =
+            seanet_run(h->stream, &h->shape.back, &h->buffers, in, run->columns,
+                       rows_of(columns, h->shape.output_rows), codec_watch_layers(h->watch));
         e = ends->take(h, run, columns, &at);
         run->done = columns.hi;
     }
@@ -247,10 +255,11 @@ static enum err run_back(struct codec_half *h, struct codec_run *run, uint32_t w
 // Move the columns that the back will look at again to the other buffer.
 static void keep(struct codec_half *h, struct codec_run *run, uint32_t which, uint32_t slot)
 {
-    const struct range left = rows_of((struct range){ run->done, run->columns },
-                                      h->shape.output_rows);
-    const struct range kept = { least(seanet_needs(&h->shape.back, left, run->columns).lo, run->fed),
-                                run->fed };
+    const struct range left =
+        rows_of((struct range){ run->done, run->columns }, h->shape.output_rows);
+    const struct range kept = {
+        least(seanet_needs(&h->shape.back, left, run->columns).lo, run->fed), run->fed
+    };
     assert(kept.lo >= run->first);
     assert((uint32_t) (kept.hi - kept.lo + h->sizes.chunk) <= h->sizes.room);
     const struct signal from = slot_of(h, which, slot, run->first);

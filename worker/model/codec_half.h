@@ -20,23 +20,23 @@
 
 // What makes a half the one or the other; set before anything else.
 struct codec_shape {
-    const char *name;              // "codec decoder"
-    char lstm[64];                 // prefix of its tensors
-    char lstm_output[16];          // "model1", for the probe
+    const char *name;     // "codec decoder"
+    char lstm[64];        // prefix of its tensors
+    char lstm_output[16]; // "model1", for the probe
     uint32_t hidden, lstm_layers;
     uint32_t input_channels;
-    uint32_t input_rows;           // of the front's input, a column
-    uint32_t output_rows;          // of the back's output, a column
-    uint32_t slots;                // sequences side by side
+    uint32_t input_rows;  // of the front's input, a column
+    uint32_t output_rows; // of the back's output, a column
+    uint32_t slots;       // sequences side by side
     struct seanet front, back;
 };
 
 // What follows from it.
 struct codec_sizes {
-    int32_t chunk;            // columns at once
-    int32_t lag;              // columns after a column that the back looks at
-    uint32_t room;            // columns in a slot
-    uint32_t input;           // most rows of the front's input
+    int32_t chunk;              // columns at once
+    int32_t lag;                // columns after a column that the back looks at
+    uint32_t room;              // columns in a slot
+    uint32_t input;             // most rows of the front's input
     struct seanet_room scratch; // floats
 };
 
@@ -47,8 +47,8 @@ struct codec_half {
     struct stream *stream;
     struct arena *weights, *scratch, *shared; // the last is mapped
     struct codec_lstm lstm;
-    struct span input;        // [sizes.input][input_channels], of `scratch` or `shared`
-    struct span columns[2];   // [slots][room][H], used in turns: what the LSTM works on
+    struct span input;      // [sizes.input][input_channels], of `scratch` or `shared`
+    struct span columns[2]; // [slots][room][H], used in turns: what the LSTM works on
     struct seanet_buffers buffers;
     struct codec_watch *watch;
 };
@@ -92,5 +92,5 @@ ERR_CHECKED enum err codec_half_alloc(struct codec_half *h, struct arena *a, uin
                                       struct span *out);
 
 // Take `count` sequences, at most `slots`, the longest first, all the way.
-ERR_CHECKED enum err codec_half_run(struct codec_half *h, struct codec_run *runs, uint32_t count,
-                                    const struct codec_ends *ends);
+ERR_CHECKED enum err codec_half_run(struct codec_half *h, struct codec_run *runs,
+                                    uint32_t count, const struct codec_ends *ends);

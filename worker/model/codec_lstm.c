@@ -7,7 +7,8 @@
 
 uint64_t codec_lstm_weights_bytes(uint32_t layers, uint32_t hidden, bool f16)
 {
-    return layers * (matrix_bytes(4 * hidden, hidden, f16, true) + lstm_weights_bytes(hidden, f16));
+    return layers *
+           (matrix_bytes(4 * hidden, hidden, f16, true) + lstm_weights_bytes(hidden, f16));
 }
 
 static uint64_t gates_bytes(uint32_t hidden, uint32_t block)
@@ -38,12 +39,13 @@ static enum err find(const struct loader *from, struct tensor_view *out, const c
 {
     char name[TENSOR_NAME_MAX];
     snprintf(name, sizeof(name), "%s.%s_l%u", from->prefix, what, layer);
-    return tensor_require(from->source, out, name, rank, (const uint64_t[]){ 4ull * hidden, hidden });
+    return tensor_require(from->source, out, name, rank,
+                          (const uint64_t[]){ 4ull * hidden, hidden });
 }
 
 // The sum of the two bias vectors; `bias` and `other` have room for one each.
-static enum err load_bias(const struct loader *from, uint32_t layer, uint32_t hidden, float *bias,
-                          float *other)
+static enum err load_bias(const struct loader *from, uint32_t layer, uint32_t hidden,
+                          float *bias, float *other)
 {
     struct tensor_view t;
     enum err e = find(from, &t, "bias_ih", layer, 1, hidden);
@@ -71,9 +73,13 @@ static enum err load_layer(struct codec_lstm *l, const struct loader *from, uint
     if (e)
         return e;
     const struct matrix_source rows = {
-        .data = t.data, .f16 = t.dtype == DTYPE_F16, .row_stride = hidden, .bias = bias,
+        .data = t.data,
+        .f16 = t.dtype == DTYPE_F16,
+        .row_stride = hidden,
+        .bias = bias,
     };
-    e = matrix_load(&l->input[layer], from->device, from->arena, &rows, 4 * hidden, hidden, rows.f16);
+    e = matrix_load(&l->input[layer], from->device, from->arena, &rows, 4 * hidden, hidden,
+                    rows.f16);
     if (e)
         return e;
     e = find(from, &t, "weight_hh", layer, 2, hidden);
@@ -126,11 +132,13 @@ static void record_input(struct stream *s, const struct codec_lstm *l, uint32_t 
 {
     for (uint32_t b = 0; b < sequences; b++)
         op_matmul(s, &(struct matmul){
-            .w = &l->input[layer], .x = layer ? l->between : x, .y = l->gates,
-            .rows = runs[b].count,
-            .x_offset = (layer ? b * l->block : runs[b].row) * l->hidden,
-            .y_offset = b * l->block * 4 * l->hidden,
-        });
+                         .w = &l->input[layer],
+                         .x = layer ? l->between : x,
+                         .y = l->gates,
+                         .rows = runs[b].count,
+                         .x_offset = (layer ? b * l->block : runs[b].row) * l->hidden,
+                         .y_offset = b * l->block * 4 * l->hidden,
+                     });
 }
 
 // The last layer adds to x; the others write what the next one reads.
@@ -144,8 +152,13 @@ static void record_steps(struct stream *s, const struct codec_lstm *l, uint32_t 
         columns = runs[b].count > columns ? runs[b].count : columns;
     for (uint32_t t = 0; t < columns; t++) {
         struct lstm_step step = {
-            .w = &l->recurrent[layer], .state = &l->state[layer], .gates = l->gates,
-            .y = last ? x : l->between, .sequences = sequences, .turn = turn + t, .add = last,
+            .w = &l->recurrent[layer],
+            .state = &l->state[layer],
+            .gates = l->gates,
+            .y = last ? x : l->between,
+            .sequences = sequences,
+            .turn = turn + t,
+            .add = last,
         };
         for (uint32_t b = 0; b < sequences; b++) {
             step.gates_row[b] = t < runs[b].count ? b * l->block + t : LSTM_NO_ROW;

@@ -13,12 +13,13 @@
 
 struct codec_lstm {
     uint32_t layers, hidden;
-    uint32_t block; // most columns at once
+    uint32_t block;                              // most columns at once
     struct matrix input[CODEC_LSTM_MOST_LAYERS]; // [4 H][H], both biases added up
     struct lstm_weights recurrent[CODEC_LSTM_MOST_LAYERS];
     struct lstm_state state[CODEC_LSTM_MOST_LAYERS];
-    struct span gates;   // [LSTM_MOST_SEQUENCES][block][4 H]
-    struct span between; // [LSTM_MOST_SEQUENCES][block][H]: one layer's output, the next one's input
+    struct span gates; // [LSTM_MOST_SEQUENCES][block][4 H]
+    // [LSTM_MOST_SEQUENCES][block][H]: one layer's output, the next one's input.
+    struct span between;
 };
 
 uint64_t codec_lstm_weights_bytes(uint32_t layers, uint32_t hidden, bool f16);
@@ -31,7 +32,8 @@ ERR_CHECKED enum err codec_lstm_load(struct codec_lstm *l, struct device *d, str
                                      uint32_t layers, uint32_t hidden);
 
 // Room for blocks of `block` columns.
-ERR_CHECKED enum err codec_lstm_make_room(struct codec_lstm *l, struct arena *a, uint32_t block);
+ERR_CHECKED enum err codec_lstm_make_room(struct codec_lstm *l, struct arena *a,
+                                          uint32_t block);
 
 // Back to the beginning of all sequences. Blocks.
 ERR_CHECKED enum err codec_lstm_clear(const struct codec_lstm *l, struct device *d);

@@ -15,7 +15,8 @@ struct wave {
 
 static struct wave wave_of(int channels, int length)
 {
-    struct wave w = { channels, length, calloc((size_t) channels * (size_t) length, sizeof(double)) };
+    struct wave w = { channels, length,
+                      calloc((size_t) channels * (size_t) length, sizeof(double)) };
     assert_non_null(w.v);
     return w;
 }
@@ -42,8 +43,8 @@ static double *tensor(struct tensor_source *s, const char *name, int *a, int *b,
     return v;
 }
 
-static double *tensor_at_layer(struct tensor_source *s, const char *half, int layer, const char *what,
-                               int *a, int *b, int *c)
+static double *tensor_at_layer(struct tensor_source *s, const char *half, int layer,
+                               const char *what, int *a, int *b, int *c)
 {
     char name[TENSOR_NAME_MAX];
     snprintf(name, sizeof(name), "codec.%s.model.%d.%s", half, layer, what);
@@ -90,7 +91,8 @@ struct reference {
 };
 
 // Replaces *w.
-static void conv(const struct reference *r, struct wave *w, int layer, const char *prefix, int stride)
+static void conv(const struct reference *r, struct wave *w, int layer, const char *prefix,
+                 int stride)
 {
     char name[64];
     int out, in, k;
@@ -126,7 +128,8 @@ static void transposed(const struct reference *r, struct wave *w, int layer, int
         for (int i = 0; i < in; i++)
             for (int o = 0; o < out; o++)
                 for (int j = 0; j < k; j++)
-                    *at(&full, o, t * stride + j) += weight[(i * out + o) * k + j] * *at(w, i, t);
+                    *at(&full, o, t * stride + j) +=
+                        weight[(i * out + o) * k + j] * *at(w, i, t);
     struct wave y = wave_of(out, full.length - left - right);
     for (int o = 0; o < out; o++)
         for (int t = 0; t < y.length; t++)
@@ -162,7 +165,8 @@ static double *lstm_tensor(const struct reference *r, int layer, const char *wha
 static void lstm_layer(const struct reference *r, struct wave *w, int layer, uint32_t n)
 {
     const int size = w->channels;
-    double *wi = lstm_tensor(r, layer, "weight_ih", n), *wh = lstm_tensor(r, layer, "weight_hh", n);
+    double *wi = lstm_tensor(r, layer, "weight_ih", n),
+           *wh = lstm_tensor(r, layer, "weight_hh", n);
     double *bi = lstm_tensor(r, layer, "bias_ih", n), *bh = lstm_tensor(r, layer, "bias_hh", n);
     double *h = calloc((size_t) size * 6, sizeof(*h)), *c = h + size, *g = c + size;
     for (int t = 0; t < w->length; t++) {
@@ -246,7 +250,8 @@ static double largest(const struct wave *w)
     return most;
 }
 
-static void check_decode(struct ops_fixture *f, struct codec *c, struct reference *r, uint32_t columns)
+static void check_decode(struct ops_fixture *f, struct codec *c, struct reference *r,
+                         uint32_t columns)
 {
     int32_t *tokens = malloc((size_t) r->config->codebooks * columns * sizeof(*tokens));
     for (uint32_t i = 0; i < r->config->codebooks * columns; i++)
@@ -261,8 +266,8 @@ static void check_decode(struct ops_fixture *f, struct codec *c, struct referenc
 
 // What the greedy search leaves of the latent says whether the codes are right,
 // ties and near ties included.
-static void check_codes(struct tensor_source *s, const struct wave *latent, const int32_t *codes,
-                        const struct codec_config *c)
+static void check_codes(struct tensor_source *s, const struct wave *latent,
+                        const int32_t *codes, const struct codec_config *c)
 {
     struct wave left = copy(latent);
     for (int k = 0; k < (int) c->codebooks; k++) {
@@ -289,7 +294,8 @@ static void check_codes(struct tensor_source *s, const struct wave *latent, cons
     free(left.v);
 }
 
-static void check_encode(struct ops_fixture *f, struct codec *c, struct reference *r, uint32_t samples)
+static void check_encode(struct ops_fixture *f, struct codec *c, struct reference *r,
+                         uint32_t samples)
 {
     float *pcm = noise_array(f, samples, 1);
     struct wave want = encode(r, pcm, (int) samples);
@@ -305,20 +311,60 @@ static void check_encode(struct ops_fixture *f, struct codec *c, struct referenc
 
 static const struct codec_config odd_sizes[] = {
     // The smallest of everything.
-    { .sample_rate = 8000, .channels = 1, .filters = 1, .dimension = 1, .bins = 2, .codebooks = 1,
-      .ratios = { 1 }, .ratio_count = 1, .kernel = 1, .last_kernel = 1, .residual_kernel = 1,
-      .compress = 1, .lstm_layers = 1 },
+    { .sample_rate = 8000,
+      .channels = 1,
+      .filters = 1,
+      .dimension = 1,
+      .bins = 2,
+      .codebooks = 1,
+      .ratios = { 1 },
+      .ratio_count = 1,
+      .kernel = 1,
+      .last_kernel = 1,
+      .residual_kernel = 1,
+      .compress = 1,
+      .lstm_layers = 1 },
     // Channels that are no multiple of 4, strides that are odd or 1, even kernels.
-    { .sample_rate = 16000, .channels = 1, .filters = 3, .dimension = 5, .bins = 7, .codebooks = 3,
-      .ratios = { 3, 1, 5 }, .ratio_count = 3, .kernel = 4, .last_kernel = 6, .residual_kernel = 2,
-      .compress = 3, .lstm_layers = 3 },
-    { .sample_rate = 16000, .channels = 1, .filters = 6, .dimension = 10, .bins = 33, .codebooks = 2,
-      .ratios = { 2, 7 }, .ratio_count = 2, .kernel = 9, .last_kernel = 3, .residual_kernel = 5,
-      .compress = 2, .lstm_layers = 2 },
+    { .sample_rate = 16000,
+      .channels = 1,
+      .filters = 3,
+      .dimension = 5,
+      .bins = 7,
+      .codebooks = 3,
+      .ratios = { 3, 1, 5 },
+      .ratio_count = 3,
+      .kernel = 4,
+      .last_kernel = 6,
+      .residual_kernel = 2,
+      .compress = 3,
+      .lstm_layers = 3 },
+    { .sample_rate = 16000,
+      .channels = 1,
+      .filters = 6,
+      .dimension = 10,
+      .bins = 33,
+      .codebooks = 2,
+      .ratios = { 2, 7 },
+      .ratio_count = 2,
+      .kernel = 9,
+      .last_kernel = 3,
+      .residual_kernel = 5,
+      .compress = 2,
+      .lstm_layers = 2 },
     // A kernel wider than most signals.
-    { .sample_rate = 16000, .channels = 1, .filters = 4, .dimension = 12, .bins = 100, .codebooks = 1,
-      .ratios = { 2, 2 }, .ratio_count = 2, .kernel = 31, .last_kernel = 17, .residual_kernel = 11,
-      .compress = 1, .lstm_layers = 1 },
+    { .sample_rate = 16000,
+      .channels = 1,
+      .filters = 4,
+      .dimension = 12,
+      .bins = 100,
+      .codebooks = 1,
+      .ratios = { 2, 2 },
+      .ratio_count = 2,
+      .kernel = 31,
+      .last_kernel = 17,
+      .residual_kernel = 11,
+      .compress = 1,
+      .lstm_layers = 1 },
 };
 
 static void check_config(struct ops_fixture *f, const struct codec_config *c, enum pad_mode pad,
@@ -334,8 +380,11 @@ static void check_config(struct ops_fixture *f, const struct codec_config *c, en
     assert_int_equal(random_source_create(&random, &m, 5, DTYPE_F32), ERR_OK);
     struct tensor_source *source = random_source_tensors(random);
     struct reference r = { .source = source, .config = &source->config->codec };
-    const struct codec_params params = { .device = f->device, .source = source, .decode = true,
-                                         .encode = true, .chunk_columns = chunk };
+    const struct codec_params params = { .device = f->device,
+                                         .source = source,
+                                         .decode = true,
+                                         .encode = true,
+                                         .chunk_columns = chunk };
     struct codec *codec;
     assert_int_equal(codec_open(&codec, &params), ERR_OK);
     const uint32_t hop = codec_hop(c);
@@ -375,9 +424,9 @@ static enum err find_most(struct tensor_source *self, const char *name, struct t
 static void does_not_open_without_all_its_tensors(void **state)
 {
     static const char *const names[] = {
-        "codec.decoder.model.0.conv.bias",          "codec.decoder.model.1.lstm.weight_hh_l1",
+        "codec.decoder.model.0.conv.bias",           "codec.decoder.model.1.lstm.weight_hh_l1",
         "codec.decoder.model.4.block.3.conv.weight", "codec.decoder.model.12.convtr.weight",
-        "codec.encoder.model.15.conv.weight",       "codec.quantizer.3.embed",
+        "codec.encoder.model.15.conv.weight",        "codec.quantizer.3.embed",
     };
     struct ops_fixture *f = *state;
     struct model_config m;
@@ -389,8 +438,10 @@ static void does_not_open_without_all_its_tensors(void **state)
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         struct forgetful part = { .tensors = *source, .from = source, .name = names[i] };
         part.tensors.find = find_most;
-        const struct codec_params params = { .device = f->device, .source = &part.tensors,
-                                             .decode = true, .encode = true };
+        const struct codec_params params = { .device = f->device,
+                                             .source = &part.tensors,
+                                             .decode = true,
+                                             .encode = true };
         struct codec *c;
         assert_int_equal(codec_open(&c, &params), ERR_INPUT);
         assert_null(c);
@@ -412,7 +463,9 @@ static void does_not_open_without_room(void **state)
         const struct device_params tight = { .memory_limit = limit };
         assert_int_equal(device_open(&device, &tight), ERR_OK);
         struct codec *c;
-        const struct codec_params params = { .device = device, .source = source, .decode = true };
+        const struct codec_params params = { .device = device,
+                                             .source = source,
+                                             .decode = true };
         assert_int_equal(codec_open(&c, &params), ERR_DEVICE_MEM);
         assert_null(c);
         device_close(&device);

@@ -99,7 +99,8 @@ static enum err gather(struct codec_watch *w, struct tensor *t, const struct sig
         return ERR_NOMEM;
     const uint64_t from = at->offset + (uint64_t) (valid.lo - at->first) * t->channels;
     if (!e)
-        e = span_download(stream_device(w->stream), at->span, 4 * from, data, n * sizeof(*data));
+        e = span_download(stream_device(w->stream), at->span, 4 * from, data,
+                          n * sizeof(*data));
     for (size_t i = 0; !e && i < n; i++) {
         const size_t row = (size_t) valid.lo + i / t->channels;
         t->data[i % t->channels * (size_t) t->length + row] = data[i];

@@ -22,7 +22,7 @@ _Static_assert(TOKEN_UNKNOWN == DECODE_UNKNOWN, "one sign for an unknown token")
 
 struct slot {
     bool taken;
-    bool guided; // has both branches
+    bool guided;      // has both branches
     uint64_t stepped; // decoder.stepped at its last step; 0: none
     uint32_t columns, prompt;
     uint32_t read;     // prompt positions whose keys and values are in the cache
@@ -42,7 +42,7 @@ struct decoder {
     struct sample_draw *draws; // of the recorded step
     struct sample_draw *draw_room;
     uint32_t draw_count;
-    uint64_t stepped; // rounds of steps so far
+    uint64_t stepped;            // rounds of steps so far
     struct decode_row *row_room; // to build row tables in
     uint32_t *token_room;        // one slot's tokens, [K][token_stride]
     float *float_room;           // rows of conditions, or of logits
@@ -65,8 +65,13 @@ static struct kv_cache_params self_cache(const struct lm_config *c, bool f16,
                                          const struct decoder_params *p)
 {
     return (struct kv_cache_params){
-        .layers = c->layers, .slots = p->slots, .branches = BRANCHES, .heads = c->heads,
-        .width = decoder_shape(c).width, .positions = positions_of(c, p), .f16 = f16,
+        .layers = c->layers,
+        .slots = p->slots,
+        .branches = BRANCHES,
+        .heads = c->heads,
+        .width = decoder_shape(c).width,
+        .positions = positions_of(c, p),
+        .f16 = f16,
     };
 }
 
@@ -103,9 +108,11 @@ static struct scratch scratch_of(const struct lm_config *c, const struct decoder
 }
 
 // What all spans take.
-static uint64_t span_bytes(const struct model_config *c, bool f16, const struct decoder_params *p)
+static uint64_t span_bytes(const struct model_config *c, bool f16,
+                           const struct decoder_params *p)
 {
-    const struct kv_cache_params self = self_cache(&c->lm, f16, p), cross = cross_cache(&c->lm, f16, p);
+    const struct kv_cache_params self = self_cache(&c->lm, f16, p),
+                                 cross = cross_cache(&c->lm, f16, p);
     const struct scratch s = scratch_of(&c->lm, p);
     return decoder_weights_bytes(&c->lm, f16, positions_of(&c->lm, p)) + kv_cache_bytes(&self) +
            kv_cache_bytes(&cross) + 2 * s.wide + s.mixed + s.attended + s.hidden + s.logits +
@@ -119,7 +126,8 @@ uint64_t decoder_bytes(const struct model_config *c, bool f16, const struct deco
     return spans + spans / 32 + (64ull << 20);
 }
 
-uint64_t decoder_slot_bytes(const struct model_config *c, bool f16, const struct decoder_params *p)
+uint64_t decoder_slot_bytes(const struct model_config *c, bool f16,
+                            const struct decoder_params *p)
 {
     struct decoder_params one = *p, two = *p;
     one.slots = PROMPT_POSITIONS; // beyond which a slot also costs scratch
@@ -143,9 +151,11 @@ static enum err make_scratch(struct decoder *d)
         struct span *span;
         uint64_t bytes;
     } wanted[] = {
-        { &m->x, s.wide }, { &m->normed, s.wide }, { &m->mixed, s.mixed }, { &m->attended, s.attended },
-        { &m->hidden, s.hidden }, { &d->logits, s.logits }, { &m->slots, s.slots },
-        { &m->tokens, s.tokens }, { &d->step_rows, s.rows }, { &d->once_rows, s.rows },
+        { &m->x, s.wide },           { &m->normed, s.wide },
+        { &m->mixed, s.mixed },      { &m->attended, s.attended },
+        { &m->hidden, s.hidden },    { &d->logits, s.logits },
+        { &m->slots, s.slots },      { &m->tokens, s.tokens },
+        { &d->step_rows, s.rows },   { &d->once_rows, s.rows },
         { &d->draws_span, s.draws },
     };
     enum err e = ERR_OK;
@@ -163,10 +173,12 @@ static enum err make_host_room(struct decoder *d)
     d->draws = calloc(d->params.slots, sizeof(*d->draws));
     d->draw_room = calloc(d->params.slots, sizeof(*d->draw_room));
     d->row_room = calloc(m->rows, sizeof(*d->row_room));
-    d->token_room = calloc((size_t) m->config.codebooks * m->token_stride, sizeof(*d->token_room));
+    d->token_room =
+        calloc((size_t) m->config.codebooks * m->token_stride, sizeof(*d->token_room));
     d->float_room = calloc(condition > logits ? condition : logits, sizeof(*d->float_room));
     return d->slots && d->draws && d->draw_room && d->row_room && d->token_room && d->float_room
-               ? ERR_OK : ERR_NOMEM;
+               ? ERR_OK
+               : ERR_NOMEM;
 }
 
 static enum err make_streams(struct decoder *d)
@@ -300,7 +312,8 @@ static void fill_condition(const struct decoder *d, const struct sequence *s, ui
 static enum err run_once(struct decoder *d, uint32_t count, const char *label)
 {
     stream_label(d->once, label);
-    enum err e = span_upload(d->device, d->once_rows, 0, d->row_room, count * sizeof(*d->row_room));
+    enum err e =
+        span_upload(d->device, d->once_rows, 0, d->row_room, count * sizeof(*d->row_room));
     if (!e)
         return stream_run(d->once);
     stream_reset(d->once);
@@ -326,7 +339,8 @@ static enum err load_condition_rows(struct decoder *d, const struct sequence *s,
 
 static enum err load_condition(struct decoder *d, const struct sequence *s, uint32_t slot)
 {
-    const uint32_t branches = d->model.config.cross_positions ? BRANCHES : 1, most = d->model.rows;
+    const uint32_t branches = d->model.config.cross_positions ? BRANCHES : 1,
+                   most = d->model.rows;
     enum err e = ERR_OK;
     for (uint32_t b = 0; b < branches; b++)
         for (uint32_t first = 0; !e && first < s->frames; first += most) {
@@ -336,8 +350,8 @@ static enum err load_condition(struct decoder *d, const struct sequence *s, uint
     return e;
 }
 
-static enum err load_tokens(struct decoder *d, const int32_t *codes, uint32_t known, uint32_t columns,
-                            uint32_t steps, uint32_t slot)
+static enum err load_tokens(struct decoder *d, const int32_t *codes, uint32_t known,
+                            uint32_t columns, uint32_t steps, uint32_t slot)
 {
     const struct decoder_model *m = &d->model;
     const uint64_t bytes = (uint64_t) m->config.codebooks * m->token_stride * sizeof(uint32_t);
@@ -349,9 +363,12 @@ static enum err load_state(struct decoder *d, const struct sequence *s, uint32_t
 {
     struct slot_state state = {
         .frames = s->frames,
-        .seed_low = (uint32_t) s->seed, .seed_high = (uint32_t) (s->seed >> 32),
-        .top_k = s->sampling.top_k, .top_p = s->sampling.top_p,
-        .temperature = s->sampling.temperature, .guidance = s->guidance,
+        .seed_low = (uint32_t) s->seed,
+        .seed_high = (uint32_t) (s->seed >> 32),
+        .top_k = s->sampling.top_k,
+        .top_p = s->sampling.top_p,
+        .temperature = s->sampling.temperature,
+        .guidance = s->guidance,
     };
     for (uint32_t k = 0; k < d->model.config.codebooks; k++)
         state.position[k] = s->prompt_columns;
@@ -447,7 +464,10 @@ static enum err read_prompt(struct decoder *d, uint32_t slot)
     for (uint32_t i = 0; i < branches * count; i++)
         d->row_room[i] = (struct decode_row){ slot, i / count, s->read + i % count, 0 };
     const struct decoder_pass p = {
-        .rows = d->once_rows, .row_count = branches * count, .x = m->x, .reach = s->read + count,
+        .rows = d->once_rows,
+        .row_count = branches * count,
+        .x = m->x,
+        .reach = s->read + count,
         .cross_count = m->config.cross_positions ? branches * count : count,
     };
     pass_embed(m, d->once, &p);
@@ -463,7 +483,8 @@ static enum err read_prompt(struct decoder *d, uint32_t slot)
 // The draws of every slot that steps: conditional rows come first, then the null
 // rows of those that are guided. Returns how many slots, and in *rows how many
 // rows.
-static uint32_t collect_draws(const struct decoder *d, struct sample_draw *draws, uint32_t *rows)
+static uint32_t collect_draws(const struct decoder *d, struct sample_draw *draws,
+                              uint32_t *rows)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < d->params.slots; i++)
@@ -485,9 +506,11 @@ static enum err upload_step(struct decoder *d, uint32_t rows)
         d->row_room[draw->null] = (struct decode_row){ draw->slot, 1, DECODE_AT_STEP, 0 };
         d->row_room[draw->cond] = (struct decode_row){ draw->slot, 0, DECODE_AT_STEP, 0 };
     }
-    enum err e = span_upload(d->device, d->step_rows, 0, d->row_room, rows * sizeof(*d->row_room));
+    enum err e =
+        span_upload(d->device, d->step_rows, 0, d->row_room, rows * sizeof(*d->row_room));
     if (!e)
-        e = span_upload(d->device, d->draws_span, 0, d->draws, d->draw_count * sizeof(*d->draws));
+        e = span_upload(d->device, d->draws_span, 0, d->draws,
+                        d->draw_count * sizeof(*d->draws));
     return e;
 }
 
@@ -495,7 +518,10 @@ static enum err record_step(struct decoder *d, uint32_t rows)
 {
     const struct decoder_model *m = &d->model;
     const struct decoder_pass p = {
-        .rows = d->step_rows, .row_count = rows, .x = m->x, .reach = m->token_stride,
+        .rows = d->step_rows,
+        .row_count = rows,
+        .x = m->x,
+        .reach = m->token_stride,
         .cross_count = m->config.cross_positions ? rows : d->draw_count,
     };
     stream_reset(d->steps);
@@ -504,11 +530,17 @@ static enum err record_step(struct decoder *d, uint32_t rows)
         pass_layer(m, d->steps, &p, i);
     pass_logits(m, d->steps, &p, d->logits);
     op_sample(d->steps, &(struct sample){
-        .draws = d->draws_span, .slots = m->slots, .tokens = m->tokens, .logits = d->logits,
-        .draw_count = d->draw_count, .card = m->config.card, .codebooks = m->config.codebooks,
-        .codebook_stride = m->shape.codebook_stride, .token_stride = m->token_stride,
-        .delays = m->config.delays,
-    });
+                            .draws = d->draws_span,
+                            .slots = m->slots,
+                            .tokens = m->tokens,
+                            .logits = d->logits,
+                            .draw_count = d->draw_count,
+                            .card = m->config.card,
+                            .codebooks = m->config.codebooks,
+                            .codebook_stride = m->shape.codebook_stride,
+                            .token_stride = m->token_stride,
+                            .delays = m->config.delays,
+                        });
     return upload_step(d, rows);
 }
 
@@ -621,7 +653,8 @@ enum err decoder_logits(struct decoder *d, uint32_t slot, float *out)
     struct slot_state state;
     const uint64_t bytes = shape->logit_stride * sizeof(float);
     float *cond = d->float_room, *null = cond + shape->logit_stride;
-    enum err e = span_download(d->device, d->model.slots, slot * sizeof(state), &state, sizeof(state));
+    enum err e =
+        span_download(d->device, d->model.slots, slot * sizeof(state), &state, sizeof(state));
     if (!e)
         e = span_download(d->device, d->logits, draw->cond * bytes, cond, bytes);
     if (!e)
@@ -637,8 +670,12 @@ enum err decoder_trace(struct decoder *d, const int32_t *codes, uint32_t columns
                        const float *condition, uint32_t frames, struct probe *probe)
 {
     const struct sequence s = {
-        .condition = condition, .frames = frames, .prompt = codes, .prompt_columns = columns,
-        .columns = columns ? columns : 1, .guidance = 0, // checked, no more
+        .condition = condition,
+        .frames = frames,
+        .prompt = codes,
+        .prompt_columns = columns,
+        .columns = columns ? columns : 1,
+        .guidance = 0, // checked, no more
     };
     if (decoder_free_slots(d) < d->params.slots) {
         log_error("decoder: a trace needs all slots free");

@@ -45,7 +45,8 @@ void decoder_close(struct decoder **d); // NULL inside is fine
 uint64_t decoder_bytes(const struct model_config *c, bool f16, const struct decoder_params *p);
 
 // Of that, what one slot more costs.
-uint64_t decoder_slot_bytes(const struct model_config *c, bool f16, const struct decoder_params *p);
+uint64_t decoder_slot_bytes(const struct model_config *c, bool f16,
+                            const struct decoder_params *p);
 
 struct sequence {
     const float *condition;  // [frames][dim], the visual encoder's output
@@ -102,4 +103,5 @@ ERR_CHECKED enum err decoder_logits(struct decoder *d, uint32_t slot, float *out
 // All slots must be free, columns <= max_columns, 0 leaving the first step, frames <= max_frames.
 // Allocates and frees its own memory.
 ERR_CHECKED enum err decoder_trace(struct decoder *d, const int32_t *codes, uint32_t columns,
-                                   const float *condition, uint32_t frames, struct probe *probe);
+                                   const float *condition, uint32_t frames,
+                                   struct probe *probe);

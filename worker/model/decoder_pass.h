@@ -17,7 +17,7 @@ struct decoder_model {
     struct decoder_weights weights;
     struct kv_cache self, cross;
     uint32_t token_stride;
-    uint32_t rows; // the most a pass may have
+    uint32_t rows;      // the most a pass may have
     struct span slots;  // slot_state
     struct span tokens; // [slots][K][token_stride]
     // Scratch, [rows][..] f32 with texel views.
@@ -50,8 +50,8 @@ void pass_keys(const struct decoder_model *m, struct stream *s, const struct dec
 
 // Put the layer's keys and values of condition rows, which are in x, into the
 // cross-attention's cache.
-void pass_condition(const struct decoder_model *m, struct stream *s, const struct decoder_pass *p,
-                    uint32_t layer);
+void pass_condition(const struct decoder_model *m, struct stream *s,
+                    const struct decoder_pass *p, uint32_t layer);
 
 // `normed` = out_norm(x); logits [row_count][logit_stride] = heads(normed).
 void pass_logits(const struct decoder_model *m, struct stream *s, const struct decoder_pass *p,

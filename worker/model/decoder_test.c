@@ -80,7 +80,8 @@ static struct decoder *opened(struct fixture *f, struct random_source *r, uint32
 {
     struct decoder *d;
     assert_int_equal(decoder_open(&d, f->device, random_source_tensors(r),
-                                  &(struct decoder_params){ slots, columns, frames }), ERR_OK);
+                                  &(struct decoder_params){ slots, columns, frames }),
+                     ERR_OK);
     return d;
 }
 
@@ -132,8 +133,8 @@ static void norm(struct reference *m, const char *prefix, const double *x, doubl
 }
 
 // y[steps][dim] += out_proj(attention(q from x, k and v from keys)).
-static void attention(struct reference *m, const char *prefix, const double *x, const double *keys,
-                      uint32_t key_count, bool causal)
+static void attention(struct reference *m, const char *prefix, const double *x,
+                      const double *keys, uint32_t key_count, bool causal)
 {
     const uint32_t dim = m->c->dim, width = dim / m->c->heads, steps = m->steps;
     double *q = calloc(steps * dim, sizeof(*q)), *y = calloc(steps * dim, sizeof(*y));
@@ -204,8 +205,8 @@ static void embed(struct reference *m, const uint32_t *sequence)
 
 // Logits [K][steps][card] for a sequence [K][steps] and a condition [frames][dim],
 // NULL for none.
-static double *reference_logits(struct random_source *r, const uint32_t *sequence, uint32_t steps,
-                                const double *condition, uint32_t frames)
+static double *reference_logits(struct random_source *r, const uint32_t *sequence,
+                                uint32_t steps, const double *condition, uint32_t frames)
 {
     struct tensor_source *source = random_source_tensors(r);
     const struct lm_config *c = &source->config->lm;
@@ -247,12 +248,13 @@ struct logits_probe {
     uint64_t count;
 };
 
-static enum err keep_logits(struct probe *self, const char *name, const float *data, uint32_t rank,
-                            const uint64_t *shape)
+static enum err keep_logits(struct probe *self, const char *name, const float *data,
+                            uint32_t rank, const uint64_t *shape)
 {
     struct logits_probe *p = (struct logits_probe *) self;
-    float **to = !strcmp(name, "lm.seq_logits_cond") ? &p->cond
-                 : !strcmp(name, "lm.seq_logits_null") ? &p->null : NULL;
+    float **to = !strcmp(name, "lm.seq_logits_cond")   ? &p->cond
+                 : !strcmp(name, "lm.seq_logits_null") ? &p->null
+                                                       : NULL;
     if (!to)
         return ERR_OK;
     p->count = shape[0] * shape[1] * shape[2];
@@ -262,11 +264,13 @@ static enum err keep_logits(struct probe *self, const char *name, const float *d
     return ERR_OK;
 }
 
-static void assert_near(const char *what, const float *got, const double *want, uint64_t n, double most)
+static void assert_near(const char *what, const float *got, const double *want, uint64_t n,
+                        double most)
 {
     for (uint64_t i = 0; i < n; i++)
         if (!(fabs((double) got[i] - want[i]) <= most))
-            fail_msg("%s: element %u: got %g, want %g", what, (unsigned) i, (double) got[i], want[i]);
+            fail_msg("%s: element %u: got %g, want %g", what, (unsigned) i, (double) got[i],
+                     want[i]);
 }
 
 static float *new_condition(uint32_t frames, uint32_t dim, uint32_t seed)
@@ -278,15 +282,18 @@ static float *new_condition(uint32_t frames, uint32_t dim, uint32_t seed)
 }
 
 // The condition as the model sees it, in a branch.
-static double *seen_condition(const struct lm_config *c, const float *condition, uint32_t frames, bool null)
+static double *seen_condition(const struct lm_config *c, const float *condition,
+                              uint32_t frames, bool null)
 {
     double *v = calloc(frames * c->dim, sizeof(*v));
     float *position = calloc(c->dim, sizeof(*position));
     for (uint32_t f = 0; f < frames; f++) {
         sin_embedding(f, c->dim, position);
         for (uint32_t i = 0; i < c->dim; i++)
-            v[f * c->dim + i] = (null ? 0 : (double) condition[f * c->dim + i]) +
-                                (c->cross_positions ? (double) c->cross_position_scale * (double) position[i] : 0);
+            v[f * c->dim + i] =
+                (null ? 0 : (double) condition[f * c->dim + i]) +
+                (c->cross_positions ? (double) c->cross_position_scale * (double) position[i]
+                                    : 0);
     }
     free(position);
     return v;
@@ -352,7 +359,8 @@ struct music {
     float *logits[MOST_STEPS]; // by steps left after them, [K][card]; NULL: not looked at
 };
 
-static void keep_step(struct decoder *d, uint32_t slot, const struct lm_config *c, struct music *m)
+static void keep_step(struct decoder *d, uint32_t slot, const struct lm_config *c,
+                      struct music *m)
 {
     const uint32_t left = decoder_progress(d, slot).steps_left;
     assert_in_range(left, 0, MOST_STEPS - 1);
@@ -404,10 +412,17 @@ static void fill_company(struct sequence *s, const float *condition, const int32
 {
     for (uint32_t i = 0; i < COMPANY; i++)
         s[i] = (struct sequence){
-            .condition = condition + i, .frames = 1 + i % 5, .prompt = prompt + i,
-            .prompt_columns = i == 2 ? 70 : i == 5 ? 3 : 0, .columns = 12 + 5 * i, .seed = 1000 + i,
+            .condition = condition + i,
+            .frames = 1 + i % 5,
+            .prompt = prompt + i,
+            .prompt_columns = i == 2   ? 70
+                              : i == 5 ? 3
+                                       : 0,
+            .columns = 12 + 5 * i,
+            .seed = 1000 + i,
             .guidance = i == 3 ? 1 : 2 + 0.5f * (float) i,
-            .sampling = { .temperature = i == 4 ? 0 : 0.7f + 0.1f * (float) i, .top_k = i == 6 ? 0 : 20,
+            .sampling = { .temperature = i == 4 ? 0 : 0.7f + 0.1f * (float) i,
+                          .top_k = i == 6 ? 0 : 20,
                           .top_p = i == 6 ? 0.9f : 0 },
         };
     s[2].columns = 90;
@@ -450,7 +465,8 @@ static void check_company(struct fixture *f, enum dtype dtype, uint32_t slots)
     decoder_close(&d);
     for (uint32_t i = 0; i < COMPANY; i++) {
         struct music m = alone(f, r, &s[i]);
-        assert_memory_equal(m.tokens, together[i].tokens, c.lm.codebooks * s[i].columns * sizeof(int32_t));
+        assert_memory_equal(m.tokens, together[i].tokens,
+                            c.lm.codebooks * s[i].columns * sizeof(int32_t));
         for (uint32_t j = 0; j < MOST_STEPS; j++)
             if (together[i].logits[j]) {
                 looks++;
@@ -484,8 +500,12 @@ static void a_seed_decides(void **state)
     const struct model_config c = tiny();
     struct random_source *r = new_source(&c, DTYPE_F32);
     float *condition = new_condition(2, c.lm.dim, 3);
-    struct sequence s = { .condition = condition, .frames = 2, .columns = 20, .seed = 1,
-                          .guidance = 3, .sampling = { 1, 250, 0 } };
+    struct sequence s = { .condition = condition,
+                          .frames = 2,
+                          .columns = 20,
+                          .seed = 1,
+                          .guidance = 3,
+                          .sampling = { 1, 250, 0 } };
     const size_t bytes = c.lm.codebooks * s.columns * sizeof(int32_t);
     struct music a = alone(*state, r, &s), b = alone(*state, r, &s);
     s.seed += 1ull << 32; // the upper half counts too
@@ -508,8 +528,12 @@ static void generation_agrees_with_teacher_forcing(void **state)
     int32_t prompt[3 * GIVEN];
     for (int i = 0; i < 3 * GIVEN; i++)
         prompt[i] = i * 5 % 37;
-    const struct sequence s = { .condition = condition, .frames = 3, .columns = COLUMNS, .guidance = 2,
-                                .prompt = prompt, .prompt_columns = GIVEN };
+    const struct sequence s = { .condition = condition,
+                                .frames = 3,
+                                .columns = COLUMNS,
+                                .guidance = 2,
+                                .prompt = prompt,
+                                .prompt_columns = GIVEN };
     struct music m = alone(*state, r, &s);
     struct decoder *d = opened(*state, r, 1, COLUMNS, 3);
     struct logits_probe p = { .probe.see = keep_logits };
@@ -543,8 +567,12 @@ static void progress_is_told(void **state)
     struct decoder *d = opened(*state, r, 2, 100, 8);
     float *condition = new_condition(1, c.lm.dim, 5);
     int32_t prompt[4 * 70] = { 0 }, tokens[4 * 100];
-    struct sequence s = { .condition = condition, .frames = 1, .columns = 72, .guidance = 1,
-                          .prompt = prompt, .prompt_columns = 70 };
+    struct sequence s = { .condition = condition,
+                          .frames = 1,
+                          .columns = 72,
+                          .guidance = 1,
+                          .prompt = prompt,
+                          .prompt_columns = 70 };
     uint32_t slot;
     assert_int_equal(decoder_join(d, &s, &slot), ERR_OK);
     assert_int_equal(decoder_free_slots(d), 1);
@@ -579,11 +607,15 @@ static void what_does_not_fit_is_refused(void **state)
     struct random_source *r = new_source(&c, DTYPE_F32);
     struct decoder *d;
     assert_int_equal(decoder_open(&d, f->device, random_source_tensors(r),
-                                  &(struct decoder_params){ 0, 10, 1 }), ERR_USAGE);
+                                  &(struct decoder_params){ 0, 10, 1 }),
+                     ERR_USAGE);
     d = opened(f, r, 1, 10, 2);
     float *condition = new_condition(3, c.lm.dim, 6);
     int32_t prompt[4] = { 0, 63, 64, 0 };
-    const struct sequence good = { .condition = condition, .frames = 2, .columns = 10, .guidance = 1,
+    const struct sequence good = { .condition = condition,
+                                   .frames = 2,
+                                   .columns = 10,
+                                   .guidance = 1,
                                    .prompt = prompt };
     struct sequence s = good;
     uint32_t slot;
@@ -620,7 +652,10 @@ static void memory_is_what_was_announced(void **state)
         assert_true(taken + (80ull << 20) > decoder_bytes(&c, f16, &p));
         assert_true(6 * decoder_slot_bytes(&c, f16, &p) < taken);
         float *condition = new_condition(1, c.lm.dim, 7);
-        const struct sequence s = { .condition = condition, .frames = 1, .columns = 1, .guidance = 3 };
+        const struct sequence s = { .condition = condition,
+                                    .frames = 1,
+                                    .columns = 1,
+                                    .guidance = 3 };
         uint32_t slot;
         assert_int_equal(decoder_join(d, &s, &slot), ERR_OK);
         assert_int_equal(decoder_advance(d, 10), ERR_OK);

@@ -42,7 +42,8 @@ static enum err trace_open(struct trace *t)
     const uint64_t rows = BRANCHES * (uint64_t) t->steps;
     t->seen = calloc(rows * m->config.dim, sizeof(*t->seen));
     t->scores = calloc(rows * m->config.codebooks * m->config.card, sizeof(*t->scores));
-    t->raw = calloc((uint64_t) m->rows * (m->shape.dim_stride + m->shape.logit_stride), sizeof(*t->raw));
+    t->raw = calloc((uint64_t) m->rows * (m->shape.dim_stride + m->shape.logit_stride),
+                    sizeof(*t->raw));
     if (!t->seen || !t->scores || !t->raw)
         return ERR_NOMEM;
     enum err e = stream_create(&t->stream, t->device);
@@ -55,7 +56,8 @@ static enum err trace_open(struct trace *t)
     if (!e)
         e = span_zero(t->device, t->x); // the padding must be finite
     if (!e)
-        e = arena_alloc_texels(t->arena, (uint64_t) m->rows * m->shape.logit_stride * sizeof(float), &t->logits);
+        e = arena_alloc_texels(
+            t->arena, (uint64_t) m->rows * m->shape.logit_stride * sizeof(float), &t->logits);
     if (!e)
         stream_label(t->stream, "decoder trace");
     return e;
@@ -76,8 +78,12 @@ static struct decoder_pass piece(const struct trace *t, uint32_t first)
     const uint32_t left = BRANCHES * t->steps - first;
     const uint32_t conditional = first < t->steps ? t->steps - first : 0;
     struct decoder_pass p = {
-        .rows = t->rows, .first_row = first, .x = t->x, .x_offset = first * t->m->shape.dim_stride,
-        .row_count = left < t->m->rows ? left : t->m->rows, .reach = t->steps,
+        .rows = t->rows,
+        .first_row = first,
+        .x = t->x,
+        .x_offset = first * t->m->shape.dim_stride,
+        .row_count = left < t->m->rows ? left : t->m->rows,
+        .reach = t->steps,
     };
     p.cross_count = conditional < p.row_count ? conditional : p.row_count;
     if (t->m->config.cross_positions)
@@ -87,7 +93,8 @@ static struct decoder_pass piece(const struct trace *t, uint32_t first)
 
 // Rows of dim_stride floats, `offset` elements into `from`, to rows `first` and
 // on of t->seen.
-static enum err collect(struct trace *t, struct span from, uint32_t offset, const struct decoder_pass *p)
+static enum err collect(struct trace *t, struct span from, uint32_t offset,
+                        const struct decoder_pass *p)
 {
     const uint32_t stride = t->m->shape.dim_stride, dim = t->m->config.dim;
     const enum err e = span_download(t->device, from, offset * sizeof(float), t->raw,
@@ -103,13 +110,17 @@ static enum err collect_logits(struct trace *t, const struct decoder_pass *p)
 {
     const struct lm_config *c = &t->m->config;
     const struct decoder_shape *shape = &t->m->shape;
-    const enum err e = span_download(t->device, t->logits, 0, t->raw,
-                                     (uint64_t) p->row_count * shape->logit_stride * sizeof(float));
+    const enum err e =
+        span_download(t->device, t->logits, 0, t->raw,
+                      (uint64_t) p->row_count * shape->logit_stride * sizeof(float));
     for (uint32_t r = 0; !e && r < p->row_count; r++) {
-        const uint32_t branch = (p->first_row + r) / t->steps, step = (p->first_row + r) % t->steps;
+        const uint32_t branch = (p->first_row + r) / t->steps,
+                       step = (p->first_row + r) % t->steps;
         for (uint32_t k = 0; k < c->codebooks; k++)
-            memcpy(t->scores + (((uint64_t) branch * c->codebooks + k) * t->steps + step) * c->card,
-                   t->raw + (uint64_t) r * shape->logit_stride + (uint64_t) k * shape->codebook_stride,
+            memcpy(t->scores +
+                       (((uint64_t) branch * c->codebooks + k) * t->steps + step) * c->card,
+                   t->raw + (uint64_t) r * shape->logit_stride +
+                       (uint64_t) k * shape->codebook_stride,
                    c->card * sizeof(float));
     }
     return e;

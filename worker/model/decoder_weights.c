@@ -57,11 +57,13 @@ static struct matrix load_in_proj(struct decoder_loader *d, const char *name, ui
 {
     const uint32_t dim = d->config->dim, heads = d->config->heads, bare = dim / heads;
     if (bare == d->shape.width)
-        return load_rows(&d->l, &(struct matrix_rows){ name, NULL, 3 * dim, first * dim, parts * dim, dim });
+        return load_rows(
+            &d->l, &(struct matrix_rows){ name, NULL, 3 * dim, first * dim, parts * dim, dim });
     float *all = load_floats(&d->l, name, 2, (const uint64_t[]){ 3ull * dim, dim });
     float *padded = take_zeros(d, (uint64_t) parts * d->shape.inner * dim);
     for (uint64_t h = 0; padded && h < (uint64_t) parts * heads; h++)
-        memcpy(padded + h * d->shape.width * dim, all + ((uint64_t) first * dim + h * bare) * dim,
+        memcpy(padded + h * d->shape.width * dim,
+               all + ((uint64_t) first * dim + h * bare) * dim,
                (uint64_t) bare * dim * sizeof(*all));
     const struct matrix m = upload_floats(d, padded, parts * d->shape.inner, dim);
     free(all);
@@ -184,8 +186,9 @@ static void load_tables(struct decoder_loader *d)
         struct tensor_view v;
         d->l.error = tensor_require(d->l.source, &v, name, 2, shape);
         if (!d->l.error)
-            d->l.error = upload_table(d, d->w->tables[k / d->w->table_codebooks],
-                                      k % d->w->table_codebooks * table_bytes(c, d->w->f16), &v);
+            d->l.error =
+                upload_table(d, d->w->tables[k / d->w->table_codebooks],
+                             k % d->w->table_codebooks * table_bytes(c, d->w->f16), &v);
     }
 }
 
@@ -209,19 +212,22 @@ static void find_precision(struct decoder_loader *d)
 {
     const uint64_t dim = d->config->dim;
     struct tensor_view v;
-    d->l.error = tensor_require(d->l.source, &v, "transformer.layers.0.self_attn.in_proj_weight", 2,
-                                (const uint64_t[]){ 3 * dim, dim });
+    d->l.error =
+        tensor_require(d->l.source, &v, "transformer.layers.0.self_attn.in_proj_weight", 2,
+                       (const uint64_t[]){ 3 * dim, dim });
     d->w->f16 = !d->l.error && v.dtype == DTYPE_F16;
 }
 
-enum err decoder_weights_load(struct decoder_weights *out, struct device *device, struct arena *a,
-                              struct tensor_source *source, uint32_t positions)
+enum err decoder_weights_load(struct decoder_weights *out, struct device *device,
+                              struct arena *a, struct tensor_source *source, uint32_t positions)
 {
     const struct lm_config *c = &source->config->lm;
     *out = (struct decoder_weights){ .layers = calloc(c->layers, sizeof(*out->layers)) };
     if (!out->layers)
         return ERR_NOMEM;
-    struct decoder_loader d = { { .device = device, .arena = a, .source = source }, out, c,
+    struct decoder_loader d = { { .device = device, .arena = a, .source = source },
+                                out,
+                                c,
                                 decoder_shape(c) };
     find_precision(&d);
     for (uint32_t i = 0; i < c->layers; i++)

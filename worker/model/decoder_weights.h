@@ -36,10 +36,10 @@ struct decoder_weights {
     bool f16;
     struct decoder_layer *layers;
     struct norm out_norm;
-    struct matrix heads;     // linears.K.weight, [K * codebook_stride, dim]
-    struct span *tables;     // emb.K.weight: [table_codebooks][card + 1][dim] in each
+    struct matrix heads; // linears.K.weight, [K * codebook_stride, dim]
+    struct span *tables; // emb.K.weight: [table_codebooks][card + 1][dim] in each
     uint32_t table_count, table_codebooks;
-    struct span positions;   // [positions][dim] f32, sin_embedding()
+    struct span positions; // [positions][dim] f32, sin_embedding()
 };
 
 // Load everything into `a`; `positions`: how many the table has. Blocks. On

@@ -9,7 +9,9 @@
 
 #include "worker/model/delay_pattern.h"
 
-static const struct lm_config published = { .card = 64, .codebooks = 4, .delays = { 0, 1, 2, 3 } };
+static const struct lm_config published = { .card = 64,
+                                            .codebooks = 4,
+                                            .delays = { 0, 1, 2, 3 } };
 static const struct lm_config flat = { .card = 9, .codebooks = 3 };
 static const struct lm_config steep = { .card = 100, .codebooks = 3, .delays = { 0, 5, 5 } };
 

@@ -32,7 +32,8 @@ static uint32_t slots_in_a_group(const struct device *d, const struct kv_cache_p
     return n < p->slots ? (uint32_t) n : p->slots;
 }
 
-static enum err block_init(struct kv_block *b, struct device *d, struct arena *a, uint64_t bytes)
+static enum err block_init(struct kv_block *b, struct device *d, struct arena *a,
+                           uint64_t bytes)
 {
     enum err e = arena_alloc_texels(a, bytes, &b->keys);
     if (!e)
@@ -55,15 +56,21 @@ enum err kv_cache_init(struct kv_cache *out, struct device *d, struct arena *a,
                   device_facts(d)->name, p->positions, (double) slot_bytes(p) / 0x1p20);
         return ERR_DEVICE_MEM;
     }
-    struct kv_cache c = { .layers = p->layers, .groups = (p->slots + group_slots - 1) / group_slots };
+    struct kv_cache c = { .layers = p->layers,
+                          .groups = (p->slots + group_slots - 1) / group_slots };
     c.blocks = calloc((size_t) c.layers * c.groups, sizeof(*c.blocks));
     enum err e = c.blocks ? ERR_OK : ERR_NOMEM;
     for (uint32_t i = 0; !e && i < c.layers * c.groups; i++) {
         const uint32_t first = i % c.groups * group_slots;
         const uint32_t held = p->slots - first < group_slots ? p->slots - first : group_slots;
         c.blocks[i] = (struct kv_block){
-            .f16 = p->f16, .first_slot = first, .slots = held,
-            .branches = p->branches, .heads = p->heads, .width = p->width, .blocks = blocks_of(p),
+            .f16 = p->f16,
+            .first_slot = first,
+            .slots = held,
+            .branches = p->branches,
+            .heads = p->heads,
+            .width = p->width,
+            .blocks = blocks_of(p),
         };
         e = block_init(&c.blocks[i], d, a, slot_bytes(p) * held);
     }

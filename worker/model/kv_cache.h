@@ -10,7 +10,7 @@
 
 struct kv_cache_params {
     uint32_t layers, slots;
-    uint32_t branches;  // rows of a slot: 1 or 2
+    uint32_t branches; // rows of a slot: 1 or 2
     uint32_t heads;
     uint32_t width;     // of a head, a multiple of 8
     uint32_t positions; // the most a row holds

@@ -10,7 +10,12 @@
 #define POSITIONS 70
 
 static const struct kv_cache_params sizes = {
-    .layers = 2, .slots = SLOTS, .branches = 2, .heads = HEADS, .width = WIDTH, .positions = POSITIONS,
+    .layers = 2,
+    .slots = SLOTS,
+    .branches = 2,
+    .heads = HEADS,
+    .width = WIDTH,
+    .positions = POSITIONS,
 };
 
 // Append the same noise to `layer` of every slot and branch; what its last
@@ -20,7 +25,8 @@ static float *attended(struct ops_fixture *f, const struct kv_cache *c, uint32_t
     enum { ROWS = SLOTS * 2 * POSITIONS, QUERIES = SLOTS * 2 };
     struct decode_row rows[ROWS], queries[QUERIES];
     for (uint32_t i = 0; i < ROWS; i++)
-        rows[i] = (struct decode_row){ i / (2 * POSITIONS), i / POSITIONS % 2, i % POSITIONS, 0 };
+        rows[i] =
+            (struct decode_row){ i / (2 * POSITIONS), i / POSITIONS % 2, i % POSITIONS, 0 };
     for (uint32_t i = 0; i < QUERIES; i++)
         queries[i] = (struct decode_row){ SLOTS - 1 - i / 2, i % 2, DECODE_AT_STEP, 0 };
     struct slot_state slots[SLOTS] = { 0 };
@@ -31,14 +37,27 @@ static float *attended(struct ops_fixture *f, const struct kv_cache *c, uint32_t
     const struct span source = span_of_floats(f, noise, ROWS * 3 * INNER);
     const struct span state = span_with(f, slots, sizeof(slots));
     const struct span y = span_of_floats(f, NULL, QUERIES * INNER);
-    kv_cache_append(c, f->stream, layer, &(struct kv_append){
-        .rows = span_with(f, rows, sizeof(rows)), .slots = state, .source = source,
-        .k_offset = INNER, .v_offset = 2 * INNER, .stride = 3 * INNER, .row_count = ROWS,
-    });
-    kv_cache_attend(c, f->stream, layer, &(struct attention_step){
-        .rows = span_with(f, queries, sizeof(queries)), .slots = state, .q = source, .y = y,
-        .q_stride = 3 * INNER, .y_stride = INNER, .row_count = QUERIES, .scale = 0.5f,
-    });
+    kv_cache_append(c, f->stream, layer,
+                    &(struct kv_append){
+                        .rows = span_with(f, rows, sizeof(rows)),
+                        .slots = state,
+                        .source = source,
+                        .k_offset = INNER,
+                        .v_offset = 2 * INNER,
+                        .stride = 3 * INNER,
+                        .row_count = ROWS,
+                    });
+    kv_cache_attend(c, f->stream, layer,
+                    &(struct attention_step){
+                        .rows = span_with(f, queries, sizeof(queries)),
+                        .slots = state,
+                        .q = source,
+                        .y = y,
+                        .q_stride = 3 * INNER,
+                        .y_stride = INNER,
+                        .row_count = QUERIES,
+                        .scale = 0.5f,
+                    });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     free(noise);
     return floats_of_span(f, y, QUERIES * INNER);

@@ -75,12 +75,15 @@ struct matrix load_rows(struct loader *l, const struct matrix_rows *m)
     struct tensor_view t;
     struct matrix out = { 0 };
     if (find(l, &t, m->weight, 2, (const uint64_t[]){ m->all, m->cols }))
-        out = upload(l, &(struct matrix_source){
-            .data = (const uint8_t *) t.data + (uint64_t) m->first * m->cols * dtype_bytes(t.dtype),
-            .f16 = t.dtype == DTYPE_F16,
-            .row_stride = m->cols,
-            .bias = bias ? bias + m->first : NULL,
-        }, m->rows, m->cols);
+        out = upload(l,
+                     &(struct matrix_source){
+                         .data = (const uint8_t *) t.data +
+                                 (uint64_t) m->first * m->cols * dtype_bytes(t.dtype),
+                         .f16 = t.dtype == DTYPE_F16,
+                         .row_stride = m->cols,
+                         .bias = bias ? bias + m->first : NULL,
+                     },
+                     m->rows, m->cols);
     free(bias);
     return out;
 }
@@ -97,12 +100,17 @@ struct matrix load_reshaped(struct loader *l, const char *weight, uint32_t rank,
     struct tensor_view t;
     if (!find(l, &t, weight, rank, shape))
         return (struct matrix){ 0 };
-    return upload(l, &(struct matrix_source){
-        .data = t.data, .f16 = t.dtype == DTYPE_F16, .row_stride = cols,
-    }, rows, cols);
+    return upload(l,
+                  &(struct matrix_source){
+                      .data = t.data,
+                      .f16 = t.dtype == DTYPE_F16,
+                      .row_stride = cols,
+                  },
+                  rows, cols);
 }
 
-static void transpose(uint8_t *to, const uint8_t *from, uint32_t rows, uint32_t cols, uint32_t bytes)
+static void transpose(uint8_t *to, const uint8_t *from, uint32_t rows, uint32_t cols,
+                      uint32_t bytes)
 {
     for (uint64_t r = 0; r < rows; r++)
         for (uint64_t c = 0; c < cols; c++)
@@ -110,7 +118,8 @@ static void transpose(uint8_t *to, const uint8_t *from, uint32_t rows, uint32_t 
                 to[(r * cols + c) * bytes + b] = from[(c * rows + r) * bytes + b];
 }
 
-struct matrix load_transposed(struct loader *l, const char *weight, uint32_t rows, uint32_t cols)
+struct matrix load_transposed(struct loader *l, const char *weight, uint32_t rows,
+                              uint32_t cols)
 {
     struct tensor_view t;
     if (!find(l, &t, weight, 2, (const uint64_t[]){ cols, rows }))
@@ -118,9 +127,13 @@ struct matrix load_transposed(struct loader *l, const char *weight, uint32_t row
     uint8_t *turned = take(l, t.bytes);
     if (turned)
         transpose(turned, t.data, rows, cols, dtype_bytes(t.dtype));
-    const struct matrix m = upload(l, &(struct matrix_source){
-        .data = turned, .f16 = t.dtype == DTYPE_F16, .row_stride = cols,
-    }, rows, cols);
+    const struct matrix m = upload(l,
+                                   &(struct matrix_source){
+                                       .data = turned,
+                                       .f16 = t.dtype == DTYPE_F16,
+                                       .row_stride = cols,
+                                   },
+                                   rows, cols);
     free(turned);
     return m;
 }

@@ -17,7 +17,8 @@ struct loader {
 };
 
 // Set the prefix.
-void loader_enter(struct loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void loader_enter(struct loader *l, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 // A vector of `count` floats.
 struct span load_vector(struct loader *l, const char *name, uint32_t count);
@@ -36,7 +37,8 @@ struct matrix load_matrix(struct loader *l, const char *weight, const char *bias
                           uint32_t cols);
 
 // A weight kept as [cols][rows]: input first.
-struct matrix load_transposed(struct loader *l, const char *weight, uint32_t rows, uint32_t cols);
+struct matrix load_transposed(struct loader *l, const char *weight, uint32_t rows,
+                              uint32_t cols);
 
 // The same for a weight of another shape that holds rows * cols elements.
 struct matrix load_reshaped(struct loader *l, const char *weight, uint32_t rank,

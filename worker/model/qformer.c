@@ -16,36 +16,46 @@ static uint32_t inner_stride(const struct qformer_config *c)
 
 static void load_self(struct qformer_layer *a, struct loader *l, uint32_t width)
 {
-    a->self_in = load_matrix(l, "attention.in_proj_weight", "attention.in_proj_bias", 3 * width, width);
-    a->self_out = load_matrix(l, "attention.out_proj.weight", "attention.out_proj.bias", width, width);
-    a->self_dense = load_matrix(l, "self_output.dense.weight", "self_output.dense.bias", width, width);
+    a->self_in =
+        load_matrix(l, "attention.in_proj_weight", "attention.in_proj_bias", 3 * width, width);
+    a->self_out =
+        load_matrix(l, "attention.out_proj.weight", "attention.out_proj.bias", width, width);
+    a->self_dense =
+        load_matrix(l, "self_output.dense.weight", "self_output.dense.bias", width, width);
     a->self_norm = load_norm(l, "self_output.LayerNorm", width);
 }
 
 static void load_cross(struct qformer_layer *a, struct loader *l, uint32_t width)
 {
-    struct matrix_rows in = { "crossattention.in_proj_weight", "crossattention.in_proj_bias",
-                              3 * width, 0, width, width };
+    struct matrix_rows in = { "crossattention.in_proj_weight",
+                              "crossattention.in_proj_bias",
+                              3 * width,
+                              0,
+                              width,
+                              width };
     a->cross = true;
     a->cross_query = load_rows(l, &in);
     in.first = width;
     in.rows = 2 * width;
     a->cross_in = load_rows(l, &in);
-    a->cross_out = load_matrix(l, "crossattention.out_proj.weight", "crossattention.out_proj.bias",
-                               width, width);
-    a->cross_dense = load_matrix(l, "cross_output.dense.weight", "cross_output.dense.bias", width, width);
+    a->cross_out = load_matrix(l, "crossattention.out_proj.weight",
+                               "crossattention.out_proj.bias", width, width);
+    a->cross_dense =
+        load_matrix(l, "cross_output.dense.weight", "cross_output.dense.bias", width, width);
     a->cross_norm = load_norm(l, "cross_output.LayerNorm", width);
 }
 
-static void load_layer(struct qformer_layer *a, struct loader *l, const struct qformer *q, bool cross)
+static void load_layer(struct qformer_layer *a, struct loader *l, const struct qformer *q,
+                       bool cross)
 {
     const uint32_t width = q->width, hidden = q->config.hidden;
     load_self(a, l, width);
     if (cross)
         load_cross(a, l, width);
-    a->dense_in = load_matrix(l, "intermediate_query.dense.weight", "intermediate_query.dense.bias",
-                              hidden, width);
-    a->dense_out = load_matrix(l, "output_query.dense.weight", "output_query.dense.bias", width, hidden);
+    a->dense_in = load_matrix(l, "intermediate_query.dense.weight",
+                              "intermediate_query.dense.bias", hidden, width);
+    a->dense_out =
+        load_matrix(l, "output_query.dense.weight", "output_query.dense.bias", width, hidden);
     a->norm = load_norm(l, "output_query.LayerNorm", width);
 }
 
@@ -65,7 +75,9 @@ static struct span load_query_tokens(struct loader *l, uint32_t queries, uint32_
 void qformer_load(struct qformer *q, struct loader *l, const struct model_config *c)
 {
     const uint32_t grid = c->vit.image / c->vit.patch;
-    *q = (struct qformer){ .config = c->qformer, .width = c->vit.width, .heads = c->vit.heads,
+    *q = (struct qformer){ .config = c->qformer,
+                           .width = c->vit.width,
+                           .heads = c->vit.heads,
                            .tokens = 1 + grid * grid };
     q->layers = calloc(c->qformer.layers, sizeof(*q->layers));
     if (!q->layers) {
@@ -99,7 +111,8 @@ uint64_t qformer_query_bytes(const struct model_config *c, uint32_t frames)
 uint64_t qformer_inner_bytes(const struct model_config *c, uint32_t frames)
 {
     const uint32_t stride = inner_stride(&c->qformer), qkv = 3 * c->vit.width;
-    return (uint64_t) frames * c->qformer.queries * (stride > qkv ? stride : qkv) * sizeof(float);
+    return (uint64_t) frames * c->qformer.queries * (stride > qkv ? stride : qkv) *
+           sizeof(float);
 }
 
 uint64_t qformer_picture_bytes(const struct model_config *c, uint32_t frames)
@@ -112,9 +125,11 @@ uint64_t qformer_attention_bytes(const struct device *d, const struct model_conf
                                  uint32_t frames)
 {
     const uint32_t grid = c->vit.image / c->vit.patch;
-    struct attention a = { .batches = frames, .heads = c->vit.heads,
+    struct attention a = { .batches = frames,
+                           .heads = c->vit.heads,
                            .dims = c->vit.width / c->vit.heads,
-                           .queries = c->qformer.queries, .keys = c->qformer.queries };
+                           .queries = c->qformer.queries,
+                           .keys = c->qformer.queries };
     const uint64_t self = attention_scratch_bytes(d, &a);
     a.keys = 1 + grid * grid;
     const uint64_t cross = attention_scratch_bytes(d, &a);
@@ -126,27 +141,37 @@ static void record_norm(const struct qformer *q, struct stream *s, const struct 
                         struct span x, struct span y, struct span residual, uint32_t frames)
 {
     op_layernorm(s, &(struct layernorm){
-        .x = x, .y = y, .gain = n->gain, .bias = n->bias, .residual = residual,
-        .rows = frames * q->config.queries, .cols = q->width, .epsilon = q->config.epsilon,
-    });
+                        .x = x,
+                        .y = y,
+                        .gain = n->gain,
+                        .bias = n->bias,
+                        .residual = residual,
+                        .rows = frames * q->config.queries,
+                        .cols = q->width,
+                        .epsilon = q->config.epsilon,
+                    });
 }
 
 static void record_linear(const struct qformer *q, struct stream *s, const struct matrix *m,
                           struct span x, struct span y, uint32_t frames)
 {
-    op_matmul(s, &(struct matmul){ .w = m, .x = x, .y = y, .rows = frames * q->config.queries });
+    op_matmul(s,
+              &(struct matmul){ .w = m, .x = x, .y = y, .rows = frames * q->config.queries });
 }
 
 static struct attention attention_of(const struct qformer *q, uint32_t keys, uint32_t frames)
 {
-    return (struct attention){ .batches = frames, .heads = q->heads,
+    return (struct attention){ .batches = frames,
+                               .heads = q->heads,
                                .dims = q->width / q->heads,
-                               .queries = q->config.queries, .keys = keys };
+                               .queries = q->config.queries,
+                               .keys = keys };
 }
 
 // h = LN(dense(SelfAttention(q)))
-static void record_self(const struct qformer *q, const struct qformer_layer *a, struct stream *s,
-                        const struct qformer_scratch *scratch, uint32_t frames)
+static void record_self(const struct qformer *q, const struct qformer_layer *a,
+                        struct stream *s, const struct qformer_scratch *scratch,
+                        uint32_t frames)
 {
     const uint32_t stride = 3 * q->width;
     struct attention of = attention_of(q, q->config.queries, frames);
@@ -163,8 +188,9 @@ static void record_self(const struct qformer *q, const struct qformer_layer *a, 
 }
 
 // h = LN(dense(CrossAttention(h, x, x)))
-static void record_cross(const struct qformer *q, const struct qformer_layer *a, struct stream *s,
-                         const struct qformer_scratch *scratch, struct span x, uint32_t frames)
+static void record_cross(const struct qformer *q, const struct qformer_layer *a,
+                         struct stream *s, const struct qformer_scratch *scratch, struct span x,
+                         uint32_t frames)
 {
     const uint32_t stride = 2 * q->width;
     struct attention of = attention_of(q, q->tokens, frames);
@@ -175,7 +201,9 @@ static void record_cross(const struct qformer *q, const struct qformer_layer *a,
     of.scratch = scratch->attention;
     stream_together(s);
     record_linear(q, s, &a->cross_query, scratch->h, scratch->y, frames);
-    op_matmul(s, &(struct matmul){ .w = &a->cross_in, .x = x, .y = scratch->picture,
+    op_matmul(s, &(struct matmul){ .w = &a->cross_in,
+                                   .x = x,
+                                   .y = scratch->picture,
                                    .rows = frames * q->tokens });
     stream_apart(s);
     op_attention(s, &of);
@@ -185,27 +213,40 @@ static void record_cross(const struct qformer *q, const struct qformer_layer *a,
 }
 
 // q = LN(dense_out(GELU(dense_in h))) + h
-static void record_dense(const struct qformer *q, const struct qformer_layer *a, struct stream *s,
-                         const struct qformer_scratch *scratch, uint32_t frames)
+static void record_dense(const struct qformer *q, const struct qformer_layer *a,
+                         struct stream *s, const struct qformer_scratch *scratch,
+                         uint32_t frames)
 {
     const uint32_t rows = frames * q->config.queries, stride = inner_stride(&q->config);
-    op_matmul(s, &(struct matmul){ .w = &a->dense_in, .x = scratch->h, .y = scratch->inner,
-                                   .rows = rows, .y_stride = stride,
+    op_matmul(s, &(struct matmul){ .w = &a->dense_in,
+                                   .x = scratch->h,
+                                   .y = scratch->inner,
+                                   .rows = rows,
+                                   .y_stride = stride,
                                    .activation = ACTIVATION_GELU });
-    op_matmul(s, &(struct matmul){ .w = &a->dense_out, .x = scratch->inner, .y = scratch->y,
-                                   .rows = rows, .x_stride = stride });
+    op_matmul(s, &(struct matmul){ .w = &a->dense_out,
+                                   .x = scratch->inner,
+                                   .y = scratch->y,
+                                   .rows = rows,
+                                   .x_stride = stride });
     record_norm(q, s, &a->norm, scratch->y, scratch->q, scratch->h, frames);
 }
 
 // The normed query tokens, once for every frame.
-static void record_queries(const struct qformer *q, struct stream *s, struct span to, uint32_t frames)
+static void record_queries(const struct qformer *q, struct stream *s, struct span to,
+                           uint32_t frames)
 {
     for (uint32_t i = 0; i < frames; i++)
         op_layernorm(s, &(struct layernorm){
-            .x = q->query_tokens, .y = to, .gain = q->layernorm.gain, .bias = q->layernorm.bias,
-            .rows = q->config.queries, .cols = q->width,
-            .y_offset = i * q->config.queries * q->width, .epsilon = q->config.epsilon,
-        });
+                            .x = q->query_tokens,
+                            .y = to,
+                            .gain = q->layernorm.gain,
+                            .bias = q->layernorm.bias,
+                            .rows = q->config.queries,
+                            .cols = q->width,
+                            .y_offset = i * q->config.queries * q->width,
+                            .epsilon = q->config.epsilon,
+                        });
 }
 
 void qformer_record(const struct qformer *q, const struct watch *w,

@@ -14,7 +14,7 @@ struct qformer_layer {
     struct matrix self_out; // [width, width]
     struct matrix self_dense;
     struct norm self_norm;
-    bool cross; // this layer looks at the picture
+    bool cross;                // this layer looks at the picture
     struct matrix cross_query; // [width, width]
     struct matrix cross_in;    // [2 width, width]: keys, values
     struct matrix cross_out, cross_dense;
@@ -27,7 +27,7 @@ struct qformer_layer {
 struct qformer {
     struct qformer_config config;
     uint32_t width, heads;
-    uint32_t tokens; // the ViT's, of a frame
+    uint32_t tokens;          // the ViT's, of a frame
     struct span query_tokens; // [queries, width]
     struct norm layernorm;
     struct qformer_layer *layers; // config.layers of them

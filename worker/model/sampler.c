@@ -30,8 +30,10 @@ static enum err make_draws(struct sampler *b)
 
 static enum err make_slot(struct sampler *b, const struct sampling *s)
 {
-    const struct slot_state state = { .top_k = s->top_k, .top_p = s->top_p,
-                                      .temperature = s->temperature, .guidance = 1 };
+    const struct slot_state state = { .top_k = s->top_k,
+                                      .top_p = s->top_p,
+                                      .temperature = s->temperature,
+                                      .guidance = 1 };
     const enum err e = arena_alloc(b->arena, sizeof(state), &b->slots);
     return e ? e : span_upload(b->device, b->slots, 0, &state, sizeof(state));
 }
@@ -40,7 +42,8 @@ static enum err sampler_open(struct sampler *b, const struct sampling *s)
 {
     const uint64_t bytes = (ROWS_AT_ONCE + 1ull) * b->stride * sizeof(float);
     b->room = calloc(ROWS_AT_ONCE + 1, b->stride * sizeof(float));
-    enum err e = b->room ? arena_create(&b->arena, b->device, MEMORY_DEVICE, "sampler") : ERR_NOMEM;
+    enum err e =
+        b->room ? arena_create(&b->arena, b->device, MEMORY_DEVICE, "sampler") : ERR_NOMEM;
     if (!e)
         e = stream_create(&b->stream, b->device);
     if (!e)
@@ -67,25 +70,33 @@ static enum err distribute(struct sampler *b, const float *logits, uint32_t rows
 {
     const uint64_t bytes = (uint64_t) rows * b->stride * sizeof(float);
     for (uint32_t r = 0; r < rows; r++)
-        memcpy(b->room + (size_t) r * b->stride, logits + (size_t) r * b->card, b->card * sizeof(float));
+        memcpy(b->room + (size_t) r * b->stride, logits + (size_t) r * b->card,
+               b->card * sizeof(float));
     enum err e = span_upload(b->device, b->logits, 0, b->room, bytes);
     if (e)
         return e;
     op_sample(b->stream, &(struct sample){
-        .draws = b->draws, .slots = b->slots, .tokens = b->tokens, .logits = b->logits,
-        .distribution = b->distribution, .draw_count = rows, .card = b->card, .codebooks = 1,
-        .codebook_stride = b->stride,
-    });
+                             .draws = b->draws,
+                             .slots = b->slots,
+                             .tokens = b->tokens,
+                             .logits = b->logits,
+                             .distribution = b->distribution,
+                             .draw_count = rows,
+                             .card = b->card,
+                             .codebooks = 1,
+                             .codebook_stride = b->stride,
+                         });
     e = stream_run(b->stream);
     if (!e)
         e = span_download(b->device, b->distribution, 0, b->room, bytes);
     for (uint32_t r = 0; !e && r < rows; r++)
-        memcpy(out + (size_t) r * b->card, b->room + (size_t) r * b->stride, b->card * sizeof(float));
+        memcpy(out + (size_t) r * b->card, b->room + (size_t) r * b->stride,
+               b->card * sizeof(float));
     return e;
 }
 
-enum err sampler_distribution(struct device *d, const float *logits, uint32_t rows, uint32_t card,
-                              const struct sampling *s, float *out)
+enum err sampler_distribution(struct device *d, const float *logits, uint32_t rows,
+                              uint32_t card, const struct sampling *s, float *out)
 {
     struct sampler b = { .device = d, .card = card, .stride = (uint32_t) round_up(card, 4) };
     enum err e = sampler_open(&b, s);

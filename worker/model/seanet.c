@@ -49,8 +49,10 @@ static int32_t output_length(const struct conv *v, int32_t length)
 static struct range steps_of(const struct conv *v, struct range out)
 {
     const int32_t up = (int32_t) v->up, fold = (int32_t) v->fold;
-    const struct range steps = { divide_down(out.lo + v->trim, up), divide_up(out.hi + v->trim, up) };
-    return (struct range){ divide_down(steps.lo, fold) * fold, divide_up(steps.hi, fold) * fold };
+    const struct range steps = { divide_down(out.lo + v->trim, up),
+                                 divide_up(out.hi + v->trim, up) };
+    return (struct range){ divide_down(steps.lo, fold) * fold,
+                           divide_up(steps.hi, fold) * fold };
 }
 
 // Output rows that some steps write; the first and last few may not be wanted,
@@ -162,8 +164,8 @@ static void measure_conv(const struct conv *v, struct range out, struct seanet_r
 }
 
 // `first`: the row that the block's input starts with in its buffer.
-static void measure_block(const struct layer *l, struct range out, int32_t length, int32_t first,
-                          struct seanet_room *room)
+static void measure_block(const struct layer *l, struct range out, int32_t length,
+                          int32_t first, struct seanet_room *room)
 {
     const struct range steps = steps_of(&l->second, out);
     const struct range hidden = steps_of(&l->first, within(steps, length));
@@ -208,13 +210,18 @@ static void pad(const struct run *r, const struct conv *v, const struct signal *
                 int32_t length, struct range seen)
 {
     op_pad_rows(r->stream, &(struct pad_rows){
-        .x = in->span, .y = r->buffers->padded,
-        .channels = v->in, .rows = (uint32_t) (seen.hi - seen.lo),
-        .first = seen.lo, .length = length,
-        .x_first = in->first, .x_offset = in->offset,
-        .reflect = v->reflect, .zeros = v->reflect ? zeros_appended(v, length) : 0,
-        .activation = v->elu_before ? ACTIVATION_ELU : ACTIVATION_NONE,
-    });
+                               .x = in->span,
+                               .y = r->buffers->padded,
+                               .channels = v->in,
+                               .rows = (uint32_t) (seen.hi - seen.lo),
+                               .first = seen.lo,
+                               .length = length,
+                               .x_first = in->first,
+                               .x_offset = in->offset,
+                               .reflect = v->reflect,
+                               .zeros = v->reflect ? zeros_appended(v, length) : 0,
+                               .activation = v->elu_before ? ACTIVATION_ELU : ACTIVATION_NONE,
+                           });
 }
 
 static uint32_t matrix_rows_for(const struct conv *v, struct range steps)
@@ -228,10 +235,13 @@ static void run_conv(const struct run *r, const struct conv *v, const struct sig
 {
     pad(r, v, in, length, seen_by(v, steps));
     op_matmul(r->stream, &(struct matmul){
-        .w = &v->w, .x = r->buffers->padded, .y = y,
-        .rows = matrix_rows_for(v, steps), .x_stride = v->fold * v->stride * v->in,
-        .activation = activation,
-    });
+                             .w = &v->w,
+                             .x = r->buffers->padded,
+                             .y = y,
+                             .rows = matrix_rows_for(v, steps),
+                             .x_stride = v->fold * v->stride * v->in,
+                             .activation = activation,
+                         });
 }
 
 static struct signal run_layer_conv(const struct run *r, const struct conv *v,
@@ -253,16 +263,21 @@ static void run_layer_block(const struct run *r, const struct layer *l, const st
     const struct signal h = { .first = hidden.lo };
     const uint32_t at = element(x, steps.lo, second->out);
     op_matmul(r->stream, &(struct matmul){
-        .w = &second->w, .x = r->buffers->hidden, .y = x->span, .residual = x->span,
-        .rows = matrix_rows_for(second, steps),
-        .x_offset = element(&h, steps.lo, second->in), .x_stride = second->fold * second->in,
-        .y_offset = at, .residual_offset = at,
-    });
+                             .w = &second->w,
+                             .x = r->buffers->hidden,
+                             .y = x->span,
+                             .residual = x->span,
+                             .rows = matrix_rows_for(second, steps),
+                             .x_offset = element(&h, steps.lo, second->in),
+                             .x_stride = second->fold * second->in,
+                             .y_offset = at,
+                             .residual_offset = at,
+                         });
 }
 
-struct signal seanet_run(struct stream *s, const struct seanet *n, const struct seanet_buffers *b,
-                         struct signal in, int32_t length, struct range out,
-                         struct seanet_watch *watch)
+struct signal seanet_run(struct stream *s, const struct seanet *n,
+                         const struct seanet_buffers *b, struct signal in, int32_t length,
+                         struct range out, struct seanet_watch *watch)
 {
     const struct run r = { s, b };
     int32_t lengths[SEANET_MOST_LAYERS + 1] = { 0 };

@@ -107,6 +107,6 @@ struct seanet_watch {
 // Record the computation of rows `out` of the output; `in` holds at least
 // seanet_needs() of an input that is `length` rows long, not in `b`. Returns
 // where the output will be: in b->rows.
-struct signal seanet_run(struct stream *s, const struct seanet *n, const struct seanet_buffers *b,
-                         struct signal in, int32_t length, struct range out,
-                         struct seanet_watch *watch);
+struct signal seanet_run(struct stream *s, const struct seanet *n,
+                         const struct seanet_buffers *b, struct signal in, int32_t length,
+                         struct range out, struct seanet_watch *watch);

@@ -31,7 +31,8 @@ uint64_t seanet_weights_bytes(const struct seanet *n, bool f16)
 
 // Where in the checkpoint's tensor the weight is that joins output channel `o`
 // of the step's row `u` to input channel `i` of its row `t`.
-static uint64_t source_index(const struct conv *v, uint32_t u, uint32_t o, uint32_t t, uint32_t i)
+static uint64_t source_index(const struct conv *v, uint32_t u, uint32_t o, uint32_t t,
+                             uint32_t i)
 {
     if (v->transposed) // [in, out, 2 * up]; the older of the two rows gives the later half
         return ((uint64_t) i * v->out + o) * 2 * v->up + (t == 0 ? v->up : 0) + u;
@@ -49,7 +50,8 @@ static void fill_row(uint8_t *to, const struct conv *v, const uint8_t *from, uin
             memcpy(to, from + source_index(v, u, o, t, i) * element, element);
 }
 
-static void fill_matrix(uint8_t *to, const struct conv *v, const uint8_t *from, uint32_t element)
+static void fill_matrix(uint8_t *to, const struct conv *v, const uint8_t *from,
+                        uint32_t element)
 {
     const size_t row = (size_t) matrix_cols(v) * element;
     for (uint32_t j = 0; j < v->fold; j++)
@@ -87,14 +89,19 @@ static enum err load_with(struct conv *v, struct device *d, struct arena *a,
         return e;
     struct tensor_view t;
     if (v->transposed)
-        e = find(source, &t, prefix, "weight", 3, (const uint64_t[]){ v->in, v->out, 2ull * v->up });
+        e = find(source, &t, prefix, "weight", 3,
+                 (const uint64_t[]){ v->in, v->out, 2ull * v->up });
     else
-        e = find(source, &t, prefix, "weight", 3, (const uint64_t[]){ v->out, v->in, v->kernel });
+        e = find(source, &t, prefix, "weight", 3,
+                 (const uint64_t[]){ v->out, v->in, v->kernel });
     if (e)
         return e;
     fill_matrix(weights, v, t.data, dtype_bytes(t.dtype));
     const struct matrix_source from = {
-        .data = weights, .f16 = t.dtype == DTYPE_F16, .row_stride = matrix_cols(v), .bias = bias,
+        .data = weights,
+        .f16 = t.dtype == DTYPE_F16,
+        .row_stride = matrix_cols(v),
+        .bias = bias,
     };
     return matrix_load(&v->w, d, a, &from, matrix_rows(v), matrix_cols(v), from.f16);
 }

@@ -22,7 +22,11 @@ static struct conv conv_shape(const struct codec_config *c, uint32_t in, uint32_
 {
     const uint32_t total = kernel - stride;
     return (struct conv){
-        .in = in, .out = out, .kernel = kernel, .stride = stride, .up = 1,
+        .in = in,
+        .out = out,
+        .kernel = kernel,
+        .stride = stride,
+        .up = 1,
         .fold = choose_fold(stride * in, out),
         .left = (int32_t) (total - total / 2),
         .reflect = c->pad == PAD_REFLECT,
@@ -35,10 +39,16 @@ static struct conv conv_shape(const struct codec_config *c, uint32_t in, uint32_
 static struct conv transposed_shape(uint32_t in, uint32_t out, uint32_t stride)
 {
     return (struct conv){
-        .in = in, .out = out, .kernel = 2, .stride = 1, .up = stride,
+        .in = in,
+        .out = out,
+        .kernel = 2,
+        .stride = 1,
+        .up = stride,
         .fold = choose_fold(in, stride * out),
-        .left = 1, .trim = (int32_t) (stride - stride / 2),
-        .transposed = true, .elu_before = true,
+        .left = 1,
+        .trim = (int32_t) (stride - stride / 2),
+        .transposed = true,
+        .elu_before = true,
     };
 }
 

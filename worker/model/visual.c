@@ -11,7 +11,7 @@
 #include "worker/ops/mean_rows.h"
 
 #define VISUAL "condition_provider.conditioners.visual_content."
-#define EPSILON 1e-5f // of ln_post
+#define EPSILON 1e-5f              // of ln_post
 #define WIDEST_BYTES (64ull << 20) // of a scratch span; the smallest device binds 128 MiB
 
 struct visual {
@@ -69,7 +69,8 @@ static void load_weights(struct visual *v, struct loader *l)
     loader_enter(l, VISUAL);
     v->ln_post = load_norm(l, "clip.visual.ln_post", c->vit.width);
     v->proj = load_transposed(l, "clip.visual.proj", c->vit.out, c->vit.width);
-    v->output_proj = load_matrix(l, "output_proj.weight", "output_proj.bias", c->lm.dim, c->vit.out);
+    v->output_proj =
+        load_matrix(l, "output_proj.weight", "output_proj.bias", c->lm.dim, c->vit.out);
 }
 
 // A scratch span. Zeroed, so that what stands between rows is finite for ever.
@@ -78,7 +79,8 @@ static void take(struct visual *v, enum err *e, struct span *out, uint64_t bytes
     const uint64_t most = device_facts(v->device)->max_storage_range;
     if (!*e && bytes > most) {
         log_error("%s: the visual encoder needs %.1f MiB in one piece, the device binds %.1f",
-                  device_facts(v->device)->name, (double) bytes / 0x1p20, (double) most / 0x1p20);
+                  device_facts(v->device)->name, (double) bytes / 0x1p20,
+                  (double) most / 0x1p20);
         *e = ERR_DEVICE_MEM;
     }
     if (!*e)
@@ -93,13 +95,15 @@ static enum err make_scratch(struct visual *v)
     const uint32_t n = v->batch;
     struct vit_scratch *t = &v->vit_scratch;
     struct qformer_scratch *q = &v->qformer_scratch;
-    enum err e = arena_create(&v->scratch, v->device, MEMORY_DEVICE, "the visual encoder's scratch");
+    enum err e =
+        arena_create(&v->scratch, v->device, MEMORY_DEVICE, "the visual encoder's scratch");
     take(v, &e, &v->frames, n * frame_numbers(c) * sizeof(float));
     take(v, &e, &t->x, vit_token_bytes(&c->vit, n));
     take(v, &e, &t->y, vit_token_bytes(&c->vit, n));
     take(v, &e, &t->wide, larger(vit_wide_bytes(&c->vit, n), qformer_picture_bytes(c, n)));
-    take(v, &e, &t->attention, larger(vit_attention_bytes(v->device, &c->vit, n),
-                                      qformer_attention_bytes(v->device, c, n)));
+    take(v, &e, &t->attention,
+         larger(vit_attention_bytes(v->device, &c->vit, n),
+                qformer_attention_bytes(v->device, c, n)));
     take(v, &e, &q->q, qformer_query_bytes(c, n));
     take(v, &e, &q->h, qformer_query_bytes(c, n));
     take(v, &e, &q->y, qformer_query_bytes(c, n));
@@ -183,10 +187,10 @@ uint64_t visual_bytes(const struct model_config *c, bool f16, uint32_t max_frame
     const uint64_t weights = elements[0] * 4 + elements[1] * (f16 ? 2 : 4);
     const uint64_t head = round_up(c->vit.width / c->vit.heads, 64);
     const uint64_t attention = 3 * tokens * n * c->vit.heads * head * sizeof(float);
-    const uint64_t scratch = n * frame_numbers(c) * sizeof(float) +
-                             2 * vit_token_bytes(&c->vit, n) +
-                             larger(vit_wide_bytes(&c->vit, n), qformer_picture_bytes(c, n)) +
-                             attention + 3 * qformer_query_bytes(c, n) + qformer_inner_bytes(c, n);
+    const uint64_t scratch =
+        n * frame_numbers(c) * sizeof(float) + 2 * vit_token_bytes(&c->vit, n) +
+        larger(vit_wide_bytes(&c->vit, n), qformer_picture_bytes(c, n)) + attention +
+        3 * qformer_query_bytes(c, n) + qformer_inner_bytes(c, n);
     return round_up(weights, block) + round_up(scratch, block) + block;
 }
 
@@ -202,18 +206,31 @@ static void record_tail(struct visual *v, const struct watch *w, uint32_t n)
 {
     const struct model_config *c = &v->config;
     struct stream *s = w->stream;
-    op_mean_rows(s, &(struct mean_rows){ .x = v->qformer_scratch.q, .y = v->pooled, .batches = n,
-                                         .rows = c->qformer.queries, .cols = c->vit.width });
+    op_mean_rows(s, &(struct mean_rows){ .x = v->qformer_scratch.q,
+                                         .y = v->pooled,
+                                         .batches = n,
+                                         .rows = c->qformer.queries,
+                                         .cols = c->vit.width });
     show(w, "vis.pooled", v->pooled, n, c->vit.width, 0);
-    op_layernorm(s, &(struct layernorm){ .x = v->pooled, .y = v->post, .gain = v->ln_post.gain,
-                                         .bias = v->ln_post.bias, .rows = n,
-                                         .cols = c->vit.width, .epsilon = EPSILON });
+    op_layernorm(s, &(struct layernorm){ .x = v->pooled,
+                                         .y = v->post,
+                                         .gain = v->ln_post.gain,
+                                         .bias = v->ln_post.bias,
+                                         .rows = n,
+                                         .cols = c->vit.width,
+                                         .epsilon = EPSILON });
     show(w, "vis.ln_post", v->post, n, c->vit.width, 0);
-    op_matmul(s, &(struct matmul){ .w = &v->proj, .x = v->post, .y = v->features, .rows = n,
+    op_matmul(s, &(struct matmul){ .w = &v->proj,
+                                   .x = v->post,
+                                   .y = v->features,
+                                   .rows = n,
                                    .y_stride = features_stride(c) });
     show(w, "vis.features", v->features, n, c->vit.out, features_stride(c));
-    op_matmul(s, &(struct matmul){ .w = &v->output_proj, .x = v->features, .y = v->condition,
-                                   .rows = n, .x_stride = features_stride(c) });
+    op_matmul(s, &(struct matmul){ .w = &v->output_proj,
+                                   .x = v->features,
+                                   .y = v->condition,
+                                   .rows = n,
+                                   .x_stride = features_stride(c) });
     show(w, "vis.condition", v->condition, n, c->lm.dim, 0);
 }
 
@@ -231,8 +248,8 @@ static enum err run_batch(struct visual *v, bool normalised, uint32_t n, float *
                          (uint64_t) n * v->config.lm.dim * sizeof(float));
 }
 
-static enum err run(struct visual *v, const uint8_t *frames, uint64_t frame_bytes, bool normalised,
-                    uint32_t count, float *condition)
+static enum err run(struct visual *v, const uint8_t *frames, uint64_t frame_bytes,
+                    bool normalised, uint32_t count, float *condition)
 {
     enum err e = ERR_OK;
     for (uint32_t done = 0; !e && done < count; done += v->batch) {
@@ -257,6 +274,6 @@ enum err visual_run(struct visual *v, const uint8_t *frames, uint32_t count, flo
 enum err visual_run_normalised(struct visual *v, const float *frames, uint32_t count,
                                float *condition)
 {
-    return run(v, (const uint8_t *) frames, frame_numbers(&v->config) * sizeof(float), true, count,
-               condition);
+    return run(v, (const uint8_t *) frames, frame_numbers(&v->config) * sizeof(float), true,
+               count, condition);
 }

@@ -55,5 +55,5 @@ ERR_CHECKED enum err visual_run(struct visual *v, const uint8_t *frames, uint32_
                                 float *condition);
 
 // The same for frames that are normalised already: [count][3][image][image].
-ERR_CHECKED enum err visual_run_normalised(struct visual *v, const float *frames, uint32_t count,
-                                           float *condition);
+ERR_CHECKED enum err visual_run_normalised(struct visual *v, const float *frames,
+                                           uint32_t count, float *condition);

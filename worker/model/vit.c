@@ -34,7 +34,8 @@ static struct span load_embed(struct loader *l, uint32_t tokens, uint32_t width)
 {
     struct span s = { 0 };
     float *class = load_floats(l, "class_embedding", 1, (const uint64_t[]){ width });
-    float *embed = load_floats(l, "positional_embedding", 2, (const uint64_t[]){ tokens, width });
+    float *embed =
+        load_floats(l, "positional_embedding", 2, (const uint64_t[]){ tokens, width });
     const uint64_t bytes = (uint64_t) tokens * width * sizeof(*embed);
     if (!l->error)
         l->error = arena_alloc_texels(l->arena, bytes, &s);
@@ -51,8 +52,10 @@ static struct span load_embed(struct loader *l, uint32_t tokens, uint32_t width)
 static void load_block(struct vit_block *b, struct loader *l, const struct vit_config *c)
 {
     b->ln_1 = load_norm(l, "ln_1", c->width);
-    b->in_proj = load_matrix(l, "attn.in_proj_weight", "attn.in_proj_bias", 3 * c->width, c->width);
-    b->out_proj = load_matrix(l, "attn.out_proj.weight", "attn.out_proj.bias", c->width, c->width);
+    b->in_proj =
+        load_matrix(l, "attn.in_proj_weight", "attn.in_proj_bias", 3 * c->width, c->width);
+    b->out_proj =
+        load_matrix(l, "attn.out_proj.weight", "attn.out_proj.bias", c->width, c->width);
     b->ln_2 = load_norm(l, "ln_2", c->width);
     b->c_fc = load_matrix(l, "mlp.c_fc.weight", "mlp.c_fc.bias", c->hidden, c->width);
     b->c_proj = load_matrix(l, "mlp.c_proj.weight", "mlp.c_proj.bias", c->width, c->hidden);
@@ -104,34 +107,42 @@ uint64_t vit_wide_bytes(const struct vit_config *c, uint32_t frames)
 
 static struct attention self_attention(const struct vit_config *c, uint32_t frames)
 {
-    return (struct attention){ .batches = frames, .heads = c->heads, .dims = c->width / c->heads,
-                               .queries = token_count(c), .keys = token_count(c) };
+    return (struct attention){ .batches = frames,
+                               .heads = c->heads,
+                               .dims = c->width / c->heads,
+                               .queries = token_count(c),
+                               .keys = token_count(c) };
 }
 
-uint64_t vit_attention_bytes(const struct device *d, const struct vit_config *c, uint32_t frames)
+uint64_t vit_attention_bytes(const struct device *d, const struct vit_config *c,
+                             uint32_t frames)
 {
     const struct attention a = self_attention(c, frames);
     return attention_scratch_bytes(d, &a);
 }
 
 // x = patches conv1^T, with or without what is added to it.
-static void record_conv1(const struct vit *v, struct stream *s, const struct vit_scratch *scratch,
-                         bool embed, uint32_t frames)
+static void record_conv1(const struct vit *v, struct stream *s,
+                         const struct vit_scratch *scratch, bool embed, uint32_t frames)
 {
     for (uint32_t i = 0; i < frames; i++)
         op_matmul(s, &(struct matmul){
-            .w = &v->conv1, .x = scratch->wide, .y = scratch->x, .rows = v->tokens,
-            .x_offset = i * v->tokens * patch_stride(&v->config),
-            .x_stride = patch_stride(&v->config),
-            .y_offset = i * v->tokens * v->config.width,
-            .residual = embed ? v->embed : (struct span){ 0 },
-        });
+                         .w = &v->conv1,
+                         .x = scratch->wide,
+                         .y = scratch->x,
+                         .rows = v->tokens,
+                         .x_offset = i * v->tokens * patch_stride(&v->config),
+                         .x_stride = patch_stride(&v->config),
+                         .y_offset = i * v->tokens * v->config.width,
+                         .residual = embed ? v->embed : (struct span){ 0 },
+                     });
 }
 
-static void show_tokens(const struct vit *v, const struct watch *w, struct span x, uint32_t frames,
-                        const char *name)
+static void show_tokens(const struct vit *v, const struct watch *w, struct span x,
+                        uint32_t frames, const char *name)
 {
-    watch_show(w, &(struct watched){ x, 3, { frames, v->tokens, v->config.width }, 0 }, "%s", name);
+    watch_show(w, &(struct watched){ x, 3, { frames, v->tokens, v->config.width }, 0 }, "%s",
+               name);
 }
 
 // [tokens][width] -> [width][patches], without the class token.
@@ -164,13 +175,18 @@ static void show_conv1(const struct vit *v, const struct watch *w,
     free(turned);
 }
 
-static void record_norm(const struct vit *v, struct stream *s, const struct norm *n, struct span x,
-                        struct span y, uint32_t frames)
+static void record_norm(const struct vit *v, struct stream *s, const struct norm *n,
+                        struct span x, struct span y, uint32_t frames)
 {
     op_layernorm(s, &(struct layernorm){
-        .x = x, .y = y, .gain = n->gain, .bias = n->bias,
-        .rows = frames * v->tokens, .cols = v->config.width, .epsilon = EPSILON,
-    });
+                        .x = x,
+                        .y = y,
+                        .gain = n->gain,
+                        .bias = n->bias,
+                        .rows = frames * v->tokens,
+                        .cols = v->config.width,
+                        .epsilon = EPSILON,
+                    });
 }
 
 static void record_attention(const struct vit *v, struct stream *s,
@@ -195,12 +211,21 @@ static void record_block(const struct vit *v, const struct vit_block *b, struct 
     record_norm(v, s, &b->ln_1, x, y, frames);
     op_matmul(s, &(struct matmul){ .w = &b->in_proj, .x = y, .y = wide, .rows = rows });
     record_attention(v, s, scratch, frames);
-    op_matmul(s, &(struct matmul){ .w = &b->out_proj, .x = y, .y = x, .rows = rows, .residual = x });
+    op_matmul(
+        s, &(struct matmul){ .w = &b->out_proj, .x = y, .y = x, .rows = rows, .residual = x });
     record_norm(v, s, &b->ln_2, x, y, frames);
-    op_matmul(s, &(struct matmul){ .w = &b->c_fc, .x = y, .y = wide, .rows = rows,
-                                   .y_stride = hidden, .activation = ACTIVATION_QUICKGELU });
-    op_matmul(s, &(struct matmul){ .w = &b->c_proj, .x = wide, .y = x, .rows = rows,
-                                   .x_stride = hidden, .residual = x });
+    op_matmul(s, &(struct matmul){ .w = &b->c_fc,
+                                   .x = y,
+                                   .y = wide,
+                                   .rows = rows,
+                                   .y_stride = hidden,
+                                   .activation = ACTIVATION_QUICKGELU });
+    op_matmul(s, &(struct matmul){ .w = &b->c_proj,
+                                   .x = wide,
+                                   .y = x,
+                                   .rows = rows,
+                                   .x_stride = hidden,
+                                   .residual = x });
 }
 
 void vit_record(const struct vit *v, const struct watch *w, const struct vit_scratch *scratch,
@@ -208,9 +233,14 @@ void vit_record(const struct vit *v, const struct watch *w, const struct vit_scr
 {
     const struct vit_config *c = &v->config;
     op_patchify(w->stream, &(struct patchify){
-        .frames_in = frames, .normalised = normalised, .y = scratch->wide, .frames = count,
-        .image = c->image, .patch = c->patch, .y_stride = patch_stride(c),
-    });
+                               .frames_in = frames,
+                               .normalised = normalised,
+                               .y = scratch->wide,
+                               .frames = count,
+                               .image = c->image,
+                               .patch = c->patch,
+                               .y_stride = patch_stride(c),
+                           });
     show_conv1(v, w, scratch, count);
     record_conv1(v, w->stream, scratch, true, count);
     show_tokens(v, w, scratch->x, count, "vis.embed");

@@ -43,7 +43,8 @@ void vit_finish(struct vit *v);
 
 uint64_t vit_token_bytes(const struct vit_config *c, uint32_t frames); // of x and of y
 uint64_t vit_wide_bytes(const struct vit_config *c, uint32_t frames);
-uint64_t vit_attention_bytes(const struct device *d, const struct vit_config *c, uint32_t frames);
+uint64_t vit_attention_bytes(const struct device *d, const struct vit_config *c,
+                             uint32_t frames);
 
 // frames: as op_patchify() takes them, `normalised` or bytes. Leaves the tokens
 // in scratch->x, the last block's output: no ln_post.

@@ -22,7 +22,7 @@ struct attention {
     struct attention_rows y; // may be q's own
     struct span scratch;     // attention_scratch_bytes() from arena_alloc_texels()
     uint32_t batches, heads;
-    uint32_t dims; // of a head
+    uint32_t dims;          // of a head
     uint32_t queries, keys; // keys > 0
 };
 

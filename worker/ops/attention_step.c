@@ -1,17 +1,21 @@
 #include "worker/ops/attention_step.h"
 
-#include "shaders/attention_step.h"
 #include "attention_step_f16.spv.h"
 #include "attention_step_f16_buffer.spv.h"
 #include "attention_step_f32.spv.h"
 #include "attention_step_f32_buffer.spv.h"
+#include "shaders/attention_step.h"
 
 #define IMAGES 0x3c // bindings 2 to 5: queries, keys, values, output
 
-#define KERNEL(variant, image_bindings) { \
-    .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv), .bindings = 6, \
-    .images = (image_bindings), .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true }
-static const struct kernel attention_step_kernels[2][2] = { // [f16][texels]
+#define KERNEL(variant, image_bindings)                                               \
+    {                                                                                 \
+        .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv), \
+        .bindings = 6, .images = (image_bindings),                                    \
+        .push_bytes = sizeof(struct attention_step_push), .full_subgroups = true      \
+    }
+static const struct kernel attention_step_kernels[2][2] = {
+    // [f16][texels]
     { KERNEL(attention_step_f32_buffer, 0), KERNEL(attention_step_f32, IMAGES) },
     { KERNEL(attention_step_f16_buffer, 0), KERNEL(attention_step_f16, IMAGES) },
 };
@@ -55,13 +59,15 @@ void op_attention_step(struct stream *s, const struct attention_step *a)
     const bool texels = a->q.view && a->y.view && from->keys.view && from->values.view;
     const uint32_t n = subgroups(f, from->width, a->subgroups);
     const bool cpu = f->kind == DEVICE_CPU;
-    stream_dispatch(s, &attention_step_kernels[from->f16][texels], &(struct dispatch){
-        .bind = { a->rows, a->slots, a->q, from->keys, from->values, a->y },
-        .push = &push,
-        .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4),
-                       keys(f, a->cross), from->f16 && cpu, cpu && f->subgroup > 8 },
-        .constant_count = 7,
-        .groups = { a->row_count, from->heads, 1 },
-        .flops = 4.0 * a->row_count * from->heads * from->width * a->reach,
-    });
+    stream_dispatch(
+        s, &attention_step_kernels[from->f16][texels],
+        &(struct dispatch){
+            .bind = { a->rows, a->slots, a->q, from->keys, from->values, a->y },
+            .push = &push,
+            .constants = { n * f->subgroup, f->subgroup, n, from->width / (from->f16 ? 8 : 4),
+                           keys(f, a->cross), from->f16 && cpu, cpu && f->subgroup > 8 },
+            .constant_count = 7,
+            .groups = { a->row_count, from->heads, 1 },
+            .flops = 4.0 * a->row_count * from->heads * from->width * a->reach,
+        });
 }

@@ -9,10 +9,10 @@
 
 struct attention_step {
     const struct kv_block *from;
-    struct span rows;  // decode_row; rows of other groups are passed over
-    struct span slots; // slot_state
-    struct span q;     // f32 [rows][heads][width]
-    struct span y;     // likewise; not overlapping q
+    struct span rows;            // decode_row; rows of other groups are passed over
+    struct span slots;           // slot_state
+    struct span q;               // f32 [rows][heads][width]
+    struct span y;               // likewise; not overlapping q
     uint32_t q_offset, q_stride; // elements, multiples of 4
     uint32_t y_offset, y_stride;
     uint32_t row_count, first_row;

@@ -33,8 +33,12 @@ static void round_to_half(float *v, size_t n)
 static struct kv_block new_block(struct ops_fixture *f, const struct shape *s)
 {
     struct kv_block b = {
-        .f16 = s->f16, .first_slot = FIRST_SLOT, .slots = GROUP_SLOTS, .branches = 2,
-        .heads = s->heads, .width = s->width,
+        .f16 = s->f16,
+        .first_slot = FIRST_SLOT,
+        .slots = GROUP_SLOTS,
+        .branches = 2,
+        .heads = s->heads,
+        .width = s->width,
         .blocks = (s->length + DECODE_BLOCK - 1) / DECODE_BLOCK,
     };
     const uint64_t bytes = GROUP_SLOTS * 2 * kv_row_bytes(s->f16, s->heads, s->width, b.blocks);
@@ -56,13 +60,19 @@ static void fill(struct ops_fixture *f, struct filled *c, const struct shape *s)
         const uint32_t row = i / s->length;
         rows[i] = (struct decode_row){ FIRST_SLOT + row / 2, row % 2, i % s->length, 0 };
         memcpy(source + (size_t) i * stride, c->v + (size_t) i * dim, dim * sizeof(float));
-        memcpy(source + (size_t) i * stride + dim, c->k + (size_t) i * dim, dim * sizeof(float));
+        memcpy(source + (size_t) i * stride + dim, c->k + (size_t) i * dim,
+               dim * sizeof(float));
     }
     op_kv_append(f->stream, &(struct kv_append){
-        .to = &c->block, .rows = span_with(f, rows, count * sizeof(*rows)), .slots = c->slots,
-        .source = span_of_floats(f, source, (size_t) count * stride),
-        .k_offset = dim, .v_offset = 0, .stride = stride, .row_count = count,
-    });
+                                .to = &c->block,
+                                .rows = span_with(f, rows, count * sizeof(*rows)),
+                                .slots = c->slots,
+                                .source = span_of_floats(f, source, (size_t) count * stride),
+                                .k_offset = dim,
+                                .v_offset = 0,
+                                .stride = stride,
+                                .row_count = count,
+                            });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     free(rows), free(source);
 }
@@ -99,7 +109,8 @@ static void reference(double *y, const float *q, const struct filled *c, uint32_
         for (uint32_t i = 0; i < length; i++) {
             score[i] = 0;
             for (uint32_t j = 0; j < s->width; j++)
-                score[i] += (double) q[h * s->width + j] * (double) c->k[at + (size_t) i * dim + j];
+                score[i] +=
+                    (double) q[h * s->width + j] * (double) c->k[at + (size_t) i * dim + j];
             score[i] /= sqrt(s->width);
             top = fmax(top, score[i]);
         }
@@ -122,11 +133,21 @@ static void attend(struct ops_fixture *f, const struct filled *c, const struct s
     if (s->buffers)
         q.view = VK_NULL_HANDLE;
     op_attention_step(f->stream, &(struct attention_step){
-        .from = &c->block, .rows = span_with(f, rows, count * sizeof(*rows)), .slots = c->slots,
-        .q = q, .y = y, .q_offset = 8, .q_stride = dim + 4, .y_offset = 4, .y_stride = dim + 8,
-        .row_count = count, .cross = s->cross, .scale = 1.0f / sqrtf((float) s->width),
-        .reach = s->length, .subgroups = s->subgroups,
-    });
+                                     .from = &c->block,
+                                     .rows = span_with(f, rows, count * sizeof(*rows)),
+                                     .slots = c->slots,
+                                     .q = q,
+                                     .y = y,
+                                     .q_offset = 8,
+                                     .q_stride = dim + 4,
+                                     .y_offset = 4,
+                                     .y_stride = dim + 8,
+                                     .row_count = count,
+                                     .cross = s->cross,
+                                     .scale = 1.0f / sqrtf((float) s->width),
+                                     .reach = s->length,
+                                     .subgroups = s->subgroups,
+                                 });
     assert_int_equal(stream_run(f->stream), ERR_OK);
 }
 
@@ -136,8 +157,11 @@ static void check(struct ops_fixture *f, const struct shape *s)
     const struct filled c = new_filled(f, s);
     // The last row belongs to the other group: not touched.
     const struct decode_row rows[] = {
-        { slot, 0, DECODE_AT_STEP, 0 }, { slot + 1, 1, s->length / 2, 0 }, { slot, 1, 0, 0 },
-        { slot + 1, 0, DECODE_AT_STEP, 0 }, { 0, 0, 0, 0 },
+        { slot, 0, DECODE_AT_STEP, 0 },
+        { slot + 1, 1, s->length / 2, 0 },
+        { slot, 1, 0, 0 },
+        { slot + 1, 0, DECODE_AT_STEP, 0 },
+        { 0, 0, 0, 0 },
     };
     const uint32_t count = 5;
     float *q = noise_array(f, 8 + (size_t) count * (dim + 4), 2);
@@ -147,9 +171,11 @@ static void check(struct ops_fixture *f, const struct shape *s)
     float *got = floats_of_span(f, y, 4 + (size_t) count * (dim + 8));
     double *want = calloc(dim, sizeof(*want));
     for (uint32_t r = 0; r < count; r++) {
-        const uint32_t position = rows[r].position == DECODE_AT_STEP ? s->length - 1 : rows[r].position;
+        const uint32_t position =
+            rows[r].position == DECODE_AT_STEP ? s->length - 1 : rows[r].position;
         if (r + 1 < count)
-            reference(want, q + 8 + r * (dim + 4), &c, (rows[r].slot - slot) * 2 + rows[r].branch, s,
+            reference(want, q + 8 + r * (dim + 4), &c,
+                      (rows[r].slot - slot) * 2 + rows[r].branch, s,
                       s->cross ? s->length : position + 1);
         else
             memset(want, 0, dim * sizeof(*want));
@@ -166,14 +192,19 @@ static void matches_softmax(void **state)
     for (size_t w = 0; w < sizeof(widths) / sizeof(*widths); w++)
         for (size_t l = 0; l < sizeof(lengths) / sizeof(*lengths); l++)
             for (int f16 = 0; f16 < 2; f16++, n++)
-                check(*state, &(struct shape){ .heads = 1 + n % 3, .width = widths[w],
-                                               .length = lengths[l], .f16 = f16, .cross = n % 5 == 0 });
+                check(*state, &(struct shape){ .heads = 1 + n % 3,
+                                               .width = widths[w],
+                                               .length = lengths[l],
+                                               .f16 = f16,
+                                               .cross = n % 5 == 0 });
 }
 
 static void works_without_texel_views(void **state)
 {
     check(*state, &(struct shape){ .heads = 2, .width = 64, .length = 77, .buffers = true });
-    check(*state, &(struct shape){ .heads = 2, .width = 64, .length = 77, .buffers = true, .f16 = true });
+    check(
+        *state,
+        &(struct shape){ .heads = 2, .width = 64, .length = 77, .buffers = true, .f16 = true });
 }
 
 static void several_subgroups_share_a_row(void **state)
@@ -181,8 +212,11 @@ static void several_subgroups_share_a_row(void **state)
     for (uint32_t n = 2; n <= 8; n += 3)
         for (uint32_t width = 16; width <= 72; width += 56)
             for (uint32_t length = 1; length <= 331; length += 110)
-                check(*state, &(struct shape){ .heads = 2, .width = width, .length = length,
-                                               .f16 = n == 5, .subgroups = n });
+                check(*state, &(struct shape){ .heads = 2,
+                                               .width = width,
+                                               .length = length,
+                                               .f16 = n == 5,
+                                               .subgroups = n });
 }
 
 static void a_row_is_the_same_in_any_company(void **state)
@@ -192,7 +226,10 @@ static void a_row_is_the_same_in_any_company(void **state)
     const uint32_t dim = s.heads * s.width, slot = FIRST_SLOT, stride = dim + 4;
     const struct filled c = new_filled(f, &s);
     const struct decode_row together[] = {
-        { slot + 1, 1, 149, 0 }, { slot, 0, 17, 0 }, { slot + 1, 0, DECODE_AT_STEP, 0 }, { slot, 1, 3, 0 },
+        { slot + 1, 1, 149, 0 },
+        { slot, 0, 17, 0 },
+        { slot + 1, 0, DECODE_AT_STEP, 0 },
+        { slot, 1, 3, 0 },
     };
     float *q = noise_array(f, 8 + 4 * stride, 2);
     const struct span y = span_of_floats(f, NULL, 4 + 4 * (dim + 8));

@@ -13,7 +13,8 @@ static void reference_head(double *y, const float *q, const float *k, const floa
         for (uint32_t j = 0; j < a->keys; j++) {
             p[j] = 0;
             for (uint32_t d = 0; d < a->dims; d++)
-                p[j] += (double) q[(size_t) i * q_stride + d] * (double) k[(size_t) j * k_stride + d];
+                p[j] += (double) q[(size_t) i * q_stride + d] *
+                        (double) k[(size_t) j * k_stride + d];
             p[j] /= sqrt(a->dims);
             most = fmax(most, p[j]);
         }
@@ -54,10 +55,11 @@ static void check(struct ops_fixture *f, struct attention a, float scale, bool v
     double *want = malloc((size_t) a.queries * width * sizeof(*want));
     for (uint32_t b = 0; b < a.batches; b++) {
         for (uint32_t h = 0; h < a.heads; h++)
-            reference_head(want + h * a.dims, q + 3 + (size_t) b * a.queries * q_stride + h * a.dims,
+            reference_head(want + h * a.dims,
+                           q + 3 + (size_t) b * a.queries * q_stride + h * a.dims,
                            kv + (size_t) b * a.keys * kv_stride + h * a.dims,
-                           kv + (size_t) b * a.keys * kv_stride + width + h * a.dims, &a, q_stride,
-                           kv_stride);
+                           kv + (size_t) b * a.keys * kv_stride + width + h * a.dims, &a,
+                           q_stride, kv_stride);
         for (uint32_t i = 0; i < a.queries; i++)
             assert_close(got + 5 + ((size_t) b * a.queries + i) * y_stride,
                          want + (size_t) i * width, width, 3e-6 * pow((double) scale, 3), 1e-5);
@@ -76,26 +78,32 @@ static void matches_the_formula_at_awkward_sizes(void **state)
     for (size_t i = 0; i < 4; i++)
         for (size_t j = 0; j < 5; j++)
             for (size_t d = 0; d < 5; d++)
-                check(*state, (struct attention){ .batches = 1 + (uint32_t) (i + j + d) % 3,
-                                                  .heads = 1 + (uint32_t) (i + d) % 2,
-                                                  .dims = dims[d],
-                                                  .queries = queries[i],
-                                                  .keys = keys[j] },
+                check(*state,
+                      (struct attention){ .batches = 1 + (uint32_t) (i + j + d) % 3,
+                                          .heads = 1 + (uint32_t) (i + d) % 2,
+                                          .dims = dims[d],
+                                          .queries = queries[i],
+                                          .keys = keys[j] },
                       1, d % 2);
 }
 
 static void the_published_heads(void **state)
 {
-    check(*state, (struct attention){ .batches = 1, .heads = 2, .dims = 64, .queries = 577, .keys = 577 },
-          1, true);
-    check(*state, (struct attention){ .batches = 2, .heads = 3, .dims = 64, .queries = 16, .keys = 577 },
-          1, false);
+    check(
+        *state,
+        (struct attention){ .batches = 1, .heads = 2, .dims = 64, .queries = 577, .keys = 577 },
+        1, true);
+    check(
+        *state,
+        (struct attention){ .batches = 2, .heads = 3, .dims = 64, .queries = 16, .keys = 577 },
+        1, false);
 }
 
 // Scores of hundreds: only the largest counts, and nothing overflows.
 static void sharp_scores_do_not_overflow(void **state)
 {
-    check(*state, (struct attention){ .batches = 1, .heads = 2, .dims = 64, .queries = 9, .keys = 77 },
+    check(*state,
+          (struct attention){ .batches = 1, .heads = 2, .dims = 64, .queries = 9, .keys = 77 },
           16, true);
 }
 
@@ -117,8 +125,14 @@ static void a_rows_bits_are_its_own(void **state)
     float *qkv = noise_array(f, (size_t) BATCHES * KEYS * ROW, 2);
     const struct span x = span_of_floats(f, qkv, (size_t) BATCHES * KEYS * ROW);
     struct attention a = {
-        .q = { x, 0, ROW, KEYS * ROW }, .k = { x, WIDTH, ROW, 0 }, .v = { x, 2 * WIDTH, ROW, 0 },
-        .batches = BATCHES, .heads = 2, .dims = 64, .queries = QUERIES, .keys = KEYS,
+        .q = { x, 0, ROW, KEYS * ROW },
+        .k = { x, WIDTH, ROW, 0 },
+        .v = { x, 2 * WIDTH, ROW, 0 },
+        .batches = BATCHES,
+        .heads = 2,
+        .dims = 64,
+        .queries = QUERIES,
+        .keys = KEYS,
     };
     static float all[BATCHES][QUERIES][WIDTH], one[WIDTH];
     run_rows(f, a, &all[0][0][0]);
@@ -138,9 +152,16 @@ static void too_little_scratch_is_refused(void **state)
 {
     struct ops_fixture *f = *state;
     const struct span x = span_of_floats(f, NULL, 64);
-    struct attention a = { .q = { .span = x }, .k = { .span = x }, .v = { .span = x },
-                           .y = { .span = x }, .scratch = x,
-                           .batches = 1, .heads = 1, .dims = 4, .queries = 16, .keys = 16 };
+    struct attention a = { .q = { .span = x },
+                           .k = { .span = x },
+                           .v = { .span = x },
+                           .y = { .span = x },
+                           .scratch = x,
+                           .batches = 1,
+                           .heads = 1,
+                           .dims = 4,
+                           .queries = 16,
+                           .keys = 16 };
     a.scratch.bytes = 64;
     op_attention(f->stream, &a);
     assert_int_equal(stream_run(f->stream), ERR_BUG);

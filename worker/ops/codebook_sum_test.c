@@ -13,17 +13,26 @@ static void check(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t
     double *want = calloc(n, sizeof(*want));
     for (uint32_t k = 0; k < codebooks; k++)
         for (uint32_t t = 0; t < rows; t++) {
-            const uint32_t token = t == 0 ? bins - 1 : (uint32_t) ((noise(f) + 1) * 0.5f * (float) bins);
+            const uint32_t token =
+                t == 0 ? bins - 1 : (uint32_t) ((noise(f) + 1) * 0.5f * (float) bins);
             tokens[offset + k * stride + t] = (int32_t) token;
             for (uint32_t d = 0; d < width; d++)
                 want[t * width + d] += (double) embed[((size_t) k * bins + token) * width + d];
         }
     const struct span y = span_of_floats(f, NULL, n);
-    op_codebook_sum(f->stream, &(struct codebook_sum){
-        .tokens = span_with(f, tokens, ((size_t) codebooks * stride + offset) * sizeof(*tokens)),
-        .embed = span_of_floats(f, embed, entries), .y = y, .rows = rows, .width = width,
-        .codebooks = codebooks, .bins = bins, .tokens_offset = offset, .tokens_stride = stride,
-    });
+    op_codebook_sum(
+        f->stream, &(struct codebook_sum){
+                       .tokens = span_with(
+                           f, tokens, ((size_t) codebooks * stride + offset) * sizeof(*tokens)),
+                       .embed = span_of_floats(f, embed, entries),
+                       .y = y,
+                       .rows = rows,
+                       .width = width,
+                       .codebooks = codebooks,
+                       .bins = bins,
+                       .tokens_offset = offset,
+                       .tokens_stride = stride,
+                   });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     float *got = floats_of_span(f, y, n);
     assert_close(got, want, n, 1e-6, 0);

@@ -28,9 +28,14 @@ static void check(struct ops_fixture *f, uint32_t cols, bool f16, bool in_two)
 {
     const uint32_t x_offset = 4, x_stride = cols + 6, row_count = 4, first_row = 1;
     const size_t table_n = (size_t) CODEBOOKS * VOCABULARY * cols;
-    float *table = noise_array(f, table_n, 1), *positions = noise_array(f, (size_t) STEPS * cols, 1);
+    float *table = noise_array(f, table_n, 1),
+          *positions = noise_array(f, (size_t) STEPS * cols, 1);
     const struct decode_row rows[] = {
-        { 0, 0, 0, 0 }, { 2, 0, 3, 0 }, { 1, 0, DECODE_AT_STEP, 0 }, { 0, 1, 6, 0 }, { 2, 1, DECODE_AT_STEP, 0 },
+        { 0, 0, 0, 0 },
+        { 2, 0, 3, 0 },
+        { 1, 0, DECODE_AT_STEP, 0 },
+        { 0, 1, 6, 0 },
+        { 2, 1, DECODE_AT_STEP, 0 },
     };
     struct slot_state slots[SLOTS] = { 0 };
     slots[1].position[0] = 5;
@@ -47,10 +52,18 @@ static void check(struct ops_fixture *f, uint32_t cols, bool f16, bool in_two)
         .table = all,
         .positions = span_of_floats(f, positions, (size_t) STEPS * cols),
         .x = span_of_floats(f, NULL, x_offset + row_count * x_stride),
-        .f16 = f16, .count = CODEBOOKS, .starts = true, .ends = true,
-        .codebooks = CODEBOOKS, .vocabulary = VOCABULARY, .token_stride = STEPS,
-        .row_count = row_count, .first_row = first_row,
-        .cols = cols, .x_offset = x_offset, .x_stride = x_stride,
+        .f16 = f16,
+        .count = CODEBOOKS,
+        .starts = true,
+        .ends = true,
+        .codebooks = CODEBOOKS,
+        .vocabulary = VOCABULARY,
+        .token_stride = STEPS,
+        .row_count = row_count,
+        .first_row = first_row,
+        .cols = cols,
+        .x_offset = x_offset,
+        .x_stride = x_stride,
     };
     if (in_two) { // codebook 0, then the others from their own table
         struct span rest = table_span(f, table + (size_t) VOCABULARY * cols,
@@ -71,7 +84,8 @@ static void check(struct ops_fixture *f, uint32_t cols, bool f16, bool in_two)
     double *want = malloc(cols * sizeof(*want));
     for (uint32_t r = 0; r < row_count; r++) {
         const struct decode_row row = rows[first_row + r];
-        const uint32_t position = row.position == DECODE_AT_STEP ? slots[row.slot].position[0] : row.position;
+        const uint32_t position =
+            row.position == DECODE_AT_STEP ? slots[row.slot].position[0] : row.position;
         for (uint32_t c = 0; c < cols; c++) {
             want[c] = (double) positions[position * cols + c];
             for (uint32_t k = 0; k < CODEBOOKS; k++) {

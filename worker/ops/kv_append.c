@@ -1,16 +1,19 @@
 #include "worker/ops/kv_append.h"
 
-#include "shaders/kv_append.h"
 #include "kv_append_f16.spv.h"
 #include "kv_append_f16_buffer.spv.h"
 #include "kv_append_f32.spv.h"
 #include "kv_append_f32_buffer.spv.h"
+#include "shaders/kv_append.h"
 
 #define IMAGES 0x1c // bindings 2, 3, 4: source, keys, values
-#define KERNEL(variant, image_bindings) { \
-    .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv), .bindings = 5, \
-    .images = (image_bindings), .push_bytes = sizeof(struct kv_append_push) }
-static const struct kernel kv_append_kernels[2][2] = { // [f16][texels]
+#define KERNEL(variant, image_bindings)                                                        \
+    {                                                                                          \
+        .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv),          \
+        .bindings = 5, .images = (image_bindings), .push_bytes = sizeof(struct kv_append_push) \
+    }
+static const struct kernel kv_append_kernels[2][2] = {
+    // [f16][texels]
     { KERNEL(kv_append_f32_buffer, 0), KERNEL(kv_append_f32, IMAGES) },
     { KERNEL(kv_append_f16_buffer, 0), KERNEL(kv_append_f16, IMAGES) },
 };
@@ -36,12 +39,13 @@ void op_kv_append(struct stream *s, const struct kv_append *a)
         .first_row = a->first_row,
     };
     const bool in_texels = a->source.view && to->keys.view && to->values.view;
-    stream_dispatch(s, &kv_append_kernels[to->f16][in_texels], &(struct dispatch){
-        .bind = { a->rows, a->slots, a->source, to->keys, to->values },
-        .push = &push,
-        .constants = { texels },
-        .constant_count = 1,
-        .groups = { (to->heads * texels + 63) / 64, a->row_count, 1 },
-        .flops = 2.0 * a->row_count * to->heads * to->width,
-    });
+    stream_dispatch(s, &kv_append_kernels[to->f16][in_texels],
+                    &(struct dispatch){
+                        .bind = { a->rows, a->slots, a->source, to->keys, to->values },
+                        .push = &push,
+                        .constants = { texels },
+                        .constant_count = 1,
+                        .groups = { (to->heads * texels + 63) / 64, a->row_count, 1 },
+                        .flops = 2.0 * a->row_count * to->heads * to->width,
+                    });
 }

@@ -26,7 +26,8 @@ static void check_one(struct ops_fixture *f, uint32_t rows, uint32_t cols, float
                       bool residual, bool views)
 {
     const size_t n = (size_t) rows * cols;
-    float *x = noise_array(f, n, 1), *gain = noise_array(f, cols, 1), *bias = noise_array(f, cols, 1);
+    float *x = noise_array(f, n, 1), *gain = noise_array(f, cols, 1),
+          *bias = noise_array(f, cols, 1);
     float *extra = noise_array(f, n, 1);
     for (size_t i = 0; i < n; i++)
         x[i] += offset; // a large mean must not cost digits
@@ -37,19 +38,25 @@ static void check_one(struct ops_fixture *f, uint32_t rows, uint32_t cols, float
     if (!views)
         from.view = NULL;
     const struct span y = span_of_floats(f, NULL, n);
-    op_layernorm(f->stream, &(struct layernorm){
-        .x = from, .y = y,
-        .gain = span_of_floats(f, gain, cols), .bias = span_of_floats(f, bias, cols),
-        .residual = residual ? span_of_floats(f, extra, n) : (struct span){ 0 },
-        .rows = rows, .cols = cols, .epsilon = 1e-5f,
-    });
+    op_layernorm(f->stream,
+                 &(struct layernorm){
+                     .x = from,
+                     .y = y,
+                     .gain = span_of_floats(f, gain, cols),
+                     .bias = span_of_floats(f, bias, cols),
+                     .residual = residual ? span_of_floats(f, extra, n) : (struct span){ 0 },
+                     .rows = rows,
+                     .cols = cols,
+                     .epsilon = 1e-5f,
+                 });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     float *got = floats_of_span(f, y, n);
     assert_close(got, want, n, cols == 1 ? 1e-3 : 2e-5, 1e-5);
     free(x), free(gain), free(bias), free(extra), free(want), free(got);
 }
 
-static void check(struct ops_fixture *f, uint32_t rows, uint32_t cols, float offset, bool residual)
+static void check(struct ops_fixture *f, uint32_t rows, uint32_t cols, float offset,
+                  bool residual)
 {
     check_one(f, rows, cols, offset, residual, true);
     check_one(f, rows, cols, offset, residual, false);

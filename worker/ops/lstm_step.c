@@ -13,16 +13,21 @@
 #include "lstm_step_images_f32.spv.h"
 #include "worker/ops/matmul_internal.h"
 
-#define KERNEL(variant, image_bindings) { \
-    .name = "lstm_step_" #variant, .code = lstm_step_##variant##_spv, \
-    .code_bytes = sizeof(lstm_step_##variant##_spv), .bindings = 6, .images = (image_bindings), \
-    .push_bytes = sizeof(struct lstm_step_push), .full_subgroups = true }
+#define KERNEL(variant, image_bindings)                                          \
+    {                                                                            \
+        .name = "lstm_step_" #variant, .code = lstm_step_##variant##_spv,        \
+        .code_bytes = sizeof(lstm_step_##variant##_spv), .bindings = 6,          \
+        .images = (image_bindings), .push_bytes = sizeof(struct lstm_step_push), \
+        .full_subgroups = true                                                   \
+    }
 
-static const struct kernel kernels[2][2] = { // [images][f16]
+static const struct kernel kernels[2][2] = {
+    // [images][f16]
     { KERNEL(f32, 0), KERNEL(f16, 0) },
     { KERNEL(images_f32, 3), KERNEL(images_f16, 3) },
 };
-static const struct kernel column_kernels[2] = { KERNEL(columns_f32, 3), KERNEL(columns_f16, 3) };
+static const struct kernel column_kernels[2] = { KERNEL(columns_f32, 3),
+                                                 KERNEL(columns_f16, 3) };
 
 static uint32_t blocks_of(uint32_t hidden, bool f16)
 {
@@ -41,7 +46,8 @@ static uint64_t rows_bytes(uint32_t hidden, bool f16)
 
 uint64_t lstm_weights_bytes(uint32_t hidden, bool f16)
 {
-    const uint64_t rows = rows_bytes(hidden, f16), columns = matrix_bytes(4 * hidden, hidden, f16, false);
+    const uint64_t rows = rows_bytes(hidden, f16),
+                   columns = matrix_bytes(4 * hidden, hidden, f16, false);
     return rows > columns ? rows : columns;
 }
 
@@ -82,7 +88,8 @@ static enum err load_rows(const struct lstm_weights *w, struct device *d, const 
         memcpy(row, data + (first + r) * from, from);
         memset(row + from, 0, to - from);
         for (size_t i = 0; raise && i < w->hidden; i++) {
-            const uint16_t v = half_from_float(half_to_float(read_le16(row + 2 * i)) * power_of_two(raise));
+            const uint16_t v =
+                half_from_float(half_to_float(read_le16(row + 2 * i)) * power_of_two(raise));
             memcpy(row + 2 * i, &v, 2);
         }
     }
@@ -93,12 +100,14 @@ static enum err load_rows(const struct lstm_weights *w, struct device *d, const 
 static bool fits_columns(const struct device *d, uint32_t hidden, bool f16)
 {
     const struct device_facts *f = device_facts(d);
-    return f->kind == DEVICE_CPU && f->subgroup_shuffle && f->subgroup >= 4 && hidden % 16 == 0 &&
+    return f->kind == DEVICE_CPU && f->subgroup_shuffle && f->subgroup >= 4 &&
+           hidden % 16 == 0 &&
            matrix_bytes(4 * hidden, hidden, f16, false) / 16 <= f->max_texel_elements;
 }
 
 // Rows as they are needed side by side: for 8 units their gates i, then f, g, o.
-static enum err load_columns(struct lstm_weights *w, struct device *d, struct arena *a, const uint8_t *data)
+static enum err load_columns(struct lstm_weights *w, struct device *d, struct arena *a,
+                             const uint8_t *data)
 {
     const size_t row = (size_t) w->hidden * (w->f16 ? 2 : 4), rows = 4ull * w->hidden;
     uint8_t *turned = malloc(rows * row);
@@ -110,7 +119,9 @@ static enum err load_columns(struct lstm_weights *w, struct device *d, struct ar
         const size_t unit = i / 32 * 8 + i % 8, gate = i / 8 % 4;
         memcpy(turned + i * row, data + (gate * w->hidden + unit) * row, row);
     }
-    const struct matrix_source from = { .data = turned, .f16 = w->f16, .row_stride = w->hidden };
+    const struct matrix_source from = { .data = turned,
+                                        .f16 = w->f16,
+                                        .row_stride = w->hidden };
     const enum err e = matrix_load(&w->columns, d, a, &from, 4 * w->hidden, w->hidden, w->f16);
     free(turned);
     w->scale = w->f16 ? w->columns.scale * power_of_two(LSTM_STEP_LOWERED) : 1;
@@ -127,7 +138,8 @@ enum err lstm_weights_load(struct lstm_weights *out, struct device *d, struct ar
         return load_columns(out, d, a, data);
     }
     const int raise = f16 ? raise_of(data, 4ull * hidden * hidden) : 0;
-    *out = (struct lstm_weights){ .hidden = hidden, .f16 = f16,
+    *out = (struct lstm_weights){ .hidden = hidden,
+                                  .f16 = f16,
                                   .scale = f16 ? power_of_two(LSTM_STEP_LOWERED - raise) : 1 };
     enum err e = arena_alloc_texels(a, rows_bytes(hidden, f16), &out->span);
     for (uint32_t row = 0; !e && row < 4 * hidden; row += ROWS_AT_ONCE) {
@@ -171,18 +183,21 @@ static uint32_t most_groups(const struct device_facts *facts)
     return facts->kind == DEVICE_CPU ? 64 : 512;
 }
 
-static void record_columns(struct stream *s, const struct lstm_step *l, const struct lstm_step_push *push)
+static void record_columns(struct stream *s, const struct lstm_step *l,
+                           const struct lstm_step_push *push)
 {
     const struct lstm_weights *w = l->w;
     const uint32_t lanes = device_facts(stream_device(s))->subgroup;
-    stream_dispatch(s, &column_kernels[w->f16], &(struct dispatch){
-        .bind = { w->columns.span, l->state->h, l->gates, l->state->h, l->state->cell, l->y },
-        .push = push,
-        .constants = { lanes, l->sequences },
-        .constant_count = 2,
-        .groups = { (w->hidden + 2 * lanes - 1) / (2 * lanes), 1, 1 },
-        .flops = 8.0 * l->sequences * w->hidden * w->hidden,
-    });
+    stream_dispatch(s, &column_kernels[w->f16],
+                    &(struct dispatch){
+                        .bind = { w->columns.span, l->state->h, l->gates, l->state->h,
+                                  l->state->cell, l->y },
+                        .push = push,
+                        .constants = { lanes, l->sequences },
+                        .constant_count = 2,
+                        .groups = { (w->hidden + 2 * lanes - 1) / (2 * lanes), 1, 1 },
+                        .flops = 8.0 * l->sequences * w->hidden * w->hidden,
+                    });
 }
 
 void op_lstm_step(struct stream *s, const struct lstm_step *l)
@@ -211,12 +226,14 @@ void op_lstm_step(struct stream *s, const struct lstm_step *l)
     }
     const bool images = w->span.view && l->state->h.view &&
                         (facts->kind == DEVICE_CPU || w->span.bytes > facts->max_storage_range);
-    stream_dispatch(s, &kernels[images][w->f16], &(struct dispatch){
-        .bind = { w->span, l->state->h, l->gates, l->state->h, l->state->cell, l->y },
-        .push = &push,
-        .constants = { facts->subgroup, l->sequences },
-        .constant_count = 2,
-        .groups = { (half_units + pairs - 1) / pairs, 1, 1 },
-        .flops = 8.0 * l->sequences * w->hidden * w->hidden,
-    });
+    stream_dispatch(
+        s, &kernels[images][w->f16],
+        &(struct dispatch){
+            .bind = { w->span, l->state->h, l->gates, l->state->h, l->state->cell, l->y },
+            .push = &push,
+            .constants = { facts->subgroup, l->sequences },
+            .constant_count = 2,
+            .groups = { (half_units + pairs - 1) / pairs, 1, 1 },
+            .flops = 8.0 * l->sequences * w->hidden * w->hidden,
+        });
 }

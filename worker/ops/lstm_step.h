@@ -17,7 +17,7 @@
 struct lstm_weights {
     struct span span;
     struct matrix columns; // span.bytes == 0: the other form
-    uint32_t hidden; // H
+    uint32_t hidden;       // H
     bool f16;
     float scale; // what the sums are to be multiplied by; halves are kept raised
 };
@@ -36,7 +36,8 @@ struct lstm_state {
     struct span cell; // f32, [sequences][H]
 };
 
-ERR_CHECKED enum err lstm_state_create(struct lstm_state *out, struct arena *a, uint32_t hidden);
+ERR_CHECKED enum err lstm_state_create(struct lstm_state *out, struct arena *a,
+                                       uint32_t hidden);
 uint64_t lstm_state_bytes(uint32_t hidden);
 
 // Back to the beginning of a sequence. Blocks.
@@ -51,8 +52,8 @@ struct lstm_step {
     // Where in `gates` and `y` each sequence is; LSTM_NO_ROW in gates_row: it
     // has ended and is left alone.
     uint32_t gates_row[LSTM_MOST_SEQUENCES], y_row[LSTM_MOST_SEQUENCES];
-    uint32_t turn;     // 0, 1, 2, ...: which half of state->h is older
-    bool add;          // h is added to y instead of written
+    uint32_t turn; // 0, 1, 2, ...: which half of state->h is older
+    bool add;      // h is added to y instead of written
 };
 
 void op_lstm_step(struct stream *s, const struct lstm_step *l);

@@ -11,7 +11,8 @@ static double sigmoid(double x)
 
 // One layer over `steps` moments of one sequence. w [4 H][H]; gates and y
 // [steps][..].
-static void reference(double *y, const float *w, const float *gates, size_t hidden, size_t steps)
+static void reference(double *y, const float *w, const float *gates, size_t hidden,
+                      size_t steps)
 {
     double *h = calloc(3 * hidden, sizeof(*h)), *next = h + hidden, *c = h + 2 * hidden;
     for (size_t t = 0; t < steps; t++) {
@@ -39,7 +40,8 @@ struct layer {
     struct lstm_state state;
 };
 
-static void layer_init(struct ops_fixture *f, struct layer *l, uint32_t hidden, bool f16, bool views)
+static void layer_init(struct ops_fixture *f, struct layer *l, uint32_t hidden, bool f16,
+                       bool views)
 {
     const size_t n = 4 * (size_t) hidden * hidden;
     l->hidden = hidden;
@@ -50,7 +52,8 @@ static void layer_init(struct ops_fixture *f, struct layer *l, uint32_t hidden, 
         l->w[i] = half_to_float(halves[i]);
     }
     assert_int_equal(lstm_weights_load(&l->weights, f->device, f->arena,
-                                       f16 ? (const void *) halves : l->w, hidden, f16), ERR_OK);
+                                       f16 ? (const void *) halves : l->w, hidden, f16),
+                     ERR_OK);
     assert_int_equal(lstm_state_create(&l->state, f->arena, hidden), ERR_OK);
     assert_int_equal(lstm_state_clear(f->device, &l->state), ERR_OK);
     if (!views && !l->weights.columns.span.bytes) // takes the kernel of storage buffers
@@ -77,8 +80,13 @@ static void check(struct ops_fixture *f, const struct layer *l, uint32_t sequenc
     assert_int_equal(lstm_state_clear(f->device, &l->state), ERR_OK);
     const struct span g = span_of_floats(f, gates, 4 * n), y = span_of_floats(f, before, n);
     for (uint32_t t = 0; t < longest; t++) {
-        struct lstm_step step = { .w = &l->weights, .state = &l->state, .gates = g, .y = y,
-                                  .sequences = sequences, .turn = t, .add = add };
+        struct lstm_step step = { .w = &l->weights,
+                                  .state = &l->state,
+                                  .gates = g,
+                                  .y = y,
+                                  .sequences = sequences,
+                                  .turn = t,
+                                  .add = add };
         for (uint32_t b = 0; b < sequences; b++) {
             step.gates_row[b] = t < longest - b ? (uint32_t) (b * longest) + t : LSTM_NO_ROW;
             step.y_row[b] = (uint32_t) (b * longest) + t;
@@ -113,7 +121,9 @@ static void large_gates_saturate(void **state)
     for (size_t i = 0; i < 16; i++)
         gates[i] = i % 2 ? -1e4f : 1e4f;
     const struct span y = span_of_floats(f, NULL, 4);
-    op_lstm_step(f->stream, &(struct lstm_step){ .w = &l.weights, .state = &l.state, .y = y,
+    op_lstm_step(f->stream, &(struct lstm_step){ .w = &l.weights,
+                                                 .state = &l.state,
+                                                 .y = y,
                                                  .gates = span_of_floats(f, gates, 16),
                                                  .sequences = 1 });
     assert_int_equal(stream_run(f->stream), ERR_OK);

@@ -1,6 +1,5 @@
 #include "worker/ops/matmul.h"
 
-#include "shaders/matmul.h"
 #include "matmul_plain_f16.spv.h"
 #include "matmul_plain_f32.spv.h"
 #include "matmul_slices_f16.spv.h"
@@ -11,22 +10,30 @@
 #include "matmul_texel_f32_loose.spv.h"
 #include "matmul_tile_f16.spv.h"
 #include "matmul_tile_f32.spv.h"
+#include "shaders/matmul.h"
 #include "worker/ops/matmul_internal.h"
 
-#define KERNEL(variant, image_bindings, subgroups) { \
-    .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv), \
-    .bindings = 5, .images = (image_bindings), .push_bytes = sizeof(struct matmul_push), \
-    .full_subgroups = (subgroups) }
-static const struct kernel plain_kernels[2] = { // [f16], as below
-    KERNEL(matmul_plain_f32, 0, false), KERNEL(matmul_plain_f16, 0, false),
+#define KERNEL(variant, image_bindings, subgroups)                                           \
+    {                                                                                        \
+        .name = #variant, .code = variant##_spv, .code_bytes = sizeof(variant##_spv),        \
+        .bindings = 5, .images = (image_bindings), .push_bytes = sizeof(struct matmul_push), \
+        .full_subgroups = (subgroups)                                                        \
+    }
+static const struct kernel plain_kernels[2] = {
+    // [f16], as below
+    KERNEL(matmul_plain_f32, 0, false),
+    KERNEL(matmul_plain_f16, 0, false),
 };
 static const struct kernel sliced_kernels[2] = {
-    KERNEL(matmul_slices_f32, 0, false), KERNEL(matmul_slices_f16, 0, false),
+    KERNEL(matmul_slices_f32, 0, false),
+    KERNEL(matmul_slices_f16, 0, false),
 };
 static const struct kernel tiled_kernels[2] = {
-    KERNEL(matmul_tile_f32, 0, false), KERNEL(matmul_tile_f16, 0, false),
+    KERNEL(matmul_tile_f32, 0, false),
+    KERNEL(matmul_tile_f16, 0, false),
 };
-static const struct kernel texel_kernels[2][2] = { // [loose][f16]
+static const struct kernel texel_kernels[2][2] = {
+    // [loose][f16]
     { KERNEL(matmul_texel_f32, 15, true), KERNEL(matmul_texel_f16, 15, true) },
     { KERNEL(matmul_texel_f32_loose, 7, true), KERNEL(matmul_texel_f16_loose, 7, true) },
 };
@@ -57,7 +64,8 @@ static struct matmul_push push_for(const struct matmul *m)
         .residual_offset = m->residual_offset,
         .residual_stride = m->residual_stride ? m->residual_stride : y_stride,
         .activation = m->activation,
-        .flags = (w->bias.bytes ? MATMUL_BIAS : 0u) | (m->residual.bytes ? MATMUL_RESIDUAL : 0u) |
+        .flags = (w->bias.bytes ? MATMUL_BIAS : 0u) |
+                 (m->residual.bytes ? MATMUL_RESIDUAL : 0u) |
                  (w->cols % MATMUL_DEPTH ? MATMUL_TAIL : 0u),
         .scale = w->scale,
     };
@@ -80,7 +88,8 @@ bool matmul_fits_texel(struct stream *s, const struct matmul *m)
 static bool strict(const struct matmul *m, const struct matmul_push *p)
 {
     return p->cols % 4 == 0 && p->y_offset % 4 == 0 && p->y_stride % 4 == 0 &&
-           (!m->residual.bytes || in_texels(m->residual, p->residual_offset, p->residual_stride));
+           (!m->residual.bytes ||
+            in_texels(m->residual, p->residual_offset, p->residual_stride));
 }
 
 // Which of the sizes 1.. costs least for n of something: cost[i] is what one costs
@@ -104,14 +113,17 @@ static uint32_t cheapest(uint32_t n, const uint32_t *sizes, const double *cost, 
 static uint32_t most_cols(struct stream *s, bool f16)
 {
     uint32_t most;
-    return device_choice(stream_device(s), matmul_cols_choice[f16], &most) ? most : MATMUL_FEW_COLS;
+    return device_choice(stream_device(s), matmul_cols_choice[f16], &most) ? most
+                                                                           : MATMUL_FEW_COLS;
 }
 
 static uint32_t choose_cols(struct stream *s, const struct matmul *m, uint32_t rows)
 {
     static const uint32_t sizes[] = { 8, 6, 4, 3, 2, 1 };
-    static const double costs[2][6] = { // [f16]: what unpacks wants more to do with it
-        { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 }, { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
+    static const double costs[2][6] = {
+        // [f16]: what unpacks wants more to do with it
+        { 1.15, 1.0, 1.14, 1.2, 1.4, 2.0 },
+        { 1.0, 1.03, 1.15, 1.22, 1.4, 2.0 },
     };
     const uint32_t groups = groups_of(m->w->rows, device_facts(stream_device(s))->subgroup);
     const uint32_t most = rows > MATMUL_FEW_ROWS ? MATMUL_FEW_COLS : most_cols(s, m->w->f16);
@@ -153,7 +165,8 @@ static struct matmul_choice choose_texel(struct stream *s, const struct matmul *
 static struct matmul_choice choose_for_gpu(struct stream *s, const struct matmul *m)
 {
     // A device need not allow more than 128 invocations.
-    const bool tiles = device_facts(stream_device(s))->max_group_invocations >= MATMUL_SIDE * MATMUL_SIDE;
+    const bool tiles =
+        device_facts(stream_device(s))->max_group_invocations >= MATMUL_SIDE * MATMUL_SIDE;
     uint32_t rows = 1;
     while (rows < m->rows && rows < MATMUL_SLICES)
         rows *= 2;
@@ -173,7 +186,8 @@ struct matmul_choice matmul_choose(struct stream *s, const struct matmul *m)
         form = device_facts(d)->kind == DEVICE_CPU ? MATMUL_TEXEL : MATMUL_SLICED;
     if (form != MATMUL_TEXEL)
         return choose_for_gpu(s, m);
-    return matmul_fits_texel(s, m) ? choose_texel(s, m) : (struct matmul_choice){ .form = MATMUL_PLAIN };
+    return matmul_fits_texel(s, m) ? choose_texel(s, m)
+                                   : (struct matmul_choice){ .form = MATMUL_PLAIN };
 }
 
 // Everything but the form's own part. An absent bias or residual still needs
@@ -182,7 +196,8 @@ static struct dispatch dispatch_for(const struct matmul *m, const struct matmul_
 {
     const struct span w = m->w->span;
     return (struct dispatch){
-        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w, m->residual.bytes ? m->residual : w, m->y },
+        .bind = { m->x, w, m->w->bias.bytes ? m->w->bias : w,
+                  m->residual.bytes ? m->residual : w, m->y },
         .push = p,
         .flops = 2.0 * p->rows * p->cols * p->depth,
     };

@@ -25,7 +25,7 @@ struct matrix {
     uint32_t rows;    // N
     uint32_t cols;    // K
     bool f16;
-    float scale;      // element = packed value * scale
+    float scale; // element = packed value * scale
 };
 
 // Rows of numbers on the host, as they come from a file: f16 or f32, row n
@@ -48,9 +48,9 @@ uint64_t matrix_bytes(uint32_t rows, uint32_t cols, bool f16, bool bias);
 
 struct matmul {
     const struct matrix *w;
-    struct span x, y;       // f32. y may not overlap x
-    struct span residual;   // f32, may be y; bytes == 0: none
-    uint32_t rows;          // M; 0 does nothing
+    struct span x, y;     // f32. y may not overlap x
+    struct span residual; // f32, may be y; bytes == 0: none
+    uint32_t rows;        // M; 0 does nothing
     // Offsets and strides in elements; a stride of 0 means dense (K for x, N for
     // y, y's own for the residual). Rows of x may overlap. The fast kernels need
     // x with a texel view and x_offset and x_stride multiples of 4; the fastest
@@ -58,7 +58,7 @@ struct matmul {
     uint32_t x_offset, x_stride;
     uint32_t y_offset, y_stride;
     uint32_t residual_offset, residual_stride;
-    uint32_t activation;    // ACTIVATION_*, applied before the residual is added
+    uint32_t activation; // ACTIVATION_*, applied before the residual is added
 };
 
 void op_matmul(struct stream *s, const struct matmul *m);

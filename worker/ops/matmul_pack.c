@@ -43,7 +43,8 @@ static uint64_t bias_bytes(uint32_t rows)
 
 uint64_t matrix_bytes(uint32_t rows, uint32_t cols, bool f16, bool bias)
 {
-    return round_up(packed_bytes(rows, cols, f16), 256) + (bias ? round_up(bias_bytes(rows), 256) : 0);
+    return round_up(packed_bytes(rows, cols, f16), 256) +
+           (bias ? round_up(bias_bytes(rows), 256) : 0);
 }
 
 static float source_float(const uint8_t *row, size_t k)
@@ -195,7 +196,8 @@ static void pack_tile(uint8_t *to, const struct matrix_source *from, uint32_t ro
     }
 }
 
-static enum err load_bias(struct matrix *m, struct device *d, struct arena *a, const float *bias)
+static enum err load_bias(struct matrix *m, struct device *d, struct arena *a,
+                          const float *bias)
 {
     enum err e = arena_alloc_texels(a, bias_bytes(m->rows), &m->bias);
     if (!e)
@@ -209,7 +211,8 @@ enum err matrix_load(struct matrix *out, struct device *d, struct arena *a,
                      const struct matrix_source *from, uint32_t rows, uint32_t cols, bool f16)
 {
     const int shift = f16 ? shift_for(from, rows, cols) : 0;
-    *out = (struct matrix){ .rows = rows, .cols = cols, .f16 = f16, .scale = ldexpf(1, -shift) };
+    *out =
+        (struct matrix){ .rows = rows, .cols = cols, .f16 = f16, .scale = ldexpf(1, -shift) };
     enum err e = arena_alloc_texels(a, packed_bytes(rows, cols, f16), &out->span);
     if (!e && from->bias)
         e = load_bias(out, d, a, from->bias);

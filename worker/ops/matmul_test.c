@@ -78,9 +78,12 @@ static struct matrix matrix_of(struct ops_fixture *f, const struct problem *p, b
 {
     struct matrix m;
     const struct matrix_source from = {
-        .data = p->w, .row_stride = p->s.depth, .bias = p->s.bias ? p->bias : NULL,
+        .data = p->w,
+        .row_stride = p->s.depth,
+        .bias = p->s.bias ? p->bias : NULL,
     };
-    assert_int_equal(matrix_load(&m, f->device, f->arena, &from, p->s.cols, p->s.depth, f16), ERR_OK);
+    assert_int_equal(matrix_load(&m, f->device, f->arena, &from, p->s.cols, p->s.depth, f16),
+                     ERR_OK);
     return m;
 }
 
@@ -125,10 +128,17 @@ static float *run(struct ops_fixture *f, const struct problem *p, const struct m
     if (way->no_views)
         x.view = y.view = residual.view = VK_NULL_HANDLE;
     const struct matmul m = {
-        .w = w, .x = x, .y = y, .residual = p->s.in_place ? y : residual,
-        .rows = p->s.rows, .x_offset = p->s.x_offset, .x_stride = p->s.x_stride,
-        .y_offset = p->s.y_offset, .y_stride = p->s.y_stride,
-        .residual_offset = p->s.residual_offset, .residual_stride = p->s.residual_stride,
+        .w = w,
+        .x = x,
+        .y = y,
+        .residual = p->s.in_place ? y : residual,
+        .rows = p->s.rows,
+        .x_offset = p->s.x_offset,
+        .x_stride = p->s.x_stride,
+        .y_offset = p->s.y_offset,
+        .y_stride = p->s.y_stride,
+        .residual_offset = p->s.residual_offset,
+        .residual_stride = p->s.residual_stride,
         .activation = p->s.activation,
     };
     if (way->forced && way->choice.form == MATMUL_TEXEL && !matmul_fits_texel(f->stream, &m))
@@ -141,7 +151,8 @@ static float *run(struct ops_fixture *f, const struct problem *p, const struct m
     return floats_of_span(f, y, p->s.in_place ? p->residual_count : p->y_count);
 }
 
-static void compare(const struct problem *p, const struct way *way, const float *got, const float *before)
+static void compare(const struct problem *p, const struct way *way, const float *got,
+                    const float *before)
 {
     const double scale = p->s.weight_scale > 0 ? (double) p->s.weight_scale : 1;
     const double atol = 1e-6 + 3e-7 * scale * (double) p->s.depth;
@@ -156,9 +167,9 @@ static void compare(const struct problem *p, const struct way *way, const float 
             }
             const double want = expected(p, m, n);
             if (!(fabs((double) got[i] - want) <= atol + 1e-6 * fabs(want)))
-                fail_msg("%s: M %u N %u K %u f16 %d activation %u: y[%u, %u] is %.9g, not %.9g", way->name,
-                         p->s.rows, p->s.cols, p->s.depth, p->s.f16, p->s.activation, m, n,
-                         (double) got[i], want);
+                fail_msg("%s: M %u N %u K %u f16 %d activation %u: y[%u, %u] is %.9g, not %.9g",
+                         way->name, p->s.rows, p->s.cols, p->s.depth, p->s.f16, p->s.activation,
+                         m, n, (double) got[i], want);
         }
     }
     for (; i < p->y_count; i++)
@@ -192,10 +203,13 @@ static void matches_sums_in_double_at_awkward_sizes(void **state)
     static const uint32_t depths[] = { 1, 3, 4, 15, 16, 17, 60, 257 };
     for (size_t m = 0; m < 8; m++)
         for (size_t n = 0; n < 9; n++)
-            check(*state, (struct shape){ .rows = rows[m], .cols = cols[n], .depth = depths[(m + n) % 8],
+            check(*state, (struct shape){ .rows = rows[m],
+                                          .cols = cols[n],
+                                          .depth = depths[(m + n) % 8],
                                           .bias = n % 2 });
     for (size_t k = 0; k < 8; k++)
-        check(*state, (struct shape){ .rows = 3, .cols = 20, .depth = depths[k], .x_stride = 260 });
+        check(*state,
+              (struct shape){ .rows = 3, .cols = 20, .depth = depths[k], .x_stride = 260 });
     check(*state, (struct shape){ .rows = 13, .cols = 40, .depth = 1023 });
     check(*state, (struct shape){ .rows = 2, .cols = 67, .depth = 4096, .bias = true });
 }
@@ -205,27 +219,54 @@ static void every_activation_with_and_without_bias_and_residual(void **state)
 {
     for (uint32_t activation = ACTIVATION_NONE; activation <= ACTIVATION_ELU; activation++)
         for (unsigned bias = 0; bias < 2; bias++)
-            check(*state, (struct shape){ .rows = 5, .cols = bias ? 24 : 23, .depth = 48, .bias = bias,
-                                          .residual = (activation + bias) % 2, .activation = activation });
+            check(*state, (struct shape){ .rows = 5,
+                                          .cols = bias ? 24 : 23,
+                                          .depth = 48,
+                                          .bias = bias,
+                                          .residual = (activation + bias) % 2,
+                                          .activation = activation });
 }
 
 static void rows_may_overlap_and_be_apart(void **state)
 {
     // A convolution: kernel 7, stride 2, 8 channels.
-    check(*state, (struct shape){ .rows = 30, .cols = 16, .depth = 56, .x_stride = 16, .bias = true });
+    check(*state,
+          (struct shape){ .rows = 30, .cols = 16, .depth = 56, .x_stride = 16, .bias = true });
     check(*state, (struct shape){ .rows = 30, .cols = 16, .depth = 7, .x_stride = 1 });
-    check(*state, (struct shape){ .rows = 9, .cols = 12, .depth = 32, .x_offset = 8, .x_stride = 44,
-                                  .y_offset = 4, .y_stride = 20, .residual = true,
-                                  .residual_offset = 12, .residual_stride = 16 });
-    check(*state, (struct shape){ .rows = 9, .cols = 12, .depth = 32, .x_offset = 3, .x_stride = 33,
-                                  .y_offset = 5, .y_stride = 13, .residual = true,
-                                  .residual_offset = 1, .residual_stride = 15 });
+    check(*state, (struct shape){ .rows = 9,
+                                  .cols = 12,
+                                  .depth = 32,
+                                  .x_offset = 8,
+                                  .x_stride = 44,
+                                  .y_offset = 4,
+                                  .y_stride = 20,
+                                  .residual = true,
+                                  .residual_offset = 12,
+                                  .residual_stride = 16 });
+    check(*state, (struct shape){ .rows = 9,
+                                  .cols = 12,
+                                  .depth = 32,
+                                  .x_offset = 3,
+                                  .x_stride = 33,
+                                  .y_offset = 5,
+                                  .y_stride = 13,
+                                  .residual = true,
+                                  .residual_offset = 1,
+                                  .residual_stride = 15 });
 }
 
 static void the_residual_may_be_the_output(void **state)
 {
-    check(*state, (struct shape){ .rows = 9, .cols = 36, .depth = 64, .residual = true, .in_place = true });
-    check(*state, (struct shape){ .rows = 1, .cols = 9, .depth = 20, .residual = true, .in_place = true });
+    check(*state, (struct shape){ .rows = 9,
+                                  .cols = 36,
+                                  .depth = 64,
+                                  .residual = true,
+                                  .in_place = true });
+    check(*state, (struct shape){ .rows = 1,
+                                  .cols = 9,
+                                  .depth = 20,
+                                  .residual = true,
+                                  .in_place = true });
 }
 
 // Weights far from 1: scaled on packing, so that f16 neither loses bits nor overflows.
@@ -233,17 +274,20 @@ static void tiny_and_large_weights_keep_their_digits(void **state)
 {
     static const float scales[] = { 3e-7f, 1e-4f, 700, 6e4f };
     for (size_t i = 0; i < 4; i++)
-        check(*state, (struct shape){ .rows = 4, .cols = 32, .depth = 64, .weight_scale = scales[i] });
+        check(*state,
+              (struct shape){ .rows = 4, .cols = 32, .depth = 64, .weight_scale = scales[i] });
 }
 
 static void weights_of_all_sizes_at_once(void **state)
 {
     struct ops_fixture *f = *state;
-    struct problem p = problem_make(f, &(struct shape){ .rows = 1, .cols = 64, .depth = 16, .f16 = true });
+    struct problem p =
+        problem_make(f, &(struct shape){ .rows = 1, .cols = 64, .depth = 16, .f16 = true });
     // Every exponent of a half, denormals too, one a row; an x that picks one.
     for (uint32_t n = 0; n < 64; n++)
         for (uint32_t k = 0; k < 16; k++)
-            p.w[n * 16 + k] = half_to_float((uint16_t) ((n < 32 ? n % 31 << 10 : n % 31) | (k * 63 + 1)));
+            p.w[n * 16 + k] =
+                half_to_float((uint16_t) ((n < 32 ? n % 31 << 10 : n % 31) | (k * 63 + 1)));
     memset(p.x, 0, 16 * sizeof(*p.x));
     p.x[5] = 1;
     const struct matrix w = matrix_of(f, &p, true);
@@ -269,8 +313,11 @@ static void half_sources_and_float_sources_pack_alike(void **state)
     for (int f16 = 0; f16 <= 1; f16++) {
         const struct matrix from_floats = matrix_of(f, &p, f16);
         struct matrix from_halves;
-        const struct matrix_source source = { .data = unaligned, .f16 = true, .row_stride = 51 };
-        assert_int_equal(matrix_load(&from_halves, f->device, f->arena, &source, 21, 50, f16), ERR_OK);
+        const struct matrix_source source = { .data = unaligned,
+                                              .f16 = true,
+                                              .row_stride = 51 };
+        assert_int_equal(matrix_load(&from_halves, f->device, f->arena, &source, 21, 50, f16),
+                         ERR_OK);
         float *a = run(f, &p, &from_floats, CHOSEN), *b = run(f, &p, &from_halves, CHOSEN);
         assert_memory_equal(a, b, sizeof(float) * 3 * 21);
         free(a), free(b);
@@ -283,8 +330,12 @@ static void a_row_alone_and_in_company_gives_the_same_bits(void **state)
 {
     struct ops_fixture *f = *state;
     for (int f16 = 0; f16 <= 1; f16++) {
-        struct problem p = problem_make(f, &(struct shape){
-            .rows = 67, .cols = 40, .depth = 1000, .f16 = f16, .bias = true, .activation = ACTIVATION_GELU });
+        struct problem p = problem_make(f, &(struct shape){ .rows = 67,
+                                                            .cols = 40,
+                                                            .depth = 1000,
+                                                            .f16 = f16,
+                                                            .bias = true,
+                                                            .activation = ACTIVATION_GELU });
         const struct matrix w = matrix_of(f, &p, f16);
         float *all = run(f, &p, &w, CHOSEN), *gpu = run(f, &p, &w, &ways[FIRST_FOR_GPUS]);
         float *texel = run(f, &p, &w, &ways[FIRST_TEXEL]);
@@ -299,7 +350,8 @@ static void a_row_alone_and_in_company_gives_the_same_bits(void **state)
                 const float *want = i < FIRST_FOR_GPUS ? texel : gpu;
                 got = run(f, &some, &w, &ways[i]);
                 if (got)
-                    assert_memory_equal(got, want + (67 - rows) * 40, rows * 40 * sizeof(float));
+                    assert_memory_equal(got, want + (67 - rows) * 40,
+                                        rows * 40 * sizeof(float));
                 free(got);
             }
         }
@@ -331,8 +383,10 @@ static void tuning_chooses_once(void **state)
     assert_true(form == MATMUL_TEXEL || form == MATMUL_SLICED);
     for (int f16 = 0; f16 <= 1; f16++) {
         uint32_t cols = 0;
-        assert_int_equal(device_choice(f->device, matmul_cols_choice[f16], &cols), form == MATMUL_TEXEL);
-        assert_true(form == MATMUL_SLICED || cols == MATMUL_FEW_COLS || cols == MATMUL_MANY_COLS(f16));
+        assert_int_equal(device_choice(f->device, matmul_cols_choice[f16], &cols),
+                         form == MATMUL_TEXEL);
+        assert_true(form == MATMUL_SLICED || cols == MATMUL_FEW_COLS ||
+                    cols == MATMUL_MANY_COLS(f16));
     }
     uint32_t rows = 0;
     assert_int_equal(device_choice(f->device, matmul_rows_choice, &rows), form == MATMUL_TEXEL);

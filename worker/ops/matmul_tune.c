@@ -41,7 +41,8 @@ static enum err race_prepare(struct race *r, bool f16)
         e = stream_create(&r->stream, r->device);
     if (!e)
         e = matrix_load(&r->w, r->device, r->arena,
-                        &(struct matrix_source){ .data = zeros, .row_stride = SIDE }, SIDE, SIDE, f16);
+                        &(struct matrix_source){ .data = zeros, .row_stride = SIDE }, SIDE,
+                        SIDE, f16);
     if (!e)
         e = arena_alloc_texels(r->arena, 4ull * MANY_ROWS * SIDE, &r->x);
     if (!e)
@@ -54,7 +55,8 @@ static enum err race_prepare(struct race *r, bool f16)
 
 static bool fits_texel(const struct race *r)
 {
-    return matmul_fits_texel(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = ROWS });
+    return matmul_fits_texel(
+        r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = ROWS });
 }
 
 // The shortest of a few runs, after one that warms up; *out is lowered to it.
@@ -62,7 +64,8 @@ static enum err seconds_of(struct race *r, struct matmul_choice c, uint32_t rows
 {
     stream_reset(r->stream);
     stream_label(r->stream, "measuring matmul");
-    matmul_record(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = rows }, c);
+    matmul_record(r->stream, &(struct matmul){ .w = &r->w, .x = r->x, .y = r->y, .rows = rows },
+                  c);
     for (int i = 0; i <= TRIES; i++) {
         const double start = clock_seconds();
         enum err e = stream_submit(r->stream, 1);
@@ -95,18 +98,20 @@ static enum err race_forms(struct race *r)
 }
 
 // Two tiles of MATMUL_TEXEL: is the other one faster?
-static enum err race_tiles(struct race *r, struct matmul_choice one, struct matmul_choice other, bool *out)
+static enum err race_tiles(struct race *r, struct matmul_choice one, struct matmul_choice other,
+                           bool *out)
 {
     double with_one = 1e30, with_other = 1e30;
     enum err e = ERR_OK;
-    for (int turn = 0; !e && turn < TURNS; turn++) { // in turns: a clock that rises favours the last
+    // In turns: a clock that rises favours the last.
+    for (int turn = 0; !e && turn < TURNS; turn++) {
         e = seconds_of(r, one, MANY_ROWS, &with_one);
         if (!e)
             e = seconds_of(r, other, MANY_ROWS, &with_other);
     }
     *out = with_other < with_one;
-    log_debug("matmul: %u x %u %.0f us, %u x %u %.0f us", one.rows, one.cols, with_one * 1e6, other.rows,
-              other.cols, with_other * 1e6);
+    log_debug("matmul: %u x %u %.0f us, %u x %u %.0f us", one.rows, one.cols, with_one * 1e6,
+              other.rows, other.cols, with_other * 1e6);
     return e;
 }
 
@@ -115,8 +120,9 @@ static enum err race_cols(struct race *r)
     const bool f16 = r->w.f16;
     const uint32_t few = MATMUL_FEW_COLS, many = MATMUL_MANY_COLS(f16);
     bool better;
-    const enum err e = race_tiles(r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, few },
-                                  (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, many }, &better);
+    const enum err e =
+        race_tiles(r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, few },
+                   (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, many }, &better);
     if (!e)
         device_choose_form(r->device, matmul_cols_choice[f16], better ? many : few);
     return e;
@@ -127,10 +133,12 @@ static enum err race_rows(struct race *r) // after race_cols()
     uint32_t cols = MATMUL_FEW_COLS;
     (void) device_choice(r->device, matmul_cols_choice[r->w.f16], &cols);
     bool better;
-    const enum err e = race_tiles(r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, cols },
-                                  (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS }, &better);
+    const enum err e = race_tiles(
+        r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, cols },
+        (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS }, &better);
     if (!e)
-        device_choose_form(r->device, matmul_rows_choice, better ? MATMUL_MANY_ROWS : MATMUL_FEW_ROWS);
+        device_choose_form(r->device, matmul_rows_choice,
+                           better ? MATMUL_MANY_ROWS : MATMUL_FEW_ROWS);
     return e;
 }
 

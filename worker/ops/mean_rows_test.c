@@ -11,8 +11,11 @@ static void check(struct ops_fixture *f, uint32_t batches, uint32_t rows, uint32
     for (size_t i = 0; i < n; i++)
         want[i / cols / rows * cols + i % cols] += (double) x[i] / rows;
     const struct span y = span_of_floats(f, NULL, (size_t) batches * cols);
-    op_mean_rows(f->stream, &(struct mean_rows){ .x = span_of_floats(f, x, n), .y = y,
-                                                 .batches = batches, .rows = rows, .cols = cols });
+    op_mean_rows(f->stream, &(struct mean_rows){ .x = span_of_floats(f, x, n),
+                                                 .y = y,
+                                                 .batches = batches,
+                                                 .rows = rows,
+                                                 .cols = cols });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     float *got = floats_of_span(f, y, (size_t) batches * cols);
     assert_close(got, want, (size_t) batches * cols, 1e-6, 1e-6);

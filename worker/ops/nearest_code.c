@@ -3,14 +3,17 @@
 #include <stdlib.h>
 
 #include "common/base/log.h"
-#include "shaders/nearest_code.h"
 #include "nearest_code_any.spv.h"
 #include "nearest_code_images.spv.h"
+#include "shaders/nearest_code.h"
 
-#define KERNEL(variant, image_bindings) { \
-    .name = "nearest_code_" #variant, .code = nearest_code_##variant##_spv, \
-    .code_bytes = sizeof(nearest_code_##variant##_spv), .bindings = 4, .images = (image_bindings), \
-    .push_bytes = sizeof(struct nearest_code_push), .full_subgroups = true }
+#define KERNEL(variant, image_bindings)                                             \
+    {                                                                               \
+        .name = "nearest_code_" #variant, .code = nearest_code_##variant##_spv,     \
+        .code_bytes = sizeof(nearest_code_##variant##_spv), .bindings = 4,          \
+        .images = (image_bindings), .push_bytes = sizeof(struct nearest_code_push), \
+        .full_subgroups = true                                                      \
+    }
 
 static const struct kernel any = KERNEL(any, 0), images = KERNEL(images, 3);
 
@@ -74,13 +77,14 @@ void op_nearest_code(struct stream *s, const struct nearest_code *n)
             .first_row = n->first_row,
             .flags = (first ? NEAREST_CODE_GO_ON : 0u) | (last ? NEAREST_CODE_LAST : 0u),
         };
-        stream_dispatch(s, k, &(struct dispatch){
-            .bind = { n->x, n->codes->span, n->best, n->y },
-            .push = &push,
-            .constants = { lanes },
-            .constant_count = 1,
-            .groups = { n->rows, 1, 1 },
-            .flops = 12.0 * n->rows * (push.end_quad - first) * n->codes->width,
-        });
+        stream_dispatch(s, k,
+                        &(struct dispatch){
+                            .bind = { n->x, n->codes->span, n->best, n->y },
+                            .push = &push,
+                            .constants = { lanes },
+                            .constant_count = 1,
+                            .groups = { n->rows, 1, 1 },
+                            .flops = 12.0 * n->rows * (push.end_quad - first) * n->codes->width,
+                        });
     }
 }

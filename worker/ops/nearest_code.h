@@ -28,10 +28,11 @@ struct nearest {
 
 struct nearest_code {
     const struct codes *codes;
-    struct span x, y;    // f32, [rows][width]; y: what the nearest entry leaves of x. Not x itself
-    struct span best;    // struct nearest, [first_row + rows]
+    // F32, [rows][width]; y: what the nearest entry leaves of x. Not x itself.
+    struct span x, y;
+    struct span best; // struct nearest, [first_row + rows]
     uint32_t rows;
-    uint32_t first_row;  // of `best`
+    uint32_t first_row; // of `best`
 };
 
 void op_nearest_code(struct stream *s, const struct nearest_code *n);

@@ -16,19 +16,25 @@ static void run(struct ops_fixture *f, struct search *h)
     const size_t n = (size_t) h->rows * h->width;
     const uint32_t first_row = 2;
     struct codes codes;
-    assert_int_equal(codes_load(&codes, f->device, f->arena, h->embed, h->bins, h->width), ERR_OK);
+    assert_int_equal(codes_load(&codes, f->device, f->arena, h->embed, h->bins, h->width),
+                     ERR_OK);
     if (!h->views)
         codes.span.view = NULL;
     const struct span y = span_of_floats(f, NULL, n);
     const struct span best = span_with(f, NULL, (h->rows + first_row) * sizeof(*h->found));
     op_nearest_code(f->stream, &(struct nearest_code){
-        .codes = &codes, .x = span_of_floats(f, h->x, n), .y = y, .best = best, .rows = h->rows,
-        .first_row = first_row,
-    });
+                                   .codes = &codes,
+                                   .x = span_of_floats(f, h->x, n),
+                                   .y = y,
+                                   .best = best,
+                                   .rows = h->rows,
+                                   .first_row = first_row,
+                               });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     h->found = malloc(h->rows * sizeof(*h->found));
     assert_int_equal(span_download(f->device, best, first_row * sizeof(*h->found), h->found,
-                                   h->rows * sizeof(*h->found)), ERR_OK);
+                                   h->rows * sizeof(*h->found)),
+                     ERR_OK);
     h->left = floats_of_span(f, y, n);
 }
 
@@ -51,7 +57,10 @@ static double square_distance(const struct search *h, uint32_t row, uint32_t cod
 static void check_with(struct ops_fixture *f, uint32_t rows, uint32_t width, uint32_t bins,
                        bool views)
 {
-    struct search h = { .rows = rows, .width = width, .bins = bins, .views = views,
+    struct search h = { .rows = rows,
+                        .width = width,
+                        .bins = bins,
+                        .views = views,
                         .x = noise_array(f, (size_t) rows * width, 1),
                         .embed = noise_array(f, (size_t) bins * width, 1) };
     run(f, &h);
@@ -95,7 +104,10 @@ static void searches_more_codes_than_one_dispatch_can(void **state)
 static void of_equals_the_first(void **state)
 {
     struct ops_fixture *f = *state;
-    struct search h = { .rows = 1, .width = 5, .bins = 300, .x = noise_array(f, 5, 1),
+    struct search h = { .rows = 1,
+                        .width = 5,
+                        .bins = 300,
+                        .x = noise_array(f, 5, 1),
                         .embed = noise_array(f, (size_t) 300 * 5, 1) };
     for (size_t c = 37; c < 300; c += 1 + c % 7) // in other lanes, and again in the same
         memcpy(h.embed + c * 5, h.x, 5 * sizeof(float));
@@ -107,7 +119,10 @@ static void of_equals_the_first(void **state)
 static void nothing_is_near_what_is_no_number(void **state)
 {
     struct ops_fixture *f = *state;
-    struct search h = { .rows = 1, .width = 3, .bins = 9, .x = noise_array(f, 3, 1),
+    struct search h = { .rows = 1,
+                        .width = 3,
+                        .bins = 9,
+                        .x = noise_array(f, 3, 1),
                         .embed = noise_array(f, 27, 1) };
     h.x[1] = NAN;
     run(f, &h);

@@ -91,7 +91,8 @@ static inline float *floats_of_span(struct ops_fixture *f, struct span s, size_t
 }
 
 // |got - want| <= atol + rtol |want| for each, a NaN failing.
-static inline void assert_close(const float *got, const double *want, size_t n, double atol, double rtol)
+static inline void assert_close(const float *got, const double *want, size_t n, double atol,
+                                double rtol)
 {
     for (size_t i = 0; i < n; i++) {
         const double error = fabs((double) got[i] - want[i]);

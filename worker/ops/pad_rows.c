@@ -1,16 +1,19 @@
 #include "worker/ops/pad_rows.h"
 
-#include "shaders/pad_rows.h"
 #include "pad_rows_any.spv.h"
 #include "pad_rows_images.spv.h"
 #include "pad_rows_quads.spv.h"
+#include "shaders/pad_rows.h"
 
-#define KERNEL(variant, image_bindings) { \
-    .name = "pad_rows_" #variant, .code = pad_rows_##variant##_spv, \
-    .code_bytes = sizeof(pad_rows_##variant##_spv), .bindings = 2, .images = (image_bindings), \
-    .push_bytes = sizeof(struct pad_rows_push) }
+#define KERNEL(variant, image_bindings)                                        \
+    {                                                                          \
+        .name = "pad_rows_" #variant, .code = pad_rows_##variant##_spv,        \
+        .code_bytes = sizeof(pad_rows_##variant##_spv), .bindings = 2,         \
+        .images = (image_bindings), .push_bytes = sizeof(struct pad_rows_push) \
+    }
 
-static const struct kernel any = KERNEL(any, 0), quads = KERNEL(quads, 0), images = KERNEL(images, 1);
+static const struct kernel any = KERNEL(any, 0), quads = KERNEL(quads, 0),
+                           images = KERNEL(images, 1);
 
 #define GROUPS_ACROSS 32768u // below every device's limit
 
@@ -33,14 +36,16 @@ void op_pad_rows(struct stream *s, const struct pad_rows *p)
         .x_first = p->x_first,
         .x_offset = p->x_offset / wide,
     };
-    const uint32_t groups = (push.units + lanes * PAD_ROWS_STEPS - 1) / (lanes * PAD_ROWS_STEPS);
-    stream_dispatch(s, k, &(struct dispatch){
-        .bind = { p->x, p->y },
-        .push = &push,
-        .constants = { lanes, p->activation },
-        .constant_count = 2,
-        .groups = { groups < GROUPS_ACROSS ? groups : GROUPS_ACROSS,
-                    (groups + GROUPS_ACROSS - 1) / GROUPS_ACROSS, 1 },
-        .flops = 10.0 * p->rows * p->channels,
-    });
+    const uint32_t groups =
+        (push.units + lanes * PAD_ROWS_STEPS - 1) / (lanes * PAD_ROWS_STEPS);
+    stream_dispatch(s, k,
+                    &(struct dispatch){
+                        .bind = { p->x, p->y },
+                        .push = &push,
+                        .constants = { lanes, p->activation },
+                        .constant_count = 2,
+                        .groups = { groups < GROUPS_ACROSS ? groups : GROUPS_ACROSS,
+                                    (groups + GROUPS_ACROSS - 1) / GROUPS_ACROSS, 1 },
+                        .flops = 10.0 * p->rows * p->channels,
+                    });
 }

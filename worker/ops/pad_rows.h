@@ -10,14 +10,14 @@
 
 // Rows are moments of time, dense, `channels` floats each.
 struct pad_rows {
-    struct span x, y;    // f32. y may not overlap x
+    struct span x, y; // f32. y may not overlap x
     uint32_t channels;
-    uint32_t rows;       // to write to y
-    int32_t first;       // the signal's row that goes to y's row 0; < 0: before it begins
-    int32_t length;      // of the signal, whatever part of it x holds
-    int32_t x_first;     // the signal's row that x starts with
-    uint32_t x_offset;   // elements; a multiple of 4 where channels are
-    bool reflect;        // about both ends, instead of zeros
+    uint32_t rows;     // to write to y
+    int32_t first;     // the signal's row that goes to y's row 0; < 0: before it begins
+    int32_t length;    // of the signal, whatever part of it x holds
+    int32_t x_first;   // the signal's row that x starts with
+    uint32_t x_offset; // elements; a multiple of 4 where channels are
+    bool reflect;      // about both ends, instead of zeros
     // Zeros taken to follow the signal before it is reflected at its end (the
     // published code does that when it is shorter than the padding).
     int32_t zeros;

@@ -20,8 +20,8 @@ struct shape {
     int32_t length, first, rows, x_first, zeros;
 };
 
-static void check(struct ops_fixture *f, const struct shape *h, bool reflect, uint32_t activation,
-                  bool views)
+static void check(struct ops_fixture *f, const struct shape *h, bool reflect,
+                  uint32_t activation, bool views)
 {
     const uint32_t c = h->channels, before = 4 * 3; // elements of x before its first row
     const size_t held = (size_t) (h->length - h->x_first) * c, n = (size_t) h->rows * c;
@@ -39,10 +39,18 @@ static void check(struct ops_fixture *f, const struct shape *h, bool reflect, ui
     if (!views)
         from.view = NULL;
     op_pad_rows(f->stream, &(struct pad_rows){
-        .x = from, .y = y, .channels = c, .rows = (uint32_t) h->rows, .first = h->first,
-        .length = h->length, .x_first = h->x_first, .x_offset = before, .reflect = reflect,
-        .zeros = h->zeros, .activation = activation,
-    });
+                               .x = from,
+                               .y = y,
+                               .channels = c,
+                               .rows = (uint32_t) h->rows,
+                               .first = h->first,
+                               .length = h->length,
+                               .x_first = h->x_first,
+                               .x_offset = before,
+                               .reflect = reflect,
+                               .zeros = h->zeros,
+                               .activation = activation,
+                           });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     float *got = floats_of_span(f, y, n);
     assert_close(got, want, n, 2e-7, activation == ACTIVATION_NONE ? 0 : 1e-6);
@@ -52,14 +60,15 @@ static void check(struct ops_fixture *f, const struct shape *h, bool reflect, ui
 static void shows_the_padded_signal(void **state)
 {
     static const struct shape shapes[] = {
-        { 1, 1, -3, 7, 0, 3 },       { 1, 323, -4, 332, 0, 0 },  { 3, 7, -3, 13, 0, 0 },
-        { 4, 2, -6, 14, 0, 5 },      { 8, 100, -1, 102, 0, 0 },  { 12, 5, 0, 5, 0, 0 },
+        { 1, 1, -3, 7, 0, 3 },         { 1, 323, -4, 332, 0, 0 },   { 3, 7, -3, 13, 0, 0 },
+        { 4, 2, -6, 14, 0, 5 },        { 8, 100, -1, 102, 0, 0 },   { 12, 5, 0, 5, 0, 0 },
         { 20, 1000, 500, 17, 490, 0 }, { 64, 129, 100, 40, 60, 0 }, { 260, 33, -2, 40, 0, 0 },
         { 1028, 3, -2, 7, 0, 0 },
     };
     for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
         for (uint32_t way = 0; way < 8; way++)
-            check(*state, &shapes[i], way & 1, way & 2 ? ACTIVATION_ELU : ACTIVATION_NONE, way & 4);
+            check(*state, &shapes[i], way & 1, way & 2 ? ACTIVATION_ELU : ACTIVATION_NONE,
+                  way & 4);
 }
 
 int main(void)

@@ -11,10 +11,10 @@ struct patchify {
     // whole words; or, with `normalised`, [frames][3][image][image] f32 as they are.
     struct span frames_in;
     bool normalised;
-    struct span y;     // f32 [frames][1 + (image / patch)^2][y_stride], the first row zeros
+    struct span y; // f32 [frames][1 + (image / patch)^2][y_stride], the first row zeros
     uint32_t frames;
     uint32_t image, patch; // pixels; patch divides image
-    uint32_t y_stride; // elements, at least 3 * patch * patch; zeros beyond that
+    uint32_t y_stride;     // elements, at least 3 * patch * patch; zeros beyond that
 };
 
 void op_patchify(struct stream *s, const struct patchify *p);

@@ -44,12 +44,17 @@ static void check(struct ops_fixture *f, uint32_t frames, uint32_t grid, uint32_
 
     float *dirt = noise_array(f, count, 9);
     const struct span y = span_of_floats(f, dirt, count);
-    op_patchify(f->stream, &(struct patchify){
-        .frames_in = is_float ? span_of_floats(f, floats, pixels)
-                               : span_with(f, bytes, (pixels + 3) / 4 * 4),
-        .normalised = is_float,
-        .y = y, .frames = frames, .image = image, .patch = patch, .y_stride = stride,
-    });
+    op_patchify(f->stream,
+                &(struct patchify){
+                    .frames_in = is_float ? span_of_floats(f, floats, pixels)
+                                          : span_with(f, bytes, (pixels + 3) / 4 * 4),
+                    .normalised = is_float,
+                    .y = y,
+                    .frames = frames,
+                    .image = image,
+                    .patch = patch,
+                    .y_stride = stride,
+                });
     assert_int_equal(stream_run(f->stream), ERR_OK);
     float *got = floats_of_span(f, y, count);
     assert_close(got, want, count, is_float ? 0 : 1e-6, 0);

@@ -14,8 +14,10 @@ struct settings {
 
 static struct slot_state slot_with(const struct settings *s)
 {
-    return (struct slot_state){ .temperature = s->temperature, .top_k = s->top_k,
-                                .top_p = s->top_p, .guidance = 1 };
+    return (struct slot_state){ .temperature = s->temperature,
+                                .top_k = s->top_k,
+                                .top_p = s->top_p,
+                                .guidance = 1 };
 }
 
 static uint32_t padded(uint32_t card)
@@ -25,7 +27,8 @@ static uint32_t padded(uint32_t card)
 
 // Logits [rows][card] as the kernel wants them: rows padded with what must not
 // be looked at.
-static struct span padded_span(struct ops_fixture *f, const float *logits, uint32_t rows, uint32_t card)
+static struct span padded_span(struct ops_fixture *f, const float *logits, uint32_t rows,
+                               uint32_t card)
 {
     float *v = malloc((size_t) rows * padded(card) * sizeof(*v));
     for (uint32_t r = 0; r < rows; r++)
@@ -36,18 +39,23 @@ static struct span padded_span(struct ops_fixture *f, const float *logits, uint3
     return s;
 }
 
-static float *distribution(struct ops_fixture *f, const float *logits, uint32_t rows, uint32_t card,
-                           const struct settings *s, bool buffers)
+static float *distribution(struct ops_fixture *f, const float *logits, uint32_t rows,
+                           uint32_t card, const struct settings *s, bool buffers)
 {
     struct sample_draw *draws = calloc(rows, sizeof(*draws));
     for (uint32_t r = 0; r < rows; r++)
         draws[r] = (struct sample_draw){ 0, r, r, 0 };
     const struct slot_state slot = slot_with(s);
     struct sample a = {
-        .draws = span_with(f, draws, rows * sizeof(*draws)), .slots = span_with(f, &slot, sizeof(slot)),
-        .tokens = span_with(f, NULL, 64), .logits = padded_span(f, logits, rows, card),
+        .draws = span_with(f, draws, rows * sizeof(*draws)),
+        .slots = span_with(f, &slot, sizeof(slot)),
+        .tokens = span_with(f, NULL, 64),
+        .logits = padded_span(f, logits, rows, card),
         .distribution = span_of_floats(f, NULL, (size_t) rows * padded(card)),
-        .draw_count = rows, .card = card, .codebooks = 1, .codebook_stride = padded(card),
+        .draw_count = rows,
+        .card = card,
+        .codebooks = 1,
+        .codebook_stride = padded(card),
     };
     if (buffers)
         a.logits.view = VK_NULL_HANDLE;
@@ -119,8 +127,9 @@ static void distributions_match_their_definition(void **state)
 {
     static const uint32_t cards[] = { 2, 3, 31, 33, 64, 257, 2048 };
     static const struct settings settings[] = {
-        { 1, 0, 0 }, { 1, 1, 0 }, { 1, 5, 0 }, { 0.8f, 250, 0 }, { 2, 1000000, 0 },
-        { 1, 0, 0.5f }, { 0.8f, 3, 0.9f }, { 1.3f, 0, 1e-6f }, { 1, 0, 0.999f },
+        { 1, 0, 0 },       { 1, 1, 0 },        { 1, 5, 0 },
+        { 0.8f, 250, 0 },  { 2, 1000000, 0 },  { 1, 0, 0.5f },
+        { 0.8f, 3, 0.9f }, { 1.3f, 0, 1e-6f }, { 1, 0, 0.999f },
     };
     for (size_t c = 0; c < sizeof(cards) / sizeof(*cards); c++)
         for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++)
@@ -171,7 +180,8 @@ static void no_temperature_takes_the_first_largest(void **state)
         const uint32_t first = card / 3;
         logits[first] = logits[card - 1] = 2;
         for (int settings = 0; settings < 2; settings++) {
-            float *got = distribution(f, logits, 1, card, &(struct settings){ (float) -settings, 0, 0 }, false);
+            float *got = distribution(f, logits, 1, card,
+                                      &(struct settings){ (float) -settings, 0, 0 }, false);
             for (uint32_t i = 0; i < card; i++)
                 assert_true((got[i] == 1) == (i == first) && (i == first || got[i] == 0));
             free(got);
@@ -201,9 +211,11 @@ static void the_hosts_philox_gives_the_known_answers(void **state)
         uint32_t counter[4], key[2], want[4];
     } known[] = {
         { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
-        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff },
+        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff },
+          { 0xffffffff, 0xffffffff },
           { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 },
+        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 },
+          { 0xa4093822, 0x299f31d0 },
           { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
     };
     for (size_t i = 0; i < 3; i++) {
@@ -228,17 +240,24 @@ static uint32_t *draw(struct ops_fixture *f, const struct slot_state *slot, cons
         tokens[i] = i % stride ? DECODE_UNKNOWN : 0;
     const struct sample_draw draws = { 0, 0, 0, 0 };
     const struct sample a = {
-        .draws = span_with(f, &draws, sizeof(draws)), .slots = span_with(f, slot, sizeof(*slot)),
+        .draws = span_with(f, &draws, sizeof(draws)),
+        .slots = span_with(f, slot, sizeof(*slot)),
         .tokens = span_with(f, tokens, CODEBOOKS * stride * sizeof(*tokens)),
         .logits = padded_span(f, logits, CODEBOOKS, card),
-        .draw_count = 1, .card = card, .codebooks = CODEBOOKS, .codebook_stride = padded(card),
-        .token_stride = stride, .delays = delays,
+        .draw_count = 1,
+        .card = card,
+        .codebooks = CODEBOOKS,
+        .codebook_stride = padded(card),
+        .token_stride = stride,
+        .delays = delays,
     };
     op_sample(f->stream, &a);
     assert_int_equal(stream_submit(f->stream, steps), ERR_OK);
     assert_int_equal(stream_wait(f->stream), ERR_OK);
     stream_reset(f->stream);
-    assert_int_equal(span_download(f->device, a.tokens, 0, tokens, CODEBOOKS * stride * sizeof(*tokens)), ERR_OK);
+    assert_int_equal(
+        span_download(f->device, a.tokens, 0, tokens, CODEBOOKS * stride * sizeof(*tokens)),
+        ERR_OK);
     return tokens;
 }
 
@@ -246,10 +265,15 @@ static uint32_t *draw(struct ops_fixture *f, const struct slot_state *slot, cons
 static void the_kernels_philox_is_the_hosts(void **state)
 {
     enum { card = 4096, steps = 50 };
-    static const uint32_t seeds[][2] = { { 0, 0 }, { 1, 0 }, { 0, 1 }, { 0xdeadbeef, 0x80000001 } };
+    static const uint32_t seeds[][2] = { { 0, 0 },
+                                         { 1, 0 },
+                                         { 0, 1 },
+                                         { 0xdeadbeef, 0x80000001 } };
     float *logits = calloc(CODEBOOKS * card, sizeof(*logits));
     for (size_t i = 0; i < sizeof(seeds) / sizeof(*seeds); i++) {
-        const struct slot_state slot = { .temperature = 1, .guidance = 1, .seed_low = seeds[i][0],
+        const struct slot_state slot = { .temperature = 1,
+                                         .guidance = 1,
+                                         .seed_low = seeds[i][0],
                                          .seed_high = seeds[i][1] };
         uint32_t *tokens = draw(*state, &slot, logits, card, steps);
         for (uint32_t k = 0; k < CODEBOOKS; k++)
@@ -301,8 +325,8 @@ static void guidance_and_given_tokens(void **state)
     enum { card = 5 };
     // Rows: 0 conditional, 1 null. Guided by 3, token 2 wins: 0 + (1 - 0) * 3.
     static const float logits[2 * CODEBOOKS * card] = {
-        [0] = 2, [2] = 1, [5] = 2, [5 + 2] = 1, [10] = 2, [10 + 2] = 1,
-        [15] = 2, [20] = 2, [25] = 2,
+        [0] = 2,      [2] = 1,  [5] = 2,  [5 + 2] = 1, [10] = 2,
+        [10 + 2] = 1, [15] = 2, [20] = 2, [25] = 2,
     };
     const struct slot_state slots[2] = { [1] = { .guidance = 3, .position = { 1, 1, 1 } } };
     uint32_t tokens[2 * CODEBOOKS * 4];
@@ -310,10 +334,16 @@ static void guidance_and_given_tokens(void **state)
     tokens[(CODEBOOKS + 1) * 4 + 2] = 4; // slot 1, codebook 1, step 2 is given
     const struct sample_draw draws = { 1, 0, 1, 0 };
     const struct sample a = {
-        .draws = span_with(f, &draws, sizeof(draws)), .slots = span_with(f, slots, sizeof(slots)),
-        .tokens = span_with(f, tokens, sizeof(tokens)), .logits = padded_span(f, logits, 2 * CODEBOOKS, card),
-        .draw_count = 1, .card = card, .codebooks = CODEBOOKS, .codebook_stride = padded(card),
-        .token_stride = 4, .delays = delays,
+        .draws = span_with(f, &draws, sizeof(draws)),
+        .slots = span_with(f, slots, sizeof(slots)),
+        .tokens = span_with(f, tokens, sizeof(tokens)),
+        .logits = padded_span(f, logits, 2 * CODEBOOKS, card),
+        .draw_count = 1,
+        .card = card,
+        .codebooks = CODEBOOKS,
+        .codebook_stride = padded(card),
+        .token_stride = 4,
+        .delays = delays,
     };
     op_sample(f->stream, &a);
     assert_int_equal(stream_run(f->stream), ERR_OK);

@@ -24,8 +24,8 @@ void model_file_close(struct model_file **m); // NULL inside is fine
 struct tensor_source *model_file_tensors(struct model_file *m);
 const struct model_config *model_file_config(const struct model_file *m);
 const struct file_map *model_file_map(const struct model_file *m); // the whole file
-const char *model_file_license(const struct model_file *m);  // "" when none was given
-const char *model_file_software(const struct model_file *m); // "" when unknown
+const char *model_file_license(const struct model_file *m);        // "" when none was given
+const char *model_file_software(const struct model_file *m);       // "" when unknown
 
 // How matrices are stored. Vectors and codebooks are always F32.
 enum model_precision { PRECISION_AS_SOURCE, PRECISION_F32, PRECISION_F16 };
