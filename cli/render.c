@@ -102,11 +102,15 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
         e = job_model_fits(&model, p);
     if (!e)
         compare_models(p, tokens_dir, &model);
-    if (!e &&
-        !(parts = work_dir_path(v->delivery.output ? v->delivery.output : v->delivery.wav)))
+    // Not the folder of `score`, where somebody's composed parts may be; what a killed run left in
+    // this one was rendered from tokens that are there still.
+    const char *beside = v->delivery.output ? v->delivery.output : v->delivery.wav;
+    if (!e && asprintf(&parts, "%s.underscore-render", beside) < 0) {
+        parts = NULL;
         e = ERR_NOMEM;
+    }
     if (!e)
-        e = work_dir_begin(parts, false, false, &lock);
+        e = work_dir_begin(parts, false, true, &lock);
     if (!e) {
         e = render_all(v, p, &model, tokens_dir, parts);
         if (!e)

@@ -3,7 +3,9 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 
 import e2e
 from e2e import ONE, SHORT
@@ -77,6 +79,24 @@ class Steps(e2e.Whole):
         quiet = self.good("render", tokens, "-o", self.path("quiet.mkv"), "--model", self.model, "--loudness", "-23")
         self.assertNotIn("their codecs", quiet.stderr)
         self.assertAlmostEqual(e2e.loudness(self.path("quiet.mkv"), 1)[0], -23, delta=0.5)
+
+    def test_a_render_that_was_killed(self):
+        """What it left is in nobody's way, and takes nothing of an interrupted `score` with it."""
+        tokens, out = self.path("tokens2"), self.path("again.mp4")
+        self.score(self.film, "first.mp4", "--seed", 5, *SHORT, *ONE, "--keep-tokens", tokens)
+        os.makedirs(out + ".underscore")
+        shutil.copy(glob.glob(tokens + "/c*.safetensors")[0], out + ".underscore")
+        process = subprocess.Popen(e2e.command("render", tokens, "-o", out, "--model", self.model, "--quiet"),
+                                   stdin=subprocess.DEVNULL)
+        while process.poll() is None and not glob.glob(out + ".underscore-render/c*.safetensors"):
+            time.sleep(0.002)
+        process.kill()
+        self.assertEqual(process.wait(), -signal.SIGKILL)
+        self.assertFalse(os.path.exists(out))
+        self.good("render", tokens, "-o", out, "--model", self.model)
+        self.assert_same("again.mp4")
+        self.assertFalse(os.path.exists(out + ".underscore-render"))
+        self.assertEqual(len(os.listdir(out + ".underscore")), 1)
 
     def check_origin(self, report, model, license):
         """A report says enough to make the music again, whichever step wrote it."""
