@@ -11,7 +11,7 @@
 
 struct film_output {
     char *film, *output; // absolute
-    // With the links of their folders followed: what they are compared by.
+    // The same with the links of their folders followed: what they are compared by.
     char *film_is, *output_is;
     bool found; // in a folder or by a pattern: not named
 };

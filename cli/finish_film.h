@@ -39,7 +39,7 @@ struct job_story {
 // does not work. Logs.
 ERR_CHECKED enum err finish_check(const struct delivery_options *options,
                                   const struct film *film);
-// One; NULL is fine.
+// The same for one path; NULL is fine.
 ERR_CHECKED enum err output_check(const char *path, const struct film *film, bool overwrite);
 
 // Stitch the parts in `directory`, deliver, and look at what was delivered. Shows progress;

@@ -105,10 +105,8 @@ static enum err run(const struct render_verb *v, const char *tokens_dir)
     // Not the folder of `score`, where somebody's composed parts may be; what a killed run left in
     // this one was rendered from tokens that are there still.
     const char *beside = v->delivery.output ? v->delivery.output : v->delivery.wav;
-    if (!e && asprintf(&parts, "%s.underscore-render", beside) < 0) {
-        parts = NULL;
+    if (!e && !(parts = work_dir_path(beside, "render")))
         e = ERR_NOMEM;
-    }
     if (!e)
         e = work_dir_begin(parts, false, true, &lock);
     if (!e) {

@@ -88,7 +88,7 @@ static enum err prepare(struct score *s, const char *film)
         log_info("the model's licence: %.60s%s (underscore inspect shows all of it)", license,
                  strlen(license) > 60 ? "..." : "");
     const char *beside = v->delivery.output ? v->delivery.output : v->delivery.wav;
-    s->work = v->work ? strdup(v->work) : work_dir_path(beside);
+    s->work = v->work ? strdup(v->work) : work_dir_path(beside, NULL);
     if (!s->work)
         return ERR_NOMEM;
     int lock; // of s itself clang-tidy believes that s->work is lost

@@ -11,10 +11,10 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 
-char *work_dir_path(const char *output)
+char *work_dir_path(const char *output, const char *verb)
 {
     char *path = NULL;
-    if (asprintf(&path, "%s.underscore", output) < 0)
+    if (asprintf(&path, "%s.underscore%s%s", output, verb ? "-" : "", verb ? verb : "") < 0)
         return NULL;
     return path;
 }

@@ -6,8 +6,9 @@
 
 #include "common/base/err.h"
 
-// "OUT.underscore". The caller frees; NULL when out of memory.
-char *work_dir_path(const char *output);
+// "OUT.underscore", or "OUT.underscore-VERB" of a verb that keeps nothing there to be taken up.
+// The caller frees; NULL when out of memory.
+char *work_dir_path(const char *output, const char *verb);
 
 // Make it. One with parts in it is taken up when `resume`, emptied when
 // `restart`, and otherwise refused (ERR_CREATE) with a line that says so; so is one in which another

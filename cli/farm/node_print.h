@@ -8,7 +8,7 @@
 
 json_t *node_json(const struct wire_node *n); // new references
 json_t *work_json(const struct wire_work *w);
-// "READY, QUARANTINED".
+// Its states as text, such as "READY, QUARANTINED".
 const char *node_state(const struct wire_node *n, char *out, size_t room);
 void node_print_heading(void);
 void node_print_line(const struct wire_node *n); // of a table

@@ -17,7 +17,7 @@ const atomic_bool *interrupt_watch(void)
     sigaction(SIGINT, &once, NULL);
     sigaction(SIGTERM, &once, NULL);
     struct sigaction hangup;
-    // Nohup has it ignored.
+    // `nohup` has it ignored, and ignored it stays.
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
         sigaction(SIGHUP, &once, NULL);
     return &interrupted;

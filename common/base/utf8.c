@@ -25,7 +25,7 @@ const char *utf8_clean(char *out, size_t room, const char *text, bool printable)
     size_t n = 0;
     for (const unsigned char *p = (const unsigned char *) text; *p;) {
         size_t length = utf8_length(p);
-        // C0, C1.
+        // Of the sets C0 and C1.
         const bool control =
             printable && (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0));
         const char *from = length && !control ? (const char *) p : REPLACEMENT;

@@ -394,7 +394,7 @@ void config_dump(const struct option_spec *table, void (*line)(void *user, const
 void config_take_over(const struct option_spec *now, const struct option_spec *fresh,
                       bool only_ask, void (*line)(void *user, const char *text), void *user)
 {
-    // One thread.
+    // Too large for the stack; one thread comes here.
     static char old[OPTION_TEXT_BYTES], new[OPTION_TEXT_BYTES],
         text[2 * OPTION_TEXT_BYTES + 256];
     for (; now->name; now++, fresh++) {

@@ -165,7 +165,7 @@ struct wire_submit {
     bool replace_audio, keep_loudness, overwrite;
     double target_lufs, ceiling_dbtp;
     uint32_t bitrate;
-    // "": the default.
+    // Of each "": the default.
     char codec[WIRE_NAME_BYTES], title[WIRE_NAME_BYTES], language[WIRE_NAME_BYTES];
 };
 

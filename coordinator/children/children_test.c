@@ -154,7 +154,7 @@ static void children_are_killed_by_job(void **state)
                      ERR_OK);
     assert_int_equal(children_start(&c, 2, 0, (const char *const[]){ "sleep 100", NULL }),
                      ERR_OK);
-    // Full.
+    // There is no place left.
     assert_int_equal(children_start(&c, 3, 0, (const char *const[]){ "true", NULL }), ERR_BUG);
     children_kill(&c, 1);
     assert_int_equal(children_free(&c), 1);

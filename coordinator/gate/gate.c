@@ -227,7 +227,7 @@ static void remember(struct gate *g, int fd)
 
 static const char *where_from(const struct gate *g, int fd)
 {
-    // The last that had this descriptor.
+    // From the latest on: descriptors are given out again.
     for (size_t i = g->next_peer; i-- > 0 && i + GATE_PEERS >= g->next_peer;)
         if (g->peers[i % GATE_PEERS].fd == fd)
             return g->peers[i % GATE_PEERS].text;

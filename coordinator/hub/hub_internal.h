@@ -166,7 +166,7 @@ void hub_bulk_finish(struct hub *h);
 // hub_jobs.c
 ERR_CHECKED enum err hub_jobs_load(struct hub *h, double now);
 void hub_jobs_finish(struct hub *h);
-// NULL: not under way, or nothing of it leased.
+// One that is in memory; NULL: not under way, or nothing of it leased.
 struct hub_job *hub_job_find(const struct hub *h, int64_t job);
 // One that has work to do, read if it was not before; NULL: it cannot be read, and will fail.
 struct hub_job *hub_job_get(struct hub *h, int64_t job);
@@ -187,7 +187,7 @@ void hub_job_forget(struct hub *h, int64_t job);
 uint64_t hub_frames_bytes(const struct hub_job *j, uint32_t segment); // of its pictures
 // What it asks of workers, as it was when it was submitted.
 ERR_CHECKED enum err hub_job_require(const struct hub *h, int64_t job, struct require *out);
-// NULL: not known.
+// NULL: not among those that the ledger knows.
 const struct ledger_model *hub_model_find(const struct hub *h, const char *sha256);
 
 // hub_children.c

@@ -470,8 +470,8 @@ static void pausing_keeps_what_is_under_way(void **state)
 static void only_the_arrows_that_are_drawn(void **state)
 {
     (void) state;
+    // Initials of where each may go.
     static const char *const arrows[JOB_STATES] = {
-        // initials of where each may go
         [JOB_SUBMITTED] = "BFC", [JOB_PROBING] = "SFC", [JOB_PLANNED] = "UFC",
         [JOB_RUNNING] = "UAFC",  [JOB_PAUSED] = "RFC",  [JOB_ASSEMBLING] = "DHFC",
         [JOB_HELD] = "AFC",      [JOB_DONE] = "",       [JOB_FAILED] = "",
@@ -687,7 +687,7 @@ static void what_was_confirmed_survives_a_kill(void **state)
         l = reopened(NULL);
         unsigned counts[2] = { 0, 0 };
         assert_int_equal(ledger_each_segment(l, 1, count_done, counts), ERR_OK);
-        // One may have been on its way.
+        // What was written last may not have been confirmed.
         assert_true(counts[0] == confirmed || counts[0] == confirmed + 1);
         assert_true(counts[1] <= 1);
         ledger_close(&l);

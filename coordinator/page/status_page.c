@@ -47,7 +47,7 @@ static void cell(FILE *f, const char *text)
 
 static double last_minute(const struct snapshot *s)
 {
-    // About.
+    // Seconds of music a second, about: the present minute has only begun.
     return (s->minutes[SNAPSHOT_MINUTES - 2] + s->minutes[SNAPSHOT_MINUTES - 1]) / 2 / 60;
 }
 

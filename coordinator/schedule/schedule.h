@@ -47,7 +47,7 @@ struct work_lease {
     double promised_s; // of GPU time, charged to the owner
     bool acknowledged; // its worker has said that it has it
     double sent_s;
-    // Places; -1: none.
+    // Places of its neighbours in `leases`; -1: none.
     int64_t next_of_worker, previous_of_worker, next_of_job, previous_of_job;
 };
 #define SCHEDULE_NOBODY ((size_t) -1)
@@ -108,7 +108,7 @@ void schedule_grant(struct schedule *s, struct work_lease *lease, int64_t attemp
                     int64_t fence);
 // A lease that the ledger has from before a restart. ERR_BUG: of no job or segment here.
 ERR_CHECKED enum err schedule_restore(struct schedule *s, const struct work_lease *lease);
-// NULL: none is live.
+// The lease of that attempt; NULL: it has none that is live.
 struct work_lease *schedule_find(const struct schedule *s, int64_t attempt);
 // Places in `leases`, -1: no more. Of a worker, or SCHEDULE_NOBODY; one of a job's segment
 // (-1: of any of its segments).

@@ -6,7 +6,7 @@
 
 // schedule.c
 struct work_job *schedule_find_job(const struct schedule *s, int64_t job); // NULL: not here
-// Seconds of music a second, guessed if need be.
+// Seconds of music that it makes a second, guessed if need be.
 double schedule_rate(const struct fleet_worker *w);
 
 // schedule_leases.c

@@ -380,7 +380,7 @@ static void work_waits_for_workers_that_could_take_it(void **state)
     assert_false(schedule_waits(&farm.s, &large));
     schedule_order(&farm.s, 2, false, 0);
     assert_true(schedule_waits(&farm.s, &large));
-    // Those come by themselves.
+    // Pictures come by themselves: what waits for them still waits for a worker.
     for (enum work_frames f = FRAMES_ABSENT; f <= FRAMES_LATER; f++) {
         schedule_frames(&farm.s, 2, 0, f);
         assert_true(schedule_waits(&farm.s, &large));

@@ -12,7 +12,7 @@ static size_t parse(const char *text, double *weight)
     if (!sign || sign == text)
         return 0;
     *weight = strtod(sign + 1, &end);
-    // No NaN.
+    // A NaN is neither at least nor at most anything.
     const bool number =
         end > sign + 1 && *end == 0 && *weight >= WEIGHT_LEAST && *weight <= WEIGHT_MOST;
     return number ? (size_t) (sign - text) : 0;

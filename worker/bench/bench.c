@@ -192,7 +192,7 @@ static double step_bytes(const struct run *b, uint32_t rows)
 {
     const struct lm_config *c = &b->config->lm;
     const double w = c->dim, size = b->f16 ? 2 : 4;
-    // Q k v out, q and out of the cross-attention, MLP.
+    // Q, K, V and output; query and output of the cross-attention; the MLP.
     const double layer = w * (4 * w + 2 * w + 2.0 * c->hidden);
     const double weights = c->layers * layer + (double) c->codebooks * c->card * w;
     const double cache = 2.0 * c->layers * w * b->r->position;

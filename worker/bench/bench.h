@@ -17,7 +17,7 @@ struct bench_operation {
 
 struct bench_result {
     struct bench_floor floor;
-    // 4096x1024, batch 2; 577x1024x4096.
+    // Mat-vec: 4096x1024, batch 2; GEMM: 577x1024x4096.
     struct bench_operation matvec_f32, matvec_f16, gemm_f32, gemm_f16;
     // What the kernels of a guided segment add to the first run of each stage:
     // compiled, or taken from the driver's cache. The choice between forms included.

@@ -240,7 +240,7 @@ static void a_device_that_lacks_something_is_not_usable(void **state)
     assert_false(f.usable);
     f = able, f.api_minor = 0, facts_settle(&f, true);
     assert_false(f.usable);
-    // Vulkan 1.1 asks for BASIC only.
+    // Vulkan 1.1 asks for the BASIC operations only.
     f = able, f.subgroup_arithmetic = false, facts_settle(&f, true);
     assert_false(f.usable);
     f = able, f.subgroup_shuffle = false, facts_settle(&f, true);

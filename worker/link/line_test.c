@@ -184,7 +184,7 @@ static void test_what_breaks_off_is_made_anew_at_once(void **state)
     while (mended < 2 && clock_seconds() < start + 60) {
         const int fd = accept(f.rude, NULL, NULL);
         if (fd >= 0) {
-            // Of ZMTP, as far as that.
+            // The beginning of a ZMTP greeting.
             const char greeting[] = "\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL";
             accepted++;
             assert_true(write(fd, greeting, sizeof(greeting)) > 0);

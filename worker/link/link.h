@@ -24,7 +24,7 @@ struct link_params {
     double idle_s;           // it leaves when it had nothing to do for so long; 0: never
     uint32_t max_columns, max_frames;
     const atomic_uint *signals; // asked to stop: once, finish what is begun; twice, leave now
-    // The owner's, on this thread, at every turn; it may change prefetch and idle_s.
+    // Called on this thread at every turn; it may change prefetch and idle_s.
     void (*attend)(void *user);
     void *user;
 };

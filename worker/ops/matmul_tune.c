@@ -103,7 +103,7 @@ static enum err race_tiles(struct race *r, struct matmul_choice one, struct matm
 {
     double with_one = 1e30, with_other = 1e30;
     enum err e = ERR_OK;
-    // In turns: a clock that rises favours the last.
+    // In turns: a clock that rises would favour the last.
     for (int turn = 0; !e && turn < TURNS; turn++) {
         e = seconds_of(r, one, MANY_ROWS, &with_one);
         if (!e)

@@ -28,7 +28,7 @@ struct nearest {
 
 struct nearest_code {
     const struct codes *codes;
-    // F32, [rows][width]; y: what the nearest entry leaves of x. Not x itself.
+    // Both f32, [rows][width]. y: what the nearest entry leaves of x; it may not be x itself.
     struct span x, y;
     struct span best; // struct nearest, [first_row + rows]
     uint32_t rows;

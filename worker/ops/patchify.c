@@ -27,7 +27,7 @@ void op_patchify(struct stream *s, const struct patchify *p)
     const uint32_t grid = p->image / p->patch;
     const uint64_t count = (uint64_t) p->frames * (1 + grid * grid) * p->y_stride;
     const uint64_t groups = (count + GROUP - 1) / GROUP;
-    // The shader counts the last row's groups, too.
+    // The shader counts on to the end of the last row of groups.
     if (count > UINT32_MAX - GROUPS_ACROSS * (uint64_t) GROUP) {
         stream_fail(s, ERR_BUG);
         return;
