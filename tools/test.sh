@@ -3,8 +3,8 @@
 # after a failure, so that one run shows everything; ends with the sum.
 #
 #   release     gcc, warnings are errors, every test
-#   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8)
-#   validation  again, under the Vulkan validation layer with synchronisation checks
+#   subgroup4   what runs on the device again, with subgroups of 4 (lavapipe's are 8, or 16: cpu_width.h)
+#   validation  again, with 8, under the Vulkan validation layer with synchronisation checks
 #   asan        under AddressSanitizer, LeakSanitizer and UBSan; of the end-to-end tests those that read most
 #   threads     under ThreadSanitizer, where there are threads: not plans, operations, model, weights, stages and
 #               the simulation, which run in their caller's; of the end-to-end tests those with threads of ours
@@ -106,7 +106,10 @@ export TSAN_OPTIONS=ignore_noninstrumented_modules=1:second_deadlock_stack=1
 lane_release() { build release && suite release release; }
 lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L "$on_device"; }
 lane_subgroup16() { build release && LP_NATIVE_VECTOR_WIDTH=512 suite subgroup16 release -L "$on_device"; }
-lane_validation() { build release && UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"; }
+lane_validation() {
+    build release &&
+        LP_NATIVE_VECTOR_WIDTH=256 UNDERSCORE_TEST_VALIDATION=1 suite validation release -L "$on_device"
+}
 lane_asan() { build asan && suite asan asan; }
 lane_threads() { build tsan && suite threads tsan -LE "$one_thread"; }
 lane_tsan() { build tsan && suite tsan tsan; }

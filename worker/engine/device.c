@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "worker/engine/cpu_width.h"
 #include "worker/engine/internal.h"
 
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
@@ -110,7 +111,16 @@ static bool instance_extension_present(const char *name)
     return found;
 }
 
-enum err instance_create(VkInstance *out, bool validation, struct device *for_messages)
+// An instance and the devices in it.
+struct machine {
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger; // with validation
+    VkPhysicalDevice *physical;
+    struct device_facts *facts;
+    uint32_t count;
+};
+
+static enum err instance_create(struct machine *m, bool validation, struct device *for_messages)
 {
     static const char *const layer = "VK_LAYER_KHRONOS_validation";
     static const VkValidationFeatureEnableEXT enables[] = {
@@ -161,7 +171,7 @@ enum err instance_create(VkInstance *out, bool validation, struct device *for_me
         .enabledExtensionCount = extension_count,
         .ppEnabledExtensionNames = extensions,
     };
-    const VkResult r = vkCreateInstance(&info, NULL, out);
+    const VkResult r = vkCreateInstance(&info, NULL, &m->instance);
     if (r == VK_ERROR_INCOMPATIBLE_DRIVER || r == VK_ERROR_INITIALIZATION_FAILED) {
         log_error("no Vulkan driver on this machine; install your GPU's driver, or "
                   "mesa-vulkan-drivers, which also runs on the CPU");
@@ -172,9 +182,9 @@ enum err instance_create(VkInstance *out, bool validation, struct device *for_me
     if (validation) {
         PFN_vkCreateDebugUtilsMessengerEXT create =
             (PFN_vkCreateDebugUtilsMessengerEXT) vkGetInstanceProcAddr(
-                *out, "vkCreateDebugUtilsMessengerEXT");
+                m->instance, "vkCreateDebugUtilsMessengerEXT");
         if (create)
-            create(*out, &messenger, NULL, &for_messages->messenger);
+            create(m->instance, &messenger, NULL, &m->messenger);
     }
     return ERR_OK;
 }
@@ -425,23 +435,72 @@ static enum err list_with(VkInstance instance, struct device_facts **out, uint32
     return ERR_OK;
 }
 
+static void instance_destroy(VkInstance instance, VkDebugUtilsMessengerEXT messenger)
+{
+    if (messenger) {
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT) vkGetInstanceProcAddr(
+                instance, "vkDestroyDebugUtilsMessengerEXT");
+        if (destroy)
+            destroy(instance, messenger, NULL);
+    }
+    if (instance)
+        vkDestroyInstance(instance, NULL);
+}
+
+static void machine_close(struct machine *m)
+{
+    instance_destroy(m->instance, m->messenger);
+    free(m->physical);
+    free(m->facts);
+    *m = (struct machine){ 0 };
+}
+
+static enum err machine_open_once(struct machine *m, bool validation,
+                                  struct device *for_messages)
+{
+    *m = (struct machine){ 0 };
+    enum err e = instance_create(m, validation, for_messages);
+    if (!e)
+        e = list_with(m->instance, &m->facts, &m->count, &m->physical);
+    if (e)
+        machine_close(m);
+    return e;
+}
+
+static bool width_is_wrong(const struct machine *m)
+{
+    for (uint32_t i = 0; i < m->count; i++)
+        if (cpu_width_is_wrong(m->facts[i].driver))
+            return true;
+    return false;
+}
+
+// Closed by machine_close().
+static enum err machine_open(struct machine *m, bool validation, struct device *for_messages)
+{
+    cpu_width_ask();
+    const enum err e = machine_open_once(m, validation, for_messages);
+    if (e || !width_is_wrong(m))
+        return e;
+    cpu_width_withdraw();
+    machine_close(m);
+    return machine_open_once(m, validation, for_messages);
+}
+
 enum err device_list(struct device_facts **out, uint32_t *count)
 {
     *out = NULL;
     *count = 0;
-    VkInstance instance;
-    VkPhysicalDevice *physical = NULL;
-    enum err e = instance_create(&instance, false, NULL);
+    struct machine m;
+    const enum err e = machine_open(&m, false, NULL);
     if (e)
         return e;
-    e = list_with(instance, out, count, &physical);
-    if (e) {
-        free(*out);
-        *out = NULL;
-    }
-    free(physical);
-    vkDestroyInstance(instance, NULL);
-    return e;
+    *out = m.facts;
+    *count = m.count;
+    m.facts = NULL;
+    machine_close(&m);
+    return ERR_OK;
 }
 
 static int rank_of(const struct device_facts *f)
@@ -550,25 +609,24 @@ static void make_cache_key(struct device *d)
 enum err device_open(struct device **out, const struct device_params *p)
 {
     *out = NULL;
+    struct machine m = { 0 };
     struct device *d = calloc(1, sizeof(*d));
-    struct device_facts *all = NULL;
-    VkPhysicalDevice *physical = NULL;
-    uint32_t n = 0;
     enum err e = ERR_NOMEM;
     if (!d || (p->cache_dir && !(d->cache_dir = strdup(p->cache_dir))))
         goto fail;
-    e = instance_create(&d->instance, p->validation, d);
+    e = machine_open(&m, p->validation, d);
     if (e)
         goto fail;
-    e = list_with(d->instance, &all, &n, &physical);
-    if (e)
-        goto fail;
-    const struct device_facts *chosen = device_choose(all, n, p->select);
+    const struct device_facts *chosen = device_choose(m.facts, m.count, p->select);
     e = ERR_UNAVAILABLE;
-    if (!chosen || !physical)
+    if (!chosen || !m.physical)
         goto fail;
     d->facts = *chosen;
-    d->physical = physical[chosen->index];
+    d->physical = m.physical[chosen->index];
+    d->instance = m.instance;
+    d->messenger = m.messenger;
+    m.instance = VK_NULL_HANDLE;
+    m.messenger = VK_NULL_HANDLE;
     d->limit = p->memory_limit ? p->memory_limit : d->facts.budget;
     make_cache_key(d);
     choices_load(d);
@@ -578,14 +636,12 @@ enum err device_open(struct device **out, const struct device_params *p)
     e = pipeline_cache_open(d);
     if (e)
         goto fail;
-    free(all);
-    free(physical);
+    machine_close(&m);
     *out = d;
     return ERR_OK;
 
 fail:
-    free(all);
-    free(physical);
+    machine_close(&m);
     device_close(&d);
     return e;
 }
@@ -603,15 +659,7 @@ void device_close(struct device **dp)
         profile_end(d);
         vkDestroyDevice(d->handle, NULL);
     }
-    if (d->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
-            (PFN_vkDestroyDebugUtilsMessengerEXT) vkGetInstanceProcAddr(
-                d->instance, "vkDestroyDebugUtilsMessengerEXT");
-        if (destroy)
-            destroy(d->instance, d->messenger, NULL);
-    }
-    if (d->instance)
-        vkDestroyInstance(d->instance, NULL);
+    instance_destroy(d->instance, d->messenger);
     free(d->cache_dir);
     free(d);
     *dp = NULL;

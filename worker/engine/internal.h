@@ -61,10 +61,6 @@ struct device {
 // Logs "DEVICE: WHAT: the result in words" and returns the code for it.
 enum err vk_failed(const struct device *d, const char *what, VkResult r);
 
-// The instance shared by device_list() and device_open().
-ERR_CHECKED enum err instance_create(VkInstance *out, bool validation,
-                                     struct device *for_messages);
-
 // Carry out the uploads that wait in the staging buffer.
 ERR_CHECKED enum err staging_flush(struct device *d);
 
