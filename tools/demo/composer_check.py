@@ -96,6 +96,19 @@ class Notes(unittest.TestCase):
             self.assertEqual(players(s, "lead")[-1].midi % 12, tonic)
             self.assertGreaterEqual(bass[-1].start_s + bass[-1].seconds, s.seconds - 0.5)
 
+    def test_the_bass_holds_the_tonic(self):
+        for s in DRAWN:
+            rules = scenes.rules_of(s)
+            bar_frames, bars = rules.bar_beats * rules.beat_frames, {}
+            for n in sorted(players(s, "bass"), key=lambda n: n.start_s):
+                bars.setdefault(frames(n.start_s) // bar_frames, []).append((n.midi - rules.tonic) % 12)
+            cadence = max(bars) - 1
+            for bar, classes in bars.items():
+                if bar != cadence:
+                    self.assertEqual((classes[0], set(classes) - {0, 7}), (0, set()), (s, bar))
+            if cadence > 0:
+                self.assertIn(bars[cadence][0], (5, 7, 10), s)
+
     def test_bars_begin_in_harmony(self):
         for s in DRAWN:
             chords = {}

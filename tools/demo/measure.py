@@ -10,7 +10,7 @@ any is missed.
 usage: measure.py --model models/demo.safetensors [--underscore build/release/underscore]
                   [--scenes 60] [--json out.json] [--work build/demo/measure] [-- OPTIONS of compose]
 
-Takes about ten minutes on two cores, the first time another ten to teach the judge.
+Takes about a quarter of an hour on two cores, the first time another ten minutes to teach the judge.
 """
 import argparse
 import json
@@ -166,7 +166,7 @@ def judged(work, drawn, sounds, scored):
 
 # The codec.
 
-def codec_figures(underscore, model, folder, count=16, seconds=6.0):
+def codec_figures(underscore, model, folder, count=60, seconds=6.0):
     """Held-out scores through encoder and decoder and back."""
     scores = [music.render_score(s)[:int(seconds * RATE)] for s in scenes.draw_scenes(CODEC_SEED, count)]
     decoded = [generate.through_codec(underscore, model, x, folder) for x in scores]
@@ -281,7 +281,7 @@ def parse(argv):
     parser.add_argument('--underscore', default='build/release/underscore')
     parser.add_argument('--model', required=True)
     parser.add_argument('--scenes', type=int, default=60, help='of 8 to 16 s')
-    parser.add_argument('--long', type=int, default=12, help='scenes of 40 s')
+    parser.add_argument('--long', type=int, default=24, help='scenes of 40 s')
     parser.add_argument('--seed', type=int, default=0, help="of the model's draws")
     parser.add_argument('--work', default='build/demo/measure')
     parser.add_argument('--json')

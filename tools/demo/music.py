@@ -6,7 +6,9 @@ small model learn it. All randomness is drawn from the scene's seed.
 
 The form: phrases of four bars, a chord a bar, the last phrase cadencing on the tonic;
 a motif opens every phrase, its answer follows the chord, a contrast leads to a long
-note. The accompaniment's rhythm comes from the level of arousal (scenes.py).
+note. The bass holds the tonic under the changing chords (a pedal point) and leaves it
+for the cadence, so that the key is heard at any moment of a scene. The accompaniment's
+rhythm comes from the level of arousal (scenes.py).
 """
 import bisect
 import functools
@@ -240,7 +242,9 @@ def _add_harmony(score, bar, chord):
                   3 if offset % 4 == 0 else 2)
 
 
-def _add_bass(score, bar, classes):
+def _add_bass(score, bar, degree):
+    cadence = bar == score.bars - 2
+    classes = _chord_classes(score.rules, degree if cadence else 0)
     root = 36 + (classes[0] - 36) % 12
     fifth = 36 + (classes[2] - 36) % 12
     if score.is_last(bar):
@@ -282,7 +286,7 @@ def notes_of(scene):
         before = _voicing(classes, centre, before)
         _add_pad(score, bar, before)
         _add_harmony(score, bar, before)
-        _add_bass(score, bar, classes)
+        _add_bass(score, bar, degree)
         if score.rules.drums:
             _add_drums(score, bar)
     _add_melody(score, degrees)

@@ -201,7 +201,8 @@ class Training:
     def load_weights(self, path):
         state = torch.load(path, map_location=parallel.device())
         self.model.load_state_dict(state['model'])
-        self.facts.load_state_dict(state['facts'])
+        if 'facts' in state:  # the shipped model's file has none
+            self.facts.load_state_dict(state['facts'])
 
     def load_visual(self, path):
         """The visual encoder, and what reads it, of a training with --alone 1."""
@@ -257,7 +258,8 @@ def learn_pictures(t, scenes, a):
 
 def losses_of(t, a, codes, pictures, facts, dropped, others, their_facts):
     """Of the codes, and of what the pictures tell; leaves the gradients of both."""
-    every = t.model.condition(normalised(torch.cat([pictures.flatten(0, 1), others])))
+    with torch.set_grad_enabled(a.visual_scale > 0):
+        every = t.model.condition(normalised(torch.cat([pictures.flatten(0, 1), others])))
     windows = facts[:, None].expand(-1, pictures.shape[1], -1).flatten(0, 1)
     told = t.facts.loss(every, torch.cat([windows, their_facts]))
     condition = every[:len(windows)].unflatten(0, pictures.shape[:2])
@@ -379,7 +381,8 @@ def parse(argv):
     parser.add_argument('--dim', type=int, default=256)
     parser.add_argument('--layers', type=int, default=6)
     parser.add_argument('--rate', type=float, default=1.2e-3)
-    parser.add_argument('--visual-scale', type=float, default=0.5, help="the visual encoder's share of the rate")
+    parser.add_argument('--visual-scale', type=float, default=0.5,
+                        help="the visual encoder's share of the rate; 0 leaves it as it is")
     parser.add_argument('--facts-weight', type=float, default=1.0)
     parser.add_argument('--drop', type=float, default=0.1, help='share of windows without a condition')
     parser.add_argument('--workers', type=int, default=2, help='processes, each with windows of its own')
