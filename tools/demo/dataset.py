@@ -30,9 +30,9 @@ CLASSES = (('level', len(scenes.BEAT_FRAMES)), ('mode', len(MODES)), ('tonic', l
 
 
 def draw(seed, count=SHARD_SCENES):
-    """Mostly scenes as films have them; every eighth list is of long ones, from
-    which the model learns to go on for as long as its window is."""
-    seconds = (30.0, 40.0) if seed % 8 == 7 else (8.0, 16.0)
+    """Scenes as films have them; every second list is of long ones, from which
+    the model learns to go on for as long as its window is."""
+    seconds = (30.0, 40.0) if seed % 2 else (8.0, 16.0)
     return scenes.draw_scenes(seed, count if seconds[0] < 20 else count // 3, seconds)
 
 
@@ -113,19 +113,26 @@ def codes_of(codec, sound, ends, together):
     return torch.cat(parts, 1).cpu().numpy()
 
 
-def encode(a):
+def encode_shard(a, path):
+    """Writes a shard's codes, unless they are there."""
     import torch
     from parallel import device
-    torch.set_num_threads(a.workers)
+    if (a.directory / path.name).exists():
+        return
+    torch.set_num_threads(1)
     codec = load_codec(a.codec).to(device())
-    for path in sorted(a.scenes.glob('[0-9]*.npz')):
-        if (a.directory / path.name).exists():
-            continue
-        rest = dict(np.load(path))
-        sound = torch.from_numpy(np.load(path.with_suffix('.npy'))).to(device())
-        codes = codes_of(codec, sound, rest['ends'][:, 0], SHARD_SCENES if device() == 'cuda' else 1)
-        write_whole(a.directory / path.name, lambda file: np.savez(file, codes=codes, **rest))
-    print(f'{a.directory}: {len(list(a.directory.glob("[0-9]*.npz")))} shards')
+    rest = dict(np.load(path))
+    sound = torch.from_numpy(np.load(path.with_suffix('.npy'))).to(device())
+    codes = codes_of(codec, sound, rest['ends'][:, 0], SHARD_SCENES if device() == 'cuda' else 1)
+    write_whole(a.directory / path.name, lambda file: np.savez(file, codes=codes, **rest))
+
+
+def encode(a):
+    from parallel import device
+    shards = [(a, path) for path in sorted(a.scenes.glob('[0-9]*.npz'))]
+    with multiprocessing.get_context('spawn').Pool(1 if device() == 'cuda' else a.workers) as pool:
+        pool.starmap(encode_shard, shards, chunksize=1)
+    print(f'{a.directory}: {len(shards)} shards')
 
 
 def load_codec(path):

@@ -68,13 +68,13 @@ class Scenes:
         return sum(scene[0].shape[1] for scene in self.scenes) / RATE / 3600
 
     def start(self, columns, length, bar):
-        """Most windows begin where the scene does, as cues do; others at a bar, and some
+        """Half of the windows begin where the scene does, as cues do; some at a bar, and others
         anywhere, as the later segments of a long cue do."""
         spare = columns - length
         kind = self.rng.random()
-        if kind < 0.6 or spare == 0:
+        if kind < 0.5 or spare == 0:
             return 0
-        if kind < 0.85:
+        if kind < 0.65:
             return int(self.rng.integers(spare // bar + 1)) * int(bar)
         return int(self.rng.integers(spare + 1))
 
