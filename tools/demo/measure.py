@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """Does the built-in model's music follow the picture? Lets it compose for scenes that
 it was never taught, analyses what comes out, and holds the figures against bars.
 
