@@ -96,7 +96,7 @@ static void put_off(struct hub *h, int64_t job, enum hub_child what, double now)
     }
 }
 
-static enum err place_of_job(struct hub *h, int64_t job, enum hub_place *out)
+static enum err place_of_job(struct hub *h, int64_t job, enum place *out)
 {
     struct ledger_job *row = malloc(sizeof(*row));
     const enum err e = row ? ledger_job(h->ledger, job, row) : ERR_NOMEM;
@@ -110,7 +110,7 @@ static enum err place_of_job(struct hub *h, int64_t job, enum hub_place *out)
 static enum err check_media(struct hub *h, int64_t job, enum hub_child what, bool *may,
                             double now)
 {
-    enum hub_place place;
+    enum place place;
     const enum err e = place_of_job(h, job, &place);
     *may = !e && place == PLACE_MEDIA;
     if (!e && place == PLACE_SILENT)
@@ -505,7 +505,7 @@ static void set_hanging_aside(struct hub *h, double now)
     h->hanging_next_s = now + PATIENCE_FIRST_S;
     for (uint32_t i = 0; i < CHILDREN_MOST; i++) {
         struct child *child = &h->children.running[i];
-        enum hub_place place;
+        enum place place;
         if (!child->pid || child->killed || place_of_job(h, child->job, &place))
             continue;
         child->aside = place == PLACE_SILENT;

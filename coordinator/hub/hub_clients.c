@@ -42,8 +42,8 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from,
 {
     char path[WIRE_PATH_BYTES], folder[WIRE_PATH_BYTES];
     uint64_t bytes;
-    const enum hub_place film = hub_place_of(h, s->film);
-    const enum hub_place output =
+    const enum place film = hub_place_of(h, s->film);
+    const enum place output =
         hub_folder_of(folder, s->output) ? hub_place_of(h, folder) : PLACE_ELSEWHERE;
     size_t models = shelf_find(h->shelf, s->model, path, sizeof(path), &bytes);
     struct require require;
@@ -54,11 +54,11 @@ static bool is_acceptable(struct hub *h, const struct hub_route *from,
         hub_reject(h, from, "%.1500s: its file system does not answer" WIRE_LATER, s->film);
     else if (output == PLACE_SILENT || !hub_answers(h, s->output)) // which may be a link
         hub_reject(h, from, "%.1500s: its file system does not answer" WIRE_LATER, s->output);
-    else if (film == PLACE_ELSEWHERE)
+    else if (film != PLACE_MEDIA)
         hub_reject(h, from,
                    "%.1500s: not a file in a folder that this coordinator takes films from",
                    s->film);
-    else if (output == PLACE_ELSEWHERE)
+    else if (output != PLACE_MEDIA)
         hub_reject(h, from, "%.1500s: not in a folder that this coordinator may write to",
                    s->output);
     else if (access(s->output, F_OK) != 0 && errno == ENAMETOOLONG)

@@ -230,14 +230,12 @@ void hub_status_tick(struct hub *h, double now);
 void hub_count(struct hub *h, enum outcome outcome, double music_s, double gpu_s, double now);
 
 // hub_media.c
-// Where a path lies, links followed. SILENT: a file system does not answer, so nobody knows.
-enum hub_place { PLACE_ELSEWHERE, PLACE_MEDIA, PLACE_SILENT };
-enum hub_place hub_place_of(struct hub *h, const char *path);
-bool hub_answers(struct hub *h, const char *path); // does its file system? As mounts_answer()
+enum place hub_place_of(struct hub *h, const char *path); // as mounts_place()
+bool hub_answers(struct hub *h, const char *path);        // as mounts_answer()
 // Of a file that need not be there yet; false for what cannot be one.
 bool hub_folder_of(char folder[WIRE_PATH_BYTES], const char *path);
 // Are a job's film and output still in media folders? What is not there is no reason.
-enum hub_place hub_place_of_job(struct hub *h, const char *film, const char *output);
+enum place hub_place_of_job(struct hub *h, const char *film, const char *output);
 
 // hub_clients.c
 // How the identity ends of a job whose film was of that size and last changed then.

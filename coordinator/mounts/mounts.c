@@ -1,6 +1,7 @@
 #include "coordinator/mounts/mounts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,28 @@ bool mounts_answer(struct mounts *m, const char *const *roots, const char *path,
     }
     free(root);
     return answers;
+}
+
+enum place mounts_place(struct mounts *m, const char *const *roots, const char *path,
+                        double now)
+{
+    char real[PATH_MAX], root[PATH_MAX];
+    enum place otherwise = PLACE_ELSEWHERE;
+    if (path[0] != '/')
+        return PLACE_ELSEWHERE;
+    if (!mounts_answer(m, roots, path, now))
+        return PLACE_SILENT;
+    if (!realpath(path, real))
+        return PLACE_MISSING;
+    for (; *roots; roots++) {
+        if (!mounts_answer(m, roots, *roots, now))
+            otherwise = PLACE_SILENT;
+        else if (!realpath(*roots, root))
+            otherwise = otherwise == PLACE_SILENT ? otherwise : PLACE_MISSING;
+        else if (lies_in(real, root, strlen(root)))
+            return PLACE_MEDIA;
+    }
+    return otherwise;
 }
 
 void mounts_tick(struct mounts *m, double now)

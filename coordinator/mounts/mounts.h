@@ -31,6 +31,14 @@ struct mounts {        // zeroed: all answer
 // False as well while MOUNTS_MOST others do not answer. Waits as said above; what begins to be silent is logged.
 bool mounts_answer(struct mounts *m, const char *const *roots, const char *path, double now);
 
+// Where a path lies, links followed. MISSING: there is no such path, or it is in no root that is there now. SILENT: a
+// file system does not answer, so nobody knows.
+enum place { PLACE_MISSING, PLACE_ELSEWHERE, PLACE_MEDIA, PLACE_SILENT };
+
+// Waits as mounts_answer() does.
+enum place mounts_place(struct mounts *m, const char *const *roots, const char *path,
+                        double now);
+
 // What is back is asked again from here on; logged. Does not wait. Times are seconds of the monotonic clock.
 void mounts_tick(struct mounts *m, double now);
 

@@ -1,5 +1,6 @@
 // A file system that does not answer, played by a statvfs() that does not come back. What it costs is measured.
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -128,6 +130,63 @@ static void nobody_is_waited_for_at_the_end(void **state)
     atomic_store(&hangs, false);
 }
 
+// As one that is unmounted and mounted again and again: where its films lie does not change by that.
+static void *move_about(void *goes_on)
+{
+    char here[256], away[256];
+    snprintf(here, sizeof(here), "%s", in_folder("films"));
+    snprintf(away, sizeof(away), "%s", in_folder("unmounted"));
+    while (atomic_load((atomic_bool *) goes_on))
+        if (rename(here, away) != 0 || rename(away, here) != 0)
+            abort();
+    return NULL;
+}
+
+static void what_comes_and_goes_is_never_elsewhere(void **state)
+{
+    (void) state;
+    char film[256], root[256];
+    snprintf(root, sizeof(root), "%s", in_folder("films"));
+    snprintf(film, sizeof(film), "%s", in_folder("films/a.mp4"));
+    assert_int_equal(mkdir(root, 0700), 0);
+    spill(film, "", 0);
+    const char *const media[] = { "/usr", root, NULL };
+    struct mounts m = { 0 };
+    atomic_bool goes_on = true;
+    pthread_t mover;
+    int seen[4] = { 0 };
+    assert_int_equal(pthread_create(&mover, NULL, move_about, &goes_on), 0);
+    const double until = clock_seconds() + 60;
+    while ((seen[PLACE_MEDIA] < 1000 || seen[PLACE_MISSING] < 1000) && clock_seconds() < until)
+        seen[mounts_place(&m, media, film, 0)]++;
+    atomic_store(&goes_on, false);
+    pthread_join(mover, NULL);
+    assert_true(seen[PLACE_MEDIA] > 0 && seen[PLACE_MISSING] > 0);
+    assert_int_equal(seen[PLACE_ELSEWHERE] + seen[PLACE_SILENT], 0);
+    mounts_finish(&m);
+}
+
+static void links_are_followed(void **state)
+{
+    (void) state;
+    char root[256];
+    struct mounts m = { 0 };
+    snprintf(root, sizeof(root), "%s", in_folder("archive"));
+    const char *const media[] = { root, NULL };
+    assert_int_equal(mounts_place(&m, media, "/usr", 0),
+                     PLACE_MISSING); // the root is not there
+    assert_int_equal(mkdir(root, 0700), 0);
+    assert_int_equal(symlink("/usr", in_folder("archive/out")), 0);
+    assert_int_equal(symlink(root, in_folder("in")), 0);
+    assert_int_equal(mounts_place(&m, media, root, 0), PLACE_MEDIA);
+    assert_int_equal(mounts_place(&m, media, in_folder("in"), 0), PLACE_MEDIA);
+    assert_int_equal(mounts_place(&m, media, in_folder("in/out/bin"), 0), PLACE_ELSEWHERE);
+    assert_int_equal(mounts_place(&m, media, "/usr", 0), PLACE_ELSEWHERE);
+    assert_int_equal(mounts_place(&m, media, in_folder("archive2"), 0), PLACE_MISSING);
+    assert_int_equal(mounts_place(&m, media, "archive", 0), PLACE_ELSEWHERE); // no whole path
+    mounts_finish(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +194,8 @@ int main(void)
         cmocka_unit_test(threads_are_bounded),
         cmocka_unit_test(what_is_not_there_is_asked_of_its_folder),
         cmocka_unit_test(nobody_is_waited_for_at_the_end),
+        cmocka_unit_test(what_comes_and_goes_is_never_elsewhere),
+        cmocka_unit_test(links_are_followed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, begin_folder, end_folder);
 }
