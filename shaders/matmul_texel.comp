@@ -3,7 +3,7 @@
 // For drivers that run shaders on a CPU, where only fetches of texels are
 // vectorised: one subgroup, no shared memory, no branches. A lane owns NR columns
 // (rows of W) and fetches its weights 16 bytes at a time; of x each quad of lanes
-// fetches 16 values of another row, and they are handed to all lanes in turn.
+// fetches DEPTH values of another row, and they are handed to all lanes in turn.
 // Every sum runs over k in order, alone: its bits depend on nothing else.
 //
 // x  (M, K)  f32, rows p.x_stride apart, in texels
@@ -39,6 +39,7 @@ layout(constant_id = 1) const uint MR = 8; // rows of x for a subgroup
 layout(constant_id = 2) const uint NR = 4; // columns for a lane; MR * NR % 4 == 0
 layout(constant_id = 3) const uint FLAGS = 0; // p.flags but MATMUL_ACROSS
 layout(constant_id = 4) const uint ACTIVATION = ACTIVATION_NONE;
+layout(constant_id = 5) const uint DEPTH = MATMUL_DEPTH; // k of one round of the loop: these, or half of them
 
 layout(push_constant) uniform Push { matmul_push push; };
 layout(binding = 0, rgba32ui) readonly uniform uimageBuffer x;
@@ -53,7 +54,6 @@ layout(binding = 3, rgba32ui) readonly uniform uimageBuffer residual;
 layout(binding = 4) writeonly buffer Y { u64vec2 y[]; };
 #endif
 
-#define DEPTH MATMUL_DEPTH // of one round of the loop
 #ifdef HALVES
 #define E 8
 #else
@@ -61,13 +61,14 @@ layout(binding = 4) writeonly buffer Y { u64vec2 y[]; };
 #endif
 
 const uint lanes = gl_WorkGroupSize.x;
-const uint QUADS = lanes / 4;
+const uint SPAN = DEPTH / 4; // lanes that fetch of the same row
+const uint SPANS = lanes / SPAN;
 const uint TOGETHER = MR < 16 ? 1 : 2; // rows that are multiplied side by side; MR is a power of two
-const uint FETCHES = (MR + QUADS - 1) / QUADS; // of x, for 16 k of every row
+const uint FETCHES = (MR + SPANS - 1) / SPANS; // of x, for DEPTH k of every row
 matmul_push p; // read once: inside loops and branches such drivers gather it lane by lane
 uint lane, first_row, first_col;
 uint x_at[FETCHES], w_at[NR];
-vec4 xs[FETCHES];     // of this quad's row and this lane's four k
+vec4 xs[FETCHES];     // of this span's row and this lane's four k
 float ws[NR * E];
 float sums[MR * NR];
 
@@ -101,7 +102,7 @@ void load_x(uint chunk)
         xs[f] = uintBitsToFloat(imageLoad(x, int(x_at[f] + chunk * (DEPTH / 4))));
         if ((FLAGS & MATMUL_TAIL) != 0) // what stands after the row may be NaN
             [[unroll]] for (uint i = 0; i < 4; i++)
-                if (chunk * DEPTH + lane % 4 * 4 + i >= p.depth)
+                if (chunk * DEPTH + lane % SPAN * 4 + i >= p.depth)
                     xs[f][i] = 0.0;
 #ifdef HALVES
         xs[f] *= X_LIFT;
@@ -117,7 +118,7 @@ void multiply(uint block)
         [[unroll]] for (uint i = 0; i < E; i++)
             [[unroll]] for (uint j = 0; j < TOGETHER; j++) {
                 const uint m = first * TOGETHER + j;
-                const float a = subgroupShuffle(xs[m / QUADS][i % 4], m % QUADS * 4 + block * (E / 4) + i / 4);
+                const float a = subgroupShuffle(xs[m / SPANS][i % 4], m % SPANS * SPAN + block * (E / 4) + i / 4);
                 [[unroll]] for (uint n = 0; n < NR; n++)
                     sums[m * NR + n] = fma(a, ws[n * E + i], sums[m * NR + n]);
             }
@@ -204,8 +205,8 @@ void main()
     first_col = (across ? gl_WorkGroupID.x : gl_WorkGroupID.y) * NR * lanes;
 
     [[unroll]] for (uint f = 0; f < FETCHES; f++) {
-        const uint row = min(first_row + f * QUADS + lane / 4, p.rows - 1);
-        x_at[f] = (p.x_offset + row * p.x_stride) / 4 + lane % 4;
+        const uint row = min(first_row + f * SPANS + lane / SPAN, p.rows - 1);
+        x_at[f] = (p.x_offset + row * p.x_stride) / 4 + lane % SPAN;
     }
     [[unroll]] for (uint n = 0; n < NR; n++) {
         const uint col = min(first_col + n * lanes + lane, (p.cols - 1) | 7);

@@ -38,6 +38,7 @@ static const struct kernel texel_kernels[2][2] = {
     { KERNEL(matmul_texel_f32_loose, 7, true), KERNEL(matmul_texel_f16_loose, 7, true) },
 };
 
+const char *const matmul_depth_choice[2] = { "matmul-depth-f32", "matmul-depth-f16" };
 const char *const matmul_cols_choice[2] = { "matmul-cols-f32", "matmul-cols-f16" };
 const char *const matmul_rows_choice = "matmul-rows-f16";
 
@@ -142,6 +143,14 @@ static uint32_t most_rows(struct stream *s, const struct matmul *m)
     return device_choice(stream_device(s), matmul_rows_choice, &most) ? most : MATMUL_FEW_ROWS;
 }
 
+uint32_t matmul_best_depth(const struct device *d, bool f16)
+{
+    uint32_t depth;
+    const bool shallow =
+        device_choice(d, matmul_depth_choice[f16], &depth) && depth == MATMUL_SHALLOW;
+    return shallow ? MATMUL_SHALLOW : MATMUL_DEPTH;
+}
+
 static struct matmul_choice choose_texel(struct stream *s, const struct matmul *m)
 {
     static const uint32_t row_sizes[] = { 16, 8, 4, 2, 1 };
@@ -151,7 +160,9 @@ static struct matmul_choice choose_texel(struct stream *s, const struct matmul *
     const uint32_t cols = choose_cols(s, m, rows);
     while (rows * cols % 4) // the shader turns its sums by fours
         rows *= 2;
-    return (struct matmul_choice){ MATMUL_TEXEL, rows, cols };
+    const uint32_t depth =
+        rows < MATMUL_FEW_ROWS ? MATMUL_DEPTH : matmul_best_depth(stream_device(s), m->w->f16);
+    return (struct matmul_choice){ MATMUL_TEXEL, rows, cols, depth };
 }
 
 // Workgroups run in order. Weights that stay in a core's cache are gone through
@@ -171,11 +182,11 @@ static struct matmul_choice choose_for_gpu(struct stream *s, const struct matmul
     while (rows < m->rows && rows < MATMUL_SLICES)
         rows *= 2;
     if (m->rows <= MATMUL_SLICES || !tiles)
-        return (struct matmul_choice){ MATMUL_SLICED, rows, 0 };
+        return (struct matmul_choice){ MATMUL_SLICED, rows, 0, 0 };
     for (uint32_t side = 4; side > 1; side /= 2)
         if (groups_of(m->rows, 16 * side) * groups_of(m->w->rows, 16 * side) >= ENOUGH_GROUPS)
-            return (struct matmul_choice){ MATMUL_TILED, side, side };
-    return (struct matmul_choice){ MATMUL_TILED, 2, 2 };
+            return (struct matmul_choice){ MATMUL_TILED, side, side, 0 };
+    return (struct matmul_choice){ MATMUL_TILED, 2, 2, 0 };
 }
 
 struct matmul_choice matmul_choose(struct stream *s, const struct matmul *m)
@@ -218,14 +229,15 @@ static void record_texel(struct stream *s, const struct matmul *m, struct matmul
     const uint32_t lanes = device_facts(stream_device(s))->subgroup;
     if (m->w->f16)
         p->scale *= 0x1p48f; // 2^112 / X_LIFT of the shader
-    const uint32_t constants[] = { lanes, c.rows, c.cols, p->flags, p->activation };
+    const uint32_t constants[] = { lanes,    c.rows,        c.cols,
+                                   p->flags, p->activation, c.depth ? c.depth : MATMUL_DEPTH };
     const bool across = m->w->span.bytes <= ACROSS_BYTES;
     if (across)
         p->flags |= MATMUL_ACROSS;
     struct dispatch d = dispatch_for(m, p);
-    for (uint32_t i = 0; i < 5; i++)
+    for (uint32_t i = 0; i < 6; i++)
         d.constants[i] = constants[i];
-    d.constant_count = 5;
+    d.constant_count = 6;
     d.groups[across] = groups_of(p->rows, c.rows);
     d.groups[!across] = groups_of(p->cols, c.cols * lanes);
     d.groups[2] = 1;

@@ -2,6 +2,7 @@
 // includes this.
 #pragma once
 
+#include "shaders/matmul.h"
 #include "worker/engine/choice.h"
 #include "worker/ops/matmul.h"
 
@@ -15,7 +16,15 @@ enum matmul_form {
 struct matmul_choice {
     enum matmul_form form;
     uint32_t rows, cols; // MR and NR, or TM and TN, of the shader; 0 where it has none
+    uint32_t depth;      // DEPTH of MATMUL_TEXEL; 0: MATMUL_DEPTH
 };
+
+// What the depth of MATMUL_TEXEL's large tiles is remembered as, [f16]: the shallow ones
+// are half as much code, which some processors run faster and others do not. While nobody has
+// measured, it is MATMUL_DEPTH.
+extern const char *const matmul_depth_choice[2];
+#define MATMUL_SHALLOW (MATMUL_DEPTH / 2)
+uint32_t matmul_best_depth(const struct device *d, bool f16);
 
 // What MATMUL_TEXEL's most columns for a lane are remembered as, [f16]; while
 // nobody has measured, it is the smaller number.

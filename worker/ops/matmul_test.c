@@ -97,23 +97,25 @@ static const struct way {
 } ways[] = {
     { .name = "chosen" },
     { .name = "chosen without views", .no_views = true },
-    { .name = "plain", .forced = true, .choice = { MATMUL_PLAIN, 0, 0 } },
-    { .name = "texel 1x4", .forced = true, .choice = { MATMUL_TEXEL, 1, 4 } },
-    { .name = "texel 8x4", .forced = true, .choice = { MATMUL_TEXEL, 8, 4 } },
-    { .name = "texel 8x6", .forced = true, .choice = { MATMUL_TEXEL, 8, 6 } },
-    { .name = "texel 8x8", .forced = true, .choice = { MATMUL_TEXEL, 8, 8 } },
-    { .name = "texel 16x4", .forced = true, .choice = { MATMUL_TEXEL, 16, 4 } },
-    { .name = "texel 1x8", .forced = true, .choice = { MATMUL_TEXEL, 1, 8 } },
-    { .name = "sliced 1", .forced = true, .choice = { MATMUL_SLICED, 1, 0 } },
-    { .name = "sliced 4", .forced = true, .choice = { MATMUL_SLICED, 4, 0 } },
-    { .name = "sliced 16", .forced = true, .choice = { MATMUL_SLICED, 16, 0 } },
-    { .name = "tiled 2x2", .forced = true, .choice = { MATMUL_TILED, 2, 2 } },
-    { .name = "tiled 4x4", .forced = true, .choice = { MATMUL_TILED, 4, 4 } },
+    { .name = "plain", .forced = true, .choice = { MATMUL_PLAIN, 0, 0, 0 } },
+    { .name = "texel 1x4", .forced = true, .choice = { MATMUL_TEXEL, 1, 4, 0 } },
+    { .name = "texel 8x4", .forced = true, .choice = { MATMUL_TEXEL, 8, 4, 0 } },
+    { .name = "texel 8x6", .forced = true, .choice = { MATMUL_TEXEL, 8, 6, 0 } },
+    { .name = "texel 8x8", .forced = true, .choice = { MATMUL_TEXEL, 8, 8, 0 } },
+    { .name = "texel 16x4", .forced = true, .choice = { MATMUL_TEXEL, 16, 4, 0 } },
+    { .name = "texel 16x4x8", .forced = true, .choice = { MATMUL_TEXEL, 16, 4, 8 } },
+    { .name = "texel 8x6x8", .forced = true, .choice = { MATMUL_TEXEL, 8, 6, 8 } },
+    { .name = "texel 1x8", .forced = true, .choice = { MATMUL_TEXEL, 1, 8, 0 } },
+    { .name = "sliced 1", .forced = true, .choice = { MATMUL_SLICED, 1, 0, 0 } },
+    { .name = "sliced 4", .forced = true, .choice = { MATMUL_SLICED, 4, 0, 0 } },
+    { .name = "sliced 16", .forced = true, .choice = { MATMUL_SLICED, 16, 0, 0 } },
+    { .name = "tiled 2x2", .forced = true, .choice = { MATMUL_TILED, 2, 2, 0 } },
+    { .name = "tiled 4x4", .forced = true, .choice = { MATMUL_TILED, 4, 4, 0 } },
 };
 #define WAYS (sizeof(ways) / sizeof(*ways))
 #define CHOSEN (&ways[0])
-#define FIRST_TEXEL 3    // from here on all give the same bits ...
-#define FIRST_FOR_GPUS 9 // ... as do those from here on
+#define FIRST_TEXEL 3     // from here on all give the same bits ...
+#define FIRST_FOR_GPUS 11 // ... as do those from here on
 
 // y, whole, as it stands after the operation. NULL when the way cannot go there.
 static float *run(struct ops_fixture *f, const struct problem *p, const struct matrix *w,
@@ -382,7 +384,12 @@ static void tuning_chooses_once(void **state)
     assert_true(device_choice(f->device, "matmul", &form));
     assert_true(form == MATMUL_TEXEL || form == MATMUL_SLICED);
     for (int f16 = 0; f16 <= 1; f16++) {
-        uint32_t cols = 0;
+        uint32_t cols = 0, depth = 0;
+        assert_int_equal(device_choice(f->device, matmul_depth_choice[f16], &depth),
+                         form == MATMUL_TEXEL);
+        assert_int_equal(matmul_best_depth(f->device, f16), depth ? depth : MATMUL_DEPTH);
+        device_choose_form(f->device, matmul_depth_choice[f16], 99);
+        assert_int_equal(matmul_best_depth(f->device, f16), MATMUL_DEPTH);
         assert_int_equal(device_choice(f->device, matmul_cols_choice[f16], &cols),
                          form == MATMUL_TEXEL);
         assert_true(form == MATMUL_SLICED || cols == MATMUL_FEW_COLS ||

@@ -1,5 +1,6 @@
-// matmul_tune: short races, between the form for CPUs and those for GPUs, then
-// between few and many columns for a lane of the former, and few and many rows.
+// matmul_tune: short races, between the form for CPUs and those for GPUs, then for the
+// former between a whole and half a round, few and many columns for a lane, and few and
+// many rows.
 #include <stdlib.h>
 
 #include "common/base/clock.h"
@@ -86,9 +87,9 @@ static enum err race_forms(struct race *r)
     double texel = 1e30, sliced = 1e30;
     enum err e = ERR_OK;
     if (fits_texel(r))
-        e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, ROWS, 4 }, ROWS, &texel);
+        e = seconds_of(r, (struct matmul_choice){ MATMUL_TEXEL, ROWS, 4, 0 }, ROWS, &texel);
     if (!e)
-        e = seconds_of(r, (struct matmul_choice){ MATMUL_SLICED, ROWS, 0 }, ROWS, &sliced);
+        e = seconds_of(r, (struct matmul_choice){ MATMUL_SLICED, ROWS, 0, 0 }, ROWS, &sliced);
     if (e)
         return e;
     const bool choose_texel = cpu ? texel < sliced * CLEARLY : texel * CLEARLY < sliced;
@@ -110,8 +111,23 @@ static enum err race_tiles(struct race *r, struct matmul_choice one, struct matm
             e = seconds_of(r, other, MANY_ROWS, &with_other);
     }
     *out = with_other < with_one;
-    log_debug("matmul: %u x %u %.0f us, %u x %u %.0f us", one.rows, one.cols, with_one * 1e6,
-              other.rows, other.cols, with_other * 1e6);
+    log_debug("matmul: %u x %u x %u %.0f us, %u x %u x %u %.0f us", one.rows, one.cols,
+              one.depth, with_one * 1e6, other.rows, other.cols, other.depth, with_other * 1e6);
+    return e;
+}
+
+static enum err race_depths(struct race *r)
+{
+    bool better;
+    const enum err e = race_tiles(
+        r,
+        (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS, MATMUL_DEPTH },
+        (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS,
+                                MATMUL_SHALLOW },
+        &better);
+    if (!e)
+        device_choose_form(r->device, matmul_depth_choice[r->w.f16],
+                           better ? MATMUL_SHALLOW : MATMUL_DEPTH);
     return e;
 }
 
@@ -119,10 +135,11 @@ static enum err race_cols(struct race *r)
 {
     const bool f16 = r->w.f16;
     const uint32_t few = MATMUL_FEW_COLS, many = MATMUL_MANY_COLS(f16);
+    const uint32_t depth = matmul_best_depth(r->device, f16);
     bool better;
-    const enum err e =
-        race_tiles(r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, few },
-                   (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, many }, &better);
+    const enum err e = race_tiles(
+        r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, few, depth },
+        (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, many, depth }, &better);
     if (!e)
         device_choose_form(r->device, matmul_cols_choice[f16], better ? many : few);
     return e;
@@ -130,12 +147,14 @@ static enum err race_cols(struct race *r)
 
 static enum err race_rows(struct race *r) // after race_cols()
 {
+    const uint32_t depth = matmul_best_depth(r->device, r->w.f16);
     uint32_t cols = MATMUL_FEW_COLS;
     (void) device_choice(r->device, matmul_cols_choice[r->w.f16], &cols);
     bool better;
     const enum err e = race_tiles(
-        r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, cols },
-        (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS }, &better);
+        r, (struct matmul_choice){ MATMUL_TEXEL, MATMUL_FEW_ROWS, cols, depth },
+        (struct matmul_choice){ MATMUL_TEXEL, MATMUL_MANY_ROWS, MATMUL_FEW_COLS, depth },
+        &better);
     if (!e)
         device_choose_form(r->device, matmul_rows_choice,
                            better ? MATMUL_MANY_ROWS : MATMUL_FEW_ROWS);
@@ -166,9 +185,12 @@ enum err matmul_tune(struct device *d)
     if (!form_is_known(d))
         e = tune(d, true, race_forms);
     const bool texel = device_choice(d, "matmul", &known) && known == MATMUL_TEXEL;
-    for (int f16 = 0; !e && texel && f16 < 2; f16++)
-        if (!device_choice(d, matmul_cols_choice[f16], &known))
+    for (int f16 = 0; !e && texel && f16 < 2; f16++) {
+        if (!device_choice(d, matmul_depth_choice[f16], &known))
+            e = tune(d, f16, race_depths);
+        if (!e && !device_choice(d, matmul_cols_choice[f16], &known))
             e = tune(d, f16, race_cols);
+    }
     if (!e && texel && !device_choice(d, matmul_rows_choice, &known))
         e = tune(d, true, race_rows);
     return e;
