@@ -3,19 +3,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #define VARIABLE "LP_NATIVE_VECTOR_WIDTH"
+#define ZEN_5 0x1a
 
 static bool asked;     // by us, not by the user
 static bool withdrawn; // for good
 
-// Measured on Intel's. AMD's of the fourth generation halve such vectors.
+#if defined(__x86_64__)
+// As CPUID gives it: AMD64 Architecture Programmer's Manual, volume 3, appendix E.3.2.
+static unsigned family(void)
+{
+    unsigned a = 0, b, c, d;
+    (void) __get_cpuid(1, &a, &b, &c, &d);
+    return (a >> 8 & 15) + (a >> 20 & 255);
+}
+#endif
+
+// Measured on Intel's and on AMD's of the fifth generation. The fourth halves such vectors.
 static bool processor_suits(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    return __builtin_cpu_is("intel") && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
+    return (__builtin_cpu_is("intel") || (__builtin_cpu_is("amd") && family() >= ZEN_5)) &&
+           __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #else
     return false;
 #endif
