@@ -107,6 +107,18 @@ class Lstm(nn.Module):
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
 
+    def wake(self):
+        """So that it can learn. One of zeros gets weights that add nothing yet."""
+        if self.is_zero():
+            self.lstm.reset_parameters()
+            width = self.lstm.hidden_size
+            with torch.no_grad():
+                for parameter in self.lstm.parameters():
+                    parameter[2 * width:3 * width] = 0  # what would go into the cells
+        self.silent = False
+        for parameter in self.parameters():
+            parameter.requires_grad_(True)
+
     def is_zero(self):
         return not any(p.any() for p in self.parameters())
 

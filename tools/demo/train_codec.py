@@ -128,15 +128,17 @@ class Training:
         self.elapsed_s, self.step, self.last_s = 0.0, 0, time.time()
         torch.manual_seed(1)
         self.codec = Codec(CodecConfig(bins=a.bins, filters=a.filters)).to(parallel.device())
-        # Both LSTMs stay silent: a latent depends on the sound around it alone, so the
-        # same note becomes the same codes wherever it stands, which is what the decoder
-        # of the model has to learn. It saves a quarter of the time, too.
-        for module in self.codec.modules():
-            if isinstance(module, Lstm):
-                module.silence()
+        # The encoder's LSTM stays silent: a latent depends on the sound around it alone, so
+        # the same note becomes the same codes wherever it stands, which is what the decoder
+        # of the model has to learn. The codec's decoder's wakes when it learns alone.
+        lstms = [module for module in self.codec.modules() if isinstance(module, Lstm)] # encoder's, decoder's
+        for lstm in lstms:
+            lstm.silence()
         self.decoder_only, self.even = a.decoder is not None, a.even
         if a.decoder or a.start:
             self.codec.load_state_dict(torch.load(a.decoder or a.start, map_location=parallel.device())['codec'])
+        if self.decoder_only or not lstms[1].is_zero():
+            lstms[1].wake()
         if self.decoder_only:
             self.codec.encoder.requires_grad_(False)
         self.parameters = [p for p in self.codec.parameters() if p.requires_grad]
@@ -195,7 +197,7 @@ def learn(t, spectra, target, peak):
     log_mel, convergence = spectra.loss(out[:, 0], target[:, 0])
     wave = (out - target).abs().mean() / target.abs().mean()
     # At the end, what is heard counts more than the waveform.
-    loss = (4 if t.decoder_only else 2) * log_mel + convergence + 0.5 * wave + 0.25 * commitment
+    loss = (8 if t.decoder_only else 2) * log_mel + convergence + 0.5 * wave + 0.25 * commitment
     if target.shape[-1] >= spectra.rate:
         loss = loss + (0.1 if t.decoder_only else 0.05) * (comb(out[:, 0]) - comb(target[:, 0])).clamp(min=0)
     for group in t.optimizer.param_groups:
