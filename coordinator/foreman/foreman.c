@@ -10,10 +10,6 @@
 #define LEASES_AT_ONCE 64
 // How long a worker may take to say that a lease has come.
 #define ACKNOWLEDGE_S 2.0
-// For how long its beats must say that it does not have what it had. One that has connected
-// anew may have said so on an earlier connection, before: messages of one overtake those of
-// another, where a coordinator was stopped or the line was cut.
-#define OVERTAKEN_S 2.0
 
 static enum work_state work_state_of(enum segment_state s)
 {
@@ -307,12 +303,7 @@ void foreman_look_after(struct foreman *f, size_t place, const struct wire_ids *
         struct work_lease *l = &s->leases[i];
         if (holds(held, l->attempt)) {
             l->acknowledged = true;
-            l->missed_s = 0;
-        } else if (l->acknowledged && !(l->missed_s > 0)) {
-            l->missed_s = now;
         } else if (l->acknowledged) {
-            if (now - l->missed_s <= OVERTAKEN_S)
-                continue;
             if (foreman_failed(f, l->attempt, OUTCOME_LOST, "its worker has it no more", now))
                 log_error("the ledger did not take that; the lease will end by itself");
             return; // the list has changed: the rest at the next beat

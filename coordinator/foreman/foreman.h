@@ -93,7 +93,7 @@ void foreman_beat(struct foreman *f, size_t place, uint64_t progress, double rat
                   const struct wire_ids *held, struct wire_ids *cancel,
                   struct wire_ids *renewed, double now);
 // After its beat was answered: leases that never came are said again, those that it had and
-// has no more, for more than a beat, are lost.
+// has no more are lost.
 void foreman_look_after(struct foreman *f, size_t place, const struct wire_ids *held,
                         double now);
 void foreman_acknowledged(struct foreman *f, size_t place, int64_t attempt);

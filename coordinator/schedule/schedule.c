@@ -346,7 +346,6 @@ void schedule_adopt(struct schedule *s, struct fleet *f, struct work_lease *leas
     const struct work_job *j = schedule_find_job(s, lease->job);
     lease->renewed_s = now;
     lease->acknowledged = true;
-    lease->missed_s = 0;
     if (lease->worker == worker || schedule_know_worker(s, worker))
         return; // without memory it stays nobody's, and ends by itself
     const double audio_s = j->segments[lease->segment].audio_s;

@@ -47,7 +47,6 @@ struct work_lease {
     double promised_s; // of GPU time, charged to the owner
     bool acknowledged; // its worker has said that it has it
     double sent_s;
-    double missed_s; // since when its beats say that it does not; 0: they do not say so
     // Places of its neighbours in `leases`; -1: none.
     int64_t next_of_worker, previous_of_worker, next_of_job, previous_of_job;
 };
