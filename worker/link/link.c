@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,8 +242,9 @@ static void on_beat_ack(struct talk *t, double now)
     desk_lock(t->desk);
     for (uint32_t i = 0; i < t->line.in.beat_ack.renewed.count; i++) {
         struct task *task = desk_find(t->desk, t->line.in.beat_ack.renewed.id[i]);
+        // The beat that has waited longest for an answer may be from before the lease.
         if (task)
-            task->renewed_s = t->beat_sent_s > 0 ? t->beat_sent_s : task->renewed_s;
+            task->renewed_s = fmax(task->renewed_s, t->beat_sent_s);
     }
     desk_unlock(t->desk);
     t->beat_sent_s = 0;
