@@ -2,7 +2,7 @@
 //
 // For drivers that run shaders on a CPU, where only fetches of texels are
 // vectorised: one subgroup, no shared memory, no branches. A lane owns NR columns
-// (rows of W) and fetches its weights 16 bytes at a time; of x each quad of lanes
+// (rows of W) and fetches its weights 16 bytes at a time; of x each SPAN of lanes
 // fetches DEPTH values of another row, and they are handed to all lanes in turn.
 // Every sum runs over k in order, alone: its bits depend on nothing else.
 //

@@ -2,8 +2,8 @@
 //
 // lavapipe takes vectors of 256 bits unless LP_NATIVE_VECTOR_WIDTH says otherwise, and reads that when it is
 // loaded. With 512 an Intel processor with AVX-512 takes models of the published sizes little more than half the
-// time, an AMD one of the fifth generation three quarters (docs/performance.md). Of the versions tried, 22.3 computes rightly with 512 and 25.0 wrongly: only 22.3 gets
-// it, and who has set the variable has what they set.
+// time, an AMD one of the fifth generation three quarters (docs/performance.md). Of the versions tried, 22.3
+// computes rightly with 512 and 25.0 wrongly: only 22.3 gets it, and who has set the variable has what they set.
 #pragma once
 
 #include <stdbool.h>
