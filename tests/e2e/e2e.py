@@ -3,6 +3,7 @@ ffprobe and ffmpeg what came out.
 
 Environment: UNDERSCORE, the program; E2E_DIR, a folder of this test's own.
 """
+import functools
 import hashlib
 import json
 import os
@@ -47,12 +48,17 @@ def ffmpeg(*args):
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, args)], check=True)
 
 
-def probe(path):
-    """Streams, format and chapters, as ffprobe says them."""
+@functools.cache
+def probe_once(path, _written):
     out = subprocess.run(["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format",
-                          "-show_chapters", "-count_packets", str(path)],
+                          "-show_chapters", "-count_packets", path],
                          check=True, capture_output=True, text=True).stdout
     return json.loads(out)
+
+
+def probe(path):
+    """Streams, format and chapters, as ffprobe says them: a file is asked once while nobody writes it."""
+    return probe_once(str(path), os.stat(path).st_mtime_ns)
 
 
 def streams(path, kind):
