@@ -34,7 +34,7 @@ on_device='^worker/(engine|ops|model|composer|bench)$|^tests/(stages|flow)$'
 one_thread='^worker/(ops|model|weights)$|^tests/(stages|flow)$|^common/timeline$|^simulation$'
 
 # What under AddressSanitizer takes longest, and reads least that the others do not read as well.
-own_words='^(bench_farm|builtin_model|elastic|farm|farm_admin|farm_orders|farm_submit|help|keys|page|resume|service|summary|watch)_e2e$'
+own_words='^(bench_farm|builtin_model|elastic|farm|farm_admin|farm_files|farm_orders|farm_submit|help|keys|page|resume|service|summary|watch)_e2e$'
 
 # step NAME COMMAND...: one thing that passes or fails; its output goes to a log.
 step() {

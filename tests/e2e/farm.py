@@ -12,7 +12,9 @@ import tempfile
 import time
 
 import e2e
+from e2e import SHORT
 
+SEED = ["--seed", "5"]
 DONE = 4 # of a segment, as coordinator/ledger/ledger.h counts
 
 
@@ -212,3 +214,31 @@ class Farm:
             wrong.append(f"accepted twice: {twice}, never: {never}, live when all is over: {live}")
         db.close()
         return wrong
+
+
+class OneFilm(e2e.Case):
+    """With a film, and what one machine makes of it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.film = e2e.make_film(cls.path("film.mp4"), seconds=9)
+        done = e2e.run("score", cls.film, "-o", cls.path("alone.mp4"), "--model", cls.model, *SEED, *SHORT)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        cls.alone = e2e.sha256(cls.path("alone.mp4"))
+
+    def assert_whole(self, farm, out):
+        """The film is there and is the one that `score` makes, byte for byte; nothing was counted twice."""
+        self.assertEqual(e2e.sha256(out), self.alone)
+        self.assertEqual(farm.check_ledger(), [])
+        left = [name for name in os.listdir(os.path.dirname(out)) if ".underscore-" in name or name.endswith(".part")]
+        self.assertEqual(left, [])
+
+    def submitted(self, farm, out, *args):
+        done = farm.submit(self.film, out, *SEED, *SHORT, *args)
+        self.assertEqual(done.returncode, 0, done.stderr + farm.log("coordinator"))
+        return done
+
+    def wait(self, farm, out):
+        self.submitted(farm, out, "--wait") # the same job: it is only waited for
