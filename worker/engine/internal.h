@@ -75,7 +75,16 @@ void facts_settle(struct device_facts *f, bool compute_queue);
 // How binding i of a kernel is bound.
 VkDescriptorType kernel_binding_type(const struct kernel *k, uint32_t i);
 
-// The pipeline of (k, constants), compiled when it is new.
+// Compile those of `count` that are new, side by side. A failure keeps the others.
+struct pipeline_want {
+    const struct kernel *kernel;
+    const uint32_t *constants;
+    uint32_t constant_count;
+};
+ERR_CHECKED enum err pipelines_make(struct device *d, const struct pipeline_want *wants,
+                                    uint32_t count);
+
+// The pipeline of (k, constants), compiled when it is new. Good until the next one is.
 ERR_CHECKED enum err pipeline_get(struct device *d, const struct kernel *k,
                                   const uint32_t *constants, uint32_t constant_count,
                                   struct pipeline **out);

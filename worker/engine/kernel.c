@@ -1,4 +1,7 @@
 // kernel: compute pipelines, made when first asked for, and their cache on disk.
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +15,8 @@
 // damaged cache crashes some drivers, so it is never handed to one.
 static const char magic[8] = "uscpipe1";
 #define HEADER_BYTES 24
+
+#define KERNEL_MAX_THREADS 8u // that compile at a time
 
 static uint64_t sum_of(const uint8_t *p, size_t n)
 {
@@ -214,6 +219,15 @@ static bool same(const struct pipeline *p, const struct kernel *k, const uint32_
            !memcmp(p->constants, constants, n * sizeof(*constants));
 }
 
+static struct pipeline *find(struct device *d, const struct kernel *k,
+                             const uint32_t *constants, uint32_t n)
+{
+    for (uint32_t i = 0; i < d->pipeline_count; i++)
+        if (same(&d->pipelines[i], k, constants, n))
+            return &d->pipelines[i];
+    return NULL;
+}
+
 static enum err make_room(struct device *d)
 {
     if (d->pipeline_count < d->pipeline_room)
@@ -227,35 +241,105 @@ static enum err make_room(struct device *d)
     return ERR_OK;
 }
 
-enum err pipeline_get(struct device *d, const struct kernel *k, const uint32_t *constants,
-                      uint32_t constant_count, struct pipeline **out)
+// A pipeline that is known and not made.
+static enum err add(struct device *d, const struct pipeline_want *w)
 {
-    for (uint32_t i = 0; i < d->pipeline_count; i++)
-        if (same(&d->pipelines[i], k, constants, constant_count)) {
-            *out = &d->pipelines[i];
-            return ERR_OK;
-        }
-    if (k->bindings > KERNEL_MAX_BINDINGS || constant_count > KERNEL_MAX_CONSTANTS ||
-        storage_buffers(k) > MOST_STAGE_BUFFERS)
+    const struct kernel *k = w->kernel;
+    if (k->bindings > KERNEL_MAX_BINDINGS || w->constant_count > KERNEL_MAX_CONSTANTS ||
+        k->push_bytes > KERNEL_MAX_PUSH || storage_buffers(k) > MOST_STAGE_BUFFERS)
         return ERR_BUG;
     const enum err e = make_room(d);
     if (e)
         return e;
-    struct pipeline p = { .kernel = k, .constant_count = constant_count };
-    if (constant_count)
-        memcpy(p.constants, constants, constant_count * sizeof(*constants));
-    VkResult r = make_layouts(d, &p);
-    if (!r)
-        r = make_pipeline(d, &p);
-    if (r) {
-        pipeline_destroy(d, &p);
-        char what[128];
-        snprintf(what, sizeof(what), "compiling kernel %s", k->name);
-        return vk_failed(d, what, r);
-    }
-    d->pipelines[d->pipeline_count] = p;
-    *out = &d->pipelines[d->pipeline_count++];
+    struct pipeline p = { .kernel = k, .constant_count = w->constant_count };
+    if (w->constant_count)
+        memcpy(p.constants, w->constants, w->constant_count * sizeof(*w->constants));
+    d->pipelines[d->pipeline_count++] = p;
     return ERR_OK;
+}
+
+// Those from `next` on, made by several threads.
+struct making {
+    struct device *device;
+    atomic_uint next;
+    VkResult result[KERNEL_MAX_THREADS]; // each thread's first failure ...
+    uint32_t failed[KERNEL_MAX_THREADS]; // ... and whose it is
+    atomic_uint threads;
+};
+
+static void *make(void *user)
+{
+    struct making *m = user;
+    struct device *d = m->device;
+    const uint32_t self = atomic_fetch_add(&m->threads, 1);
+    for (uint32_t i;
+         !m->result[self] && (i = atomic_fetch_add(&m->next, 1)) < d->pipeline_count;) {
+        m->failed[self] = i;
+        m->result[self] = make_layouts(d, &d->pipelines[i]);
+        if (!m->result[self])
+            m->result[self] = make_pipeline(d, &d->pipelines[i]);
+    }
+    return NULL;
+}
+
+// Drivers compile on the thread that asks. Signals are for the others.
+static void make_side_by_side(struct making *m, uint32_t count)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    pthread_t threads[KERNEL_MAX_THREADS - 1];
+    uint32_t started = 0;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (started < KERNEL_MAX_THREADS - 1 && started + 1 < count &&
+           (long) started + 1 < cores && !pthread_create(&threads[started], NULL, make, m))
+        started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    make(m);
+    for (uint32_t i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+}
+
+// Leave none that is known and not made.
+static void drop_unmade(struct device *d, uint32_t first)
+{
+    uint32_t kept = first;
+    for (uint32_t i = first; i < d->pipeline_count; i++)
+        if (d->pipelines[i].handle)
+            d->pipelines[kept++] = d->pipelines[i];
+        else
+            pipeline_destroy(d, &d->pipelines[i]);
+    d->pipeline_count = kept;
+}
+
+enum err pipelines_make(struct device *d, const struct pipeline_want *wants, uint32_t count)
+{
+    const uint32_t first = d->pipeline_count;
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; !e && i < count; i++)
+        if (!find(d, wants[i].kernel, wants[i].constants, wants[i].constant_count))
+            e = add(d, &wants[i]);
+    struct making m = { .device = d, .next = first };
+    if (!e && d->pipeline_count > first)
+        make_side_by_side(&m, d->pipeline_count - first);
+    for (uint32_t i = 0; !e && i < KERNEL_MAX_THREADS; i++)
+        if (m.result[i]) {
+            char what[128];
+            snprintf(what, sizeof(what), "compiling kernel %s",
+                     d->pipelines[m.failed[i]].kernel->name);
+            e = vk_failed(d, what, m.result[i]);
+        }
+    drop_unmade(d, first);
+    return e;
+}
+
+enum err pipeline_get(struct device *d, const struct kernel *k, const uint32_t *constants,
+                      uint32_t constant_count, struct pipeline **out)
+{
+    const struct pipeline_want want = { k, constants, constant_count };
+    const enum err e = pipelines_make(d, &want, 1);
+    *out = e ? NULL : find(d, k, constants, constant_count);
+    return e;
 }
 
 enum err kernel_prepare(struct device *d, const struct kernel *k, const uint32_t *constants,

@@ -39,6 +39,35 @@ static void a_hundred_pipelines_are_kept(void **state)
     assert_int_equal(f->device->pipeline_count, 100);
 }
 
+static void several_are_made_side_by_side_and_each_once(void **state)
+{
+    struct fold_fixture *f = *state;
+    const uint32_t lanes = device_facts(f->device)->subgroup;
+    uint32_t constants[40][2];
+    struct pipeline_want wants[40];
+    for (uint32_t i = 0; i < 40; i++) {
+        constants[i][0] = lanes;
+        constants[i][1] = i / 2;
+        wants[i] = (struct pipeline_want){ &fold_kernel, constants[i], 2 };
+    }
+    assert_int_equal(pipelines_make(f->device, wants, 2), ERR_OK);
+    const VkPipeline first = f->device->pipelines[0].handle;
+    assert_int_equal(pipelines_make(f->device, wants, 40), ERR_OK);
+    assert_int_equal(f->device->pipeline_count, 20);
+    assert_true(f->device->pipelines[0].handle == first);
+    for (uint32_t i = 0; i < 20; i++) {
+        assert_int_equal(f->device->pipelines[i].constants[1], i);
+        for (uint32_t k = 0; k < i; k++)
+            assert_true(f->device->pipelines[i].handle != f->device->pipelines[k].handle);
+    }
+    constants[1][1] = 99;
+    wants[2].constant_count = KERNEL_MAX_CONSTANTS + 1;
+    assert_int_equal(pipelines_make(f->device, wants, 40), ERR_BUG);
+    assert_int_equal(f->device->pipeline_count, 20); // 99 was not made, and is not known either
+    assert_int_equal(pipelines_make(f->device, wants, 2), ERR_OK);
+    assert_int_equal(f->device->pipeline_count, 21);
+}
+
 static void too_many_constants_are_refused(void **state)
 {
     struct fold_fixture *f = *state;
@@ -250,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         KERNEL_TEST(pipelines_differ_by_kernel_and_constants),
         KERNEL_TEST(a_hundred_pipelines_are_kept),
+        KERNEL_TEST(several_are_made_side_by_side_and_each_once),
         KERNEL_TEST(too_many_constants_are_refused),
         CACHE_TEST(the_cache_is_written_once),
         CACHE_TEST(the_cache_is_named_by_device_and_driver),

@@ -18,12 +18,25 @@ static const double flops_per_submission[] = {
 };
 #define DISPATCHES_PER_SUBMISSION 4096
 
+#define ORDERS_MOST DISPATCHES_PER_SUBMISSION // that wait to be written down
+
 #define TIMED_MOST 8192 // dispatches of a recording that are timed, when any are
+
+// What was asked for, until it is written into a command buffer: by then all new kernels
+// of a recording are known.
+struct order {
+    const struct kernel *kernel; // NULL: a copy from bind[0] to bind[1]
+    struct dispatch dispatch;    // without its `push`
+    uint8_t push[KERNEL_MAX_PUSH];
+    bool waits; // for all that stands before it
+};
 
 struct stream {
     struct device *device;
     const char *label;
     enum err failed;
+    struct order *orders;
+    uint32_t order_count, order_room;
     VkCommandPool commands;
     VkCommandBuffer *buffers; // recorded, in order; the last may be open
     uint32_t buffer_count, buffer_room;
@@ -78,6 +91,7 @@ void stream_destroy(struct stream **sp)
     vkDestroyQueryPool(d, s->times, NULL);
     vkDestroyFence(d, s->fence, NULL);
     vkDestroyCommandPool(d, s->commands, NULL);
+    free(s->orders);
     free(s->timed);
     free(s->pools);
     free(s->buffers);
@@ -92,6 +106,7 @@ void stream_reset(struct stream *s)
     for (uint32_t i = 0; i < s->pool_count; i++)
         vkResetDescriptorPool(s->device->handle, s->pools[i], 0);
     vkResetCommandPool(s->device->handle, s->commands, 0);
+    s->order_count = 0;
     s->buffer_count = 0;
     s->pools_used = 0;
     s->sets_used = 0;
@@ -185,8 +200,8 @@ static void close_buffer(struct stream *s)
         fail_vk(s, "vkEndCommandBuffer", r);
 }
 
-// A buffer to record into; begins a new one when the open one holds enough.
-static bool ready(struct stream *s, double flops)
+// A buffer to write into; begins a new one when the open one holds enough.
+static bool ready(struct stream *s, double flops, bool waits)
 {
     if (s->failed)
         return false;
@@ -210,14 +225,12 @@ static bool ready(struct stream *s, double flops)
         s->open = true;
         s->flops = 0;
         s->dispatches = 0;
-        s->barrier_due = true;
+        waits = true;
     }
-    if (s->barrier_due)
+    if (waits)
         barrier_for_work(s);
-    s->barrier_due = !s->together;
     s->flops += flops;
     s->dispatches++;
-    s->length++;
     return true;
 }
 
@@ -376,24 +389,26 @@ static void add_times(struct stream *s)
     }
 }
 
-void stream_dispatch(struct stream *s, const struct kernel *k, const struct dispatch *d)
+static void write_copy(struct stream *s, const struct order *o)
 {
-    if (s->failed || !d->groups[0] || !d->groups[1] || !d->groups[2])
+    const struct span from = o->dispatch.bind[0], to = o->dispatch.bind[1];
+    if (!ready(s, 0, o->waits))
         return;
-    const uint32_t *most = s->device->facts.max_groups;
-    if (d->groups[0] > most[0] || d->groups[1] > most[1] || d->groups[2] > most[2]) {
-        log_error("%s: %s: %u x %u x %u workgroups are more than the device allows", s->label,
-                  k->name, d->groups[0], d->groups[1], d->groups[2]);
-        stream_fail(s, ERR_BUG);
-        return;
-    }
+    const VkBufferCopy region = { from.offset, to.offset, to.bytes };
+    vkCmdCopyBuffer(current(s), from.buffer, to.buffer, 1, &region);
+}
+
+static void write_dispatch(struct stream *s, const struct order *o)
+{
+    const struct kernel *k = o->kernel;
+    const struct dispatch *d = &o->dispatch;
     struct pipeline *p;
     const enum err e = pipeline_get(s->device, k, d->constants, d->constant_count, &p);
     if (e) {
         stream_fail(s, e);
         return;
     }
-    if (!ready(s, d->flops))
+    if (!ready(s, d->flops, o->waits))
         return;
     VkDescriptorSet set = new_set(s, p);
     if (!set)
@@ -407,19 +422,98 @@ void stream_dispatch(struct stream *s, const struct kernel *k, const struct disp
     vkCmdBindDescriptorSets(c, VK_PIPELINE_BIND_POINT_COMPUTE, p->layout, 0, 1, &set, 0, NULL);
     if (k->push_bytes)
         vkCmdPushConstants(c, p->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, k->push_bytes,
-                           d->push);
+                           o->push);
     const bool timed = time_from(s, k, d->flops);
     vkCmdDispatch(c, d->groups[0], d->groups[1], d->groups[2]);
     if (timed)
         time_to(s);
 }
 
+static enum err make_pipelines(struct stream *s)
+{
+    struct pipeline_want *wants = calloc(s->order_count, sizeof(*wants));
+    if (!wants)
+        return ERR_NOMEM;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->order_count; i++) {
+        const struct order *o = &s->orders[i];
+        if (o->kernel)
+            wants[count++] = (struct pipeline_want){ o->kernel, o->dispatch.constants,
+                                                     o->dispatch.constant_count };
+    }
+    const enum err e = pipelines_make(s->device, wants, count);
+    free(wants);
+    return e;
+}
+
+static void write_down(struct stream *s)
+{
+    const enum err e = s->order_count && !s->failed ? make_pipelines(s) : ERR_OK;
+    if (e)
+        stream_fail(s, e);
+    for (uint32_t i = 0; i < s->order_count && !s->failed; i++)
+        if (s->orders[i].kernel)
+            write_dispatch(s, &s->orders[i]);
+        else
+            write_copy(s, &s->orders[i]);
+    s->order_count = 0;
+}
+
+static struct order *new_order(struct stream *s)
+{
+    if (s->order_count == ORDERS_MOST)
+        write_down(s);
+    if (s->failed)
+        return NULL;
+    if (s->order_count == s->order_room) {
+        const uint32_t room = s->order_room ? 2 * s->order_room : 16;
+        struct order *o = realloc(s->orders, room * sizeof(*o));
+        if (!o) {
+            stream_fail(s, ERR_NOMEM);
+            return NULL;
+        }
+        s->orders = o;
+        s->order_room = room;
+    }
+    struct order *o = &s->orders[s->order_count++];
+    *o = (struct order){ .waits = s->barrier_due };
+    s->barrier_due = !s->together;
+    s->length++;
+    return o;
+}
+
+void stream_dispatch(struct stream *s, const struct kernel *k, const struct dispatch *d)
+{
+    if (s->failed || !d->groups[0] || !d->groups[1] || !d->groups[2])
+        return;
+    const uint32_t *most = s->device->facts.max_groups;
+    if (d->groups[0] > most[0] || d->groups[1] > most[1] || d->groups[2] > most[2]) {
+        log_error("%s: %s: %u x %u x %u workgroups are more than the device allows", s->label,
+                  k->name, d->groups[0], d->groups[1], d->groups[2]);
+        stream_fail(s, ERR_BUG);
+        return;
+    }
+    if (k->push_bytes > KERNEL_MAX_PUSH || d->constant_count > KERNEL_MAX_CONSTANTS) {
+        stream_fail(s, ERR_BUG);
+        return;
+    }
+    struct order *o = new_order(s);
+    if (!o)
+        return;
+    o->kernel = k;
+    o->dispatch = *d;
+    o->dispatch.push = NULL;
+    if (k->push_bytes)
+        memcpy(o->push, d->push, k->push_bytes);
+}
+
 void stream_copy(struct stream *s, struct span from, struct span to)
 {
-    if (!ready(s, 0))
-        return;
-    const VkBufferCopy region = { from.offset, to.offset, to.bytes };
-    vkCmdCopyBuffer(current(s), from.buffer, to.buffer, 1, &region);
+    struct order *o = s->failed ? NULL : new_order(s);
+    if (o) {
+        o->dispatch.bind[0] = from;
+        o->dispatch.bind[1] = to;
+    }
 }
 
 static VkResult submit_one(struct stream *s, VkCommandBuffer *buffer, VkFence fence)
@@ -434,6 +528,7 @@ static VkResult submit_one(struct stream *s, VkCommandBuffer *buffer, VkFence fe
 
 enum err stream_submit(struct stream *s, uint32_t times)
 {
+    write_down(s);
     close_buffer(s);
     if (s->failed)
         return s->failed;

@@ -1,7 +1,7 @@
 // stream: dispatches recorded once and run as often as one likes.
 //
 // Recording calls return nothing: the first failure is kept and comes back from
-// stream_submit(). Every dispatch waits for those before it, except inside
+// stream_submit(), which first compiles, side by side, the kernels that are new. Every dispatch waits for those before it, except inside
 // stream_together() ... stream_apart(). Work is cut into several submissions by
 // its estimated cost, so that no driver's watchdog sees a long one.
 // One thread, that of the device.
@@ -13,6 +13,7 @@
 
 #define KERNEL_MAX_BINDINGS 12
 #define KERNEL_MAX_CONSTANTS 12
+#define KERNEL_MAX_PUSH 128 // bytes: what every device has
 
 // A compute shader. Static: the device remembers the pipelines made from it by
 // its address and the specialization constants.

@@ -84,6 +84,8 @@ static void what_is_recorded_runs_as_often_as_asked(void **state)
     assert_int_equal(stream_submit(f->stream, 0), ERR_OK);
     assert_int_equal(stream_wait(f->stream), ERR_OK);
     assert_int_equal(word_at(f, y, 0), 103);
+    fold(f->stream, one, y, 1, 1, 0); // never submitted
+    assert_int_equal(stream_length(f->stream), 4);
     stream_reset(f->stream);
     assert_int_equal(stream_length(f->stream), 0);
     assert_int_equal(stream_run(f->stream), ERR_OK); // nothing recorded, nothing done
