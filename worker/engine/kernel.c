@@ -1,4 +1,4 @@
-// kernel: compute pipelines, made when first asked for, and their cache on disk.
+// kernel: compute pipelines, made when asked for, side by side, and their cache on disk.
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
