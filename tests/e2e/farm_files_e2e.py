@@ -12,6 +12,13 @@ from farm import SEED, Farm, OneFilm, children
 
 
 class Files(OneFilm):
+    def come_and_go(self, farm):
+        """A worker that the coordinator knows afterwards: a job is planned, and nobody composes it."""
+        worker = farm.start_worker("a")
+        farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
+        worker.terminate()
+        self.assertEqual(worker.wait(timeout=120), 0)
+
     def test_a_film_larger_than_the_memory_of_a_child(self):
         """With a gap of 5 GB in it that takes no room here."""
         gap, film = 5 << 30, self.path("gap.mp4")
@@ -135,10 +142,7 @@ class Files(OneFilm):
         with Farm(self.path("pictures"), self.model) as farm:
             out, frames = self.path("pictures/out.mp4"), farm.path("coordinator/jobs/1/frames")
             farm.start_coordinator()
-            farm.start_worker("a")
-            farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
-            farm.workers["a"].terminate()
-            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
+            self.come_and_go(farm)
             self.submitted(farm, out)
             def there():
                 return sorted(name for name in os.listdir(frames) if name.isdigit()) if os.path.isdir(frames) else []
@@ -160,10 +164,7 @@ class Files(OneFilm):
         with Farm(self.path("anew"), self.model) as farm:
             out, folder = self.path("anew/out.mp4"), farm.path("coordinator")
             farm.start_coordinator()
-            farm.start_worker("a")
-            farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
-            farm.workers["a"].terminate()
-            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
+            self.come_and_go(farm)
             self.assertEqual(farm.submit(other, out, *SEED, *SHORT).returncode, 0)
             frames = os.path.join(folder, "jobs/1/frames")
             farm.wait_until(lambda: os.path.isdir(frames) and any(name.isdigit() for name in os.listdir(frames)))
@@ -211,10 +212,7 @@ class Files(OneFilm):
                 os.remove(folder)
                 os.rename(farm.path("away"), folder)
             farm.start_coordinator()
-            farm.start_worker("a")
-            farm.wait_until(lambda: "is here: " in farm.log("coordinator"))
-            farm.workers["a"].terminate()
-            self.assertEqual(farm.workers["a"].wait(timeout=120), 0)
+            self.come_and_go(farm)
             in_the_way(jobs)
             self.submitted(farm, outs[0])
             farm.wait_until(lambda: "paused: the disk does not take" in farm.log("coordinator"))

@@ -336,6 +336,9 @@ enum err pipelines_make(struct device *d, const struct pipeline_want *wants, uin
 enum err pipeline_get(struct device *d, const struct kernel *k, const uint32_t *constants,
                       uint32_t constant_count, struct pipeline **out)
 {
+    *out = find(d, k, constants, constant_count);
+    if (*out)
+        return ERR_OK;
     const struct pipeline_want want = { k, constants, constant_count };
     const enum err e = pipelines_make(d, &want, 1);
     *out = e ? NULL : find(d, k, constants, constant_count);

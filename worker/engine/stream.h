@@ -1,9 +1,10 @@
 // stream: dispatches recorded once and run as often as one likes.
 //
 // Recording calls return nothing: the first failure is kept and comes back from
-// stream_submit(), which first compiles, side by side, the kernels that are new. Every dispatch waits for those before it, except inside
-// stream_together() ... stream_apart(). Work is cut into several submissions by
-// its estimated cost, so that no driver's watchdog sees a long one.
+// stream_submit(), which first compiles, side by side, the kernels that are new.
+// Every dispatch waits for those before it, except inside stream_together() ...
+// stream_apart(). Work is cut into several submissions by its estimated cost, so
+// that no driver's watchdog sees a long one.
 // One thread, that of the device.
 #pragma once
 
