@@ -168,11 +168,12 @@ class Farm:
         return self.ask("submit", film, "-o", out, *args)
 
     def wait_until(self, what, seconds=120, every=0.02):
+        """What takes long to ask is asked less often: starting a program again and again would keep a core busy."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while (asked := time.monotonic()) < until:
             if what():
                 return
-            time.sleep(every)
+            time.sleep(max(every, 3 * (time.monotonic() - asked)))
         raise AssertionError("it did not come to that in time\n" + self.logs())
 
     def done_segments(self, job=1):
