@@ -29,7 +29,7 @@ struct slot_state {
     float top_p;
     float temperature;
     float guidance;
-    uint unused;
+    uint broken; // 1: a draw found logits that are no numbers
 };
 STATIC_SIZE(slot_state, 96)
 

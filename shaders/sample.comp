@@ -8,6 +8,7 @@
 //           u = Philox4x32-10(counter (column, codebook, 0, 0), key seed)[0] / 2^32
 //           to 24 bits
 //   temperature <= 0: the first of the largest
+//   logits that are no numbers: a token without meaning, and the slot is `broken`
 //
 // draws     (D)           sample_draw
 // slots                   slot_state; position[codebook] moves on by one
@@ -205,6 +206,12 @@ void restrict_to(uint top_k, float top_p, inout walk w)
     }
 }
 
+// The largest alone weighs 1. By the bits: compilers may take it that there are only numbers.
+bool is_sound(float mass)
+{
+    return floatBitsToUint(mass) >= 0x3f000000u && floatBitsToUint(mass) < 0x7f800000u; // 0.5, infinity
+}
+
 void main()
 {
     const uint codebook = gl_WorkGroupID.y;
@@ -250,4 +257,6 @@ void main()
     if (tokens[at] == DECODE_UNKNOWN)
         tokens[at] = token;
     slots[slot].position[codebook] = step;
+    if (!is_sound(mass))
+        slots[slot].broken = 1;
 }

@@ -124,6 +124,28 @@ static void permuted_frames_permute_the_rows(void **state)
     free(rgb), free(turned), free(a), free(b);
 }
 
+static void frames_that_are_no_numbers_are_told(void **state)
+{
+    struct golden *g = *state;
+    struct model_import *const models[] = { g->model, g->model_f16 };
+    const uint32_t frames = frame_count(g),
+                   dim = model_import_tensors(g->model)->config->lm.dim;
+    float *x = golden_floats(g, "vis.frames");
+    float *condition = malloc((size_t) frames * dim * sizeof(*condition));
+    assert_non_null(condition);
+    float *last = x + golden_tensor(g, "vis.frames").bytes / sizeof(*x) - 1;
+    const float number = *last;
+    for (int f16 = 0; f16 < 2; f16++) {
+        struct visual *v = opened(g, models[f16], 0, false);
+        *last = NAN;
+        assert_int_equal(visual_run_normalised(v, x, frames, condition), ERR_DEVICE);
+        *last = number;
+        assert_int_equal(visual_run_normalised(v, x, frames, condition), ERR_OK);
+        visual_close(&v);
+    }
+    free(x), free(condition);
+}
+
 static void memory_is_what_was_announced(void **state)
 {
     struct golden *g = *state;
@@ -144,6 +166,7 @@ int main(void)
         cmocka_unit_test(bytes_give_the_references_condition),
         cmocka_unit_test(batches_do_not_change_a_bit),
         cmocka_unit_test(permuted_frames_permute_the_rows),
+        cmocka_unit_test(frames_that_are_no_numbers_are_told),
         cmocka_unit_test(memory_is_what_was_announced),
     };
     return cmocka_run_group_tests(tests, golden_setup, golden_teardown);

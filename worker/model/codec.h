@@ -58,7 +58,7 @@ struct codec_piece {
 // Decode `count` pieces that have nothing to do with each other. Several at
 // once are faster than one after the other, because the LSTM's weights are read
 // for all of them together; the samples are the same. ERR_INPUT for a token
-// that is no code (< 0 or >= bins), ERR_DEVICE.
+// that is no code (< 0 or >= bins), ERR_DEVICE, also for samples that are no numbers.
 ERR_CHECKED enum err codec_decode(struct codec *c, const struct codec_piece *pieces,
                                   uint32_t count);
 

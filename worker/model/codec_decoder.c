@@ -6,6 +6,7 @@
 
 #include "common/base/log.h"
 #include "worker/model/codec_half.h"
+#include "worker/model/numbers.h"
 #include "worker/ops/codebook_sum.h"
 
 struct codec_decoder {
@@ -169,9 +170,11 @@ static enum err take(struct codec_half *h, struct codec_run *run, struct range d
     const uint64_t from = 4ull * (uint32_t) (done.lo * hop - at->first);
     stream_copy(h->stream, span_slice(at->span, from, bytes), span_slice(d->pcm, 0, bytes));
     const enum err e = stream_run(h->stream);
-    if (!e)
-        memcpy(piece->pcm + (size_t) done.lo * (size_t) hop, d->pcm.host, bytes);
-    return e;
+    if (e)
+        return e;
+    float *to = piece->pcm + (size_t) done.lo * (size_t) hop;
+    memcpy(to, d->pcm.host, bytes);
+    return numbers_check(h->device, "codec", to, bytes / sizeof(*to));
 }
 
 static enum err check_piece(const struct codec_config *c, const struct codec_piece *p)

@@ -450,6 +450,55 @@ static void does_not_open_without_all_its_tensors(void **state)
     random_source_destroy(&random);
 }
 
+// A tensor source whose first code of the first codebook is no number.
+static enum err find_broken(struct tensor_source *self, const char *name,
+                            struct tensor_view *out)
+{
+    static float embed[1 << 18];
+    const struct forgetful *f = (struct forgetful *) self;
+    const enum err e = f->from->find(f->from, name, out);
+    if (e || strcmp(name, f->name))
+        return e;
+    assert_true(out->dtype == DTYPE_F32 && out->bytes <= sizeof(embed));
+    memcpy(embed, out->data, out->bytes);
+    embed[3] = NAN;
+    out->data = embed;
+    return ERR_OK;
+}
+
+static void sound_that_is_no_number_is_told(void **state)
+{
+    struct ops_fixture *f = *state;
+    struct model_config m;
+    assert_int_equal(model_config_preset(&m, "tiny"), ERR_OK);
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
+        struct random_source *random;
+        assert_int_equal(random_source_create(&random, &m, 5, dtype), ERR_OK);
+        struct tensor_source *source = random_source_tensors(random);
+        struct forgetful broken = { .tensors = *source,
+                                    .from = source,
+                                    .name = "codec.quantizer.0.embed" };
+        broken.tensors.find = find_broken;
+        const struct codec_params params = { .device = f->device,
+                                             .source = &broken.tensors,
+                                             .decode = true };
+        struct codec *c;
+        assert_int_equal(codec_open(&c, &params), ERR_OK);
+        enum { columns = 3 };
+        int32_t *tokens = malloc(sizeof(*tokens) * m.codec.codebooks * columns);
+        float *pcm = malloc(sizeof(*pcm) * columns * codec_hop(&m.codec));
+        for (uint32_t i = 0; i < m.codec.codebooks * columns; i++)
+            tokens[i] = 1;
+        const struct codec_piece piece = { tokens, columns, pcm };
+        assert_int_equal(codec_decode(c, &piece, 1), ERR_OK);
+        tokens[1] = 0;
+        assert_int_equal(codec_decode(c, &piece, 1), ERR_DEVICE);
+        codec_close(&c);
+        free(tokens), free(pcm);
+        random_source_destroy(&random);
+    }
+}
+
 static void does_not_open_without_room(void **state)
 {
     (void) state;
@@ -478,6 +527,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_the_formulas_at_odd_sizes),
         cmocka_unit_test(does_not_open_without_all_its_tensors),
+        cmocka_unit_test(sound_that_is_no_number_is_told),
         cmocka_unit_test(does_not_open_without_room),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);

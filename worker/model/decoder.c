@@ -11,6 +11,7 @@
 #include "worker/model/decoder_pass.h"
 #include "worker/model/decoder_trace.h"
 #include "worker/model/delay_pattern.h"
+#include "worker/model/numbers.h"
 #include "worker/model/sin_embedding.h"
 #include "worker/ops/sample.h"
 
@@ -619,13 +620,30 @@ struct decoder_progress decoder_progress(const struct decoder *d, uint32_t slot)
     };
 }
 
+static enum err read_state(struct decoder *d, uint32_t slot, struct slot_state *out)
+{
+    return span_download(d->device, d->model.slots, slot * sizeof(*out), out, sizeof(*out));
+}
+
+// Tokens look like any others whatever they were drawn from.
+static enum err check_sound(struct decoder *d, uint32_t slot)
+{
+    struct slot_state state;
+    const enum err e = read_state(d, slot, &state);
+    if (e || !state.broken)
+        return e;
+    return numbers_are_none(d->device, "decoder");
+}
+
 enum err decoder_tokens(struct decoder *d, uint32_t slot, uint32_t columns, int32_t *out)
 {
     const struct decoder_model *m = &d->model;
     const uint64_t bytes = (uint64_t) m->config.codebooks * m->token_stride * sizeof(uint32_t);
     if (columns > decoder_progress(d, slot).columns)
         return refuse("complete columns", columns, decoder_progress(d, slot).columns);
-    const enum err e = span_download(d->device, m->tokens, slot * bytes, d->token_room, bytes);
+    enum err e = check_sound(d, slot);
+    if (!e)
+        e = span_download(d->device, m->tokens, slot * bytes, d->token_room, bytes);
     if (!e)
         delay_revert(&m->config, d->token_room, m->token_stride, columns, out);
     return e;
@@ -653,8 +671,7 @@ enum err decoder_logits(struct decoder *d, uint32_t slot, float *out)
     struct slot_state state;
     const uint64_t bytes = shape->logit_stride * sizeof(float);
     float *cond = d->float_room, *null = cond + shape->logit_stride;
-    enum err e =
-        span_download(d->device, d->model.slots, slot * sizeof(state), &state, sizeof(state));
+    enum err e = read_state(d, slot, &state);
     if (!e)
         e = span_download(d->device, d->logits, draw->cond * bytes, cond, bytes);
     if (!e)

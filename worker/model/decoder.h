@@ -89,6 +89,7 @@ struct decoder_progress {
 struct decoder_progress decoder_progress(const struct decoder *d, uint32_t slot);
 
 // The tokens so far, [K][columns]: `columns` <= the progress's. Slot stays taken.
+// ERR_DEVICE, logged, when they were drawn from what is no number.
 ERR_CHECKED enum err decoder_tokens(struct decoder *d, uint32_t slot, uint32_t columns,
                                     int32_t *out);
 

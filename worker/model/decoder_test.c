@@ -600,6 +600,37 @@ static void progress_is_told(void **state)
     free(condition);
 }
 
+// Its own music is none; who composes beside it is not touched.
+static void a_condition_that_is_no_number_is_told(void **state)
+{
+    struct fixture *f = *state;
+    const struct model_config c = tiny();
+    struct random_source *r = new_source(&c, DTYPE_F32);
+    float *condition = new_condition(2, c.lm.dim, 8), *broken = new_condition(2, c.lm.dim, 9);
+    broken[c.lm.dim + 1] = NAN;
+    struct sequence s = { .condition = condition,
+                          .frames = 2,
+                          .columns = 9,
+                          .guidance = 3,
+                          .sampling = { .temperature = 1, .top_k = 20 } };
+    struct sequence of_broken = s;
+    of_broken.condition = broken;
+    struct decoder *d = opened(f, r, 2, 10, 2);
+    uint32_t slot, slot_of_broken;
+    assert_int_equal(decoder_join(d, &of_broken, &slot_of_broken), ERR_OK);
+    assert_int_equal(decoder_join(d, &s, &slot), ERR_OK);
+    assert_int_equal(decoder_advance(d, 100), ERR_OK);
+    struct music m = { 0 }, by_itself = alone(f, r, &s);
+    int32_t tokens[4 * 9];
+    assert_int_equal(decoder_tokens(d, slot_of_broken, 9, tokens), ERR_DEVICE);
+    take(d, slot, &c.lm, &m);
+    assert_memory_equal(m.tokens, by_itself.tokens, sizeof(tokens));
+    decoder_close(&d);
+    free_music(&m), free_music(&by_itself);
+    random_source_destroy(&r);
+    free(condition), free(broken);
+}
+
 static void what_does_not_fit_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -680,6 +711,7 @@ int main(void)
         cmocka_unit_test(a_seed_decides),
         cmocka_unit_test(generation_agrees_with_teacher_forcing),
         cmocka_unit_test(progress_is_told),
+        cmocka_unit_test(a_condition_that_is_no_number_is_told),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(memory_is_what_was_announced),
     };

@@ -5,6 +5,7 @@
 
 #include "common/base/bytes.h"
 #include "common/base/log.h"
+#include "worker/model/numbers.h"
 #include "worker/model/qformer.h"
 #include "worker/model/vit.h"
 #include "worker/ops/layernorm.h"
@@ -241,11 +242,12 @@ static enum err run_batch(struct visual *v, bool normalised, uint32_t n, float *
     vit_record(&v->vit, &w, &v->vit_scratch, v->frames, normalised, n);
     qformer_record(&v->qformer, &w, &v->qformer_scratch, v->vit_scratch.x, n);
     record_tail(v, &w, n);
-    const enum err e = stream_run(v->stream);
-    if (e)
-        return e;
-    return span_download(v->device, v->condition, 0, condition,
-                         (uint64_t) n * v->config.lm.dim * sizeof(float));
+    const uint64_t count = (uint64_t) n * v->config.lm.dim;
+    enum err e = stream_run(v->stream);
+    if (!e)
+        e = span_download(v->device, v->condition, 0, condition, count * sizeof(float));
+    // In the decoder's cache of halves a NaN may become a number like any other.
+    return e ? e : numbers_check(v->device, "visual encoder", condition, count);
 }
 
 static enum err run(struct visual *v, const uint8_t *frames, uint64_t frame_bytes,

@@ -50,7 +50,7 @@ uint64_t visual_bytes(const struct model_config *c, bool f16, uint32_t max_frame
 uint32_t visual_batch(const struct visual *v);
 
 // frames: [count][image][image][3], red green blue, as preprocess_rgb() leaves
-// them. condition: [count][dim].
+// them. condition: [count][dim]. ERR_DEVICE, logged, when it is no numbers.
 ERR_CHECKED enum err visual_run(struct visual *v, const uint8_t *frames, uint32_t count,
                                 float *condition);
 

@@ -10,7 +10,7 @@
 
 struct sample {
     struct span draws;  // sample_draw
-    struct span slots;  // slot_state: settings; positions are moved on
+    struct span slots;  // slot_state: settings; positions are moved on, `broken` is set
     struct span tokens; // [slots][codebooks][token_stride]
     struct span logits; // f32 [rows][codebooks][codebook_stride]
     // bytes > 0: nothing is drawn; the distributions, [draws][codebooks]

@@ -359,6 +359,66 @@ static void guidance_and_given_tokens(void **state)
         assert_int_equal(moved[1].position[k], 2);
 }
 
+// Whether a slot is broken after a draw at that temperature from logits of which `odd` is one, or all.
+static bool breaks(struct ops_fixture *f, float temperature, uint32_t top_k, float top_p,
+                   float odd, bool all)
+{
+    enum { card = 7 };
+    float logits[CODEBOOKS * card] = { 0 };
+    for (uint32_t i = card; i < 2 * card; i++) // one codebook of three
+        logits[i] = all || i == card + 4 ? odd : (float) i;
+    const struct slot_state slot = { .temperature = temperature,
+                                     .top_k = top_k,
+                                     .top_p = top_p,
+                                     .guidance = 1 };
+    uint32_t tokens[CODEBOOKS * 2];
+    memset(tokens, 0xff, sizeof(tokens));
+    const struct sample_draw draws = { 0, 0, 0, 0 };
+    const struct sample a = {
+        .draws = span_with(f, &draws, sizeof(draws)),
+        .slots = span_with(f, &slot, sizeof(slot)),
+        .tokens = span_with(f, tokens, sizeof(tokens)),
+        .logits = padded_span(f, logits, CODEBOOKS, card),
+        .draw_count = 1,
+        .card = card,
+        .codebooks = CODEBOOKS,
+        .codebook_stride = padded(card),
+        .token_stride = 2,
+        .delays = delays,
+    };
+    op_sample(f->stream, &a);
+    assert_int_equal(stream_run(f->stream), ERR_OK);
+    struct slot_state after;
+    assert_int_equal(span_download(f->device, a.slots, 0, &after, sizeof(after)), ERR_OK);
+    assert_int_equal(span_download(f->device, a.tokens, 0, tokens, sizeof(tokens)), ERR_OK);
+    for (uint32_t k = 0; k < CODEBOOKS; k++) {
+        assert_int_equal(after.position[k], 1);
+        assert_in_range(tokens[2 * k + 1], 0, card - 1);
+    }
+    return after.broken != 0;
+}
+
+static void what_is_no_number_is_told(void **state)
+{
+    struct ops_fixture *f = *state;
+    static const struct {
+        float temperature, top_p;
+        uint32_t top_k;
+    } kinds[] = { { 0, 0, 0 }, { 1, 0, 0 }, { 1, 0, 3 }, { 1, 0.9f, 0 } };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        const float t = kinds[i].temperature, p = kinds[i].top_p;
+        const uint32_t k = kinds[i].top_k;
+        assert_false(breaks(f, t, k, p, 0, false));
+        assert_false(breaks(f, t, k, p, -1e30f, true)); // equals, however small
+        assert_false(breaks(f, t, k, p, 3e38f, false));
+        assert_true(breaks(f, t, k, p, NAN, true));
+        assert_true(breaks(f, t, k, p, -NAN, true));
+        assert_true(breaks(f, t, k, p, INFINITY, true));
+        if (t > 0)
+            assert_true(breaks(f, t, k, p, NAN, false));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +431,7 @@ int main(void)
         cmocka_unit_test(the_kernels_philox_is_the_hosts),
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(guidance_and_given_tokens),
+        cmocka_unit_test(what_is_no_number_is_told),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }
