@@ -119,18 +119,72 @@ static void tell_lost_language(const struct written_film *w, const AVStream *mus
 }
 
 // MP4 and MOV have lists of tags, too. The time code is kept as a track.
-static enum err tell_lost_tags(const struct written_film *w, const AVDictionary *kept)
+static void tell_lost_tags(const struct written_film *w, const AVDictionary *was,
+                           const AVDictionary *is)
 {
-    struct film_input film;
     char lost[256] = "";
     const AVDictionaryEntry *tag = NULL;
-    const enum err e = film_input_open(&film, w->film->path);
-    while (!e && (tag = av_dict_get(film.demuxer->metadata, "", tag, AV_DICT_IGNORE_SUFFIX)))
+    while ((tag = av_dict_get(was, "", tag, AV_DICT_IGNORE_SUFFIX)))
         if (!film_copy_is_form_tag(tag->key) && strcmp(tag->key, "timecode") != 0 &&
-            !av_dict_get(kept, tag->key, NULL, 0))
+            !av_dict_get(is, tag->key, NULL, 0))
             av_strlcatf(lost, sizeof(lost), "%s%s", *lost ? ", " : "", tag->key);
     if (*lost)
         log_warn("%s: this container has no place for the tags %s", w->name, lost);
+}
+
+// Tracks of a kind with all of these flags. The music, the last of its kind, is not counted.
+static uint32_t count_tracks(const AVFormatContext *f, enum AVMediaType kind, int flags,
+                             int64_t music)
+{
+    uint32_t n = 0;
+    for (unsigned i = 0; i < f->nb_streams; i++) {
+        const AVStream *s = f->streams[i];
+        n += s->codecpar->codec_type == kind && i != music &&
+             !(s->disposition & AV_DISPOSITION_ATTACHED_PIC) &&
+             (s->disposition & flags) == flags;
+    }
+    return n;
+}
+
+// What a player chooses tracks by. Of tracks that were left out more was said already.
+static void tell_lost_roles(const struct written_film *w, const AVFormatContext *was,
+                            const AVFormatContext *is, const struct written_music *music)
+{
+    static const int roles[] = {
+        AV_DISPOSITION_ORIGINAL,      AV_DISPOSITION_DUB,
+        AV_DISPOSITION_COMMENT,       AV_DISPOSITION_FORCED,
+        AV_DISPOSITION_CAPTIONS,      AV_DISPOSITION_HEARING_IMPAIRED,
+        AV_DISPOSITION_DESCRIPTIONS,  AV_DISPOSITION_VISUAL_IMPAIRED,
+        AV_DISPOSITION_CLEAN_EFFECTS, AV_DISPOSITION_LYRICS,
+        AV_DISPOSITION_KARAOKE,
+    };
+    static const enum AVMediaType kinds[] = { AVMEDIA_TYPE_VIDEO, AVMEDIA_TYPE_AUDIO,
+                                              AVMEDIA_TYPE_SUBTITLE };
+    char lost[256] = "";
+    for (size_t r = 0; r < sizeof(roles) / sizeof(roles[0]); r++) {
+        bool all = true;
+        for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+            if (count_tracks(was, kinds[k], 0, -1) ==
+                count_tracks(is, kinds[k], 0, music->track))
+                all &= count_tracks(is, kinds[k], roles[r], music->track) >=
+                       count_tracks(was, kinds[k], roles[r], -1);
+        if (!all)
+            av_strlcatf(lost, sizeof(lost), "%s%s", *lost ? ", " : "",
+                        av_disposition_to_string(roles[r]));
+    }
+    if (*lost)
+        log_warn("%s: this container cannot say of a track that it is: %s", w->name, lost);
+}
+
+static enum err tell_lost(const struct written_film *w, const AVFormatContext *is,
+                          const struct written_music *music)
+{
+    struct film_input film;
+    const enum err e = film_input_open(&film, w->film->path);
+    if (!e) {
+        tell_lost_tags(w, film.demuxer->metadata, is->metadata);
+        tell_lost_roles(w, film.demuxer, is, music);
+    }
     film_input_close(&film);
     return e;
 }
@@ -150,7 +204,7 @@ enum err written_check(const struct written_film *w, struct written_music *music
     if (!e) {
         find_music(&in, music);
         tell_lost_language(w, in.demuxer->streams[music->track]);
-        e = tell_lost_tags(w, in.demuxer->metadata);
+        e = tell_lost(w, in.demuxer, music);
     }
     if (!e)
         e = check_track(w, &in, music);

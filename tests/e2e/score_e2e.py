@@ -222,17 +222,26 @@ class Score(e2e.Case):
         self.score(film, "advert.mkv", *SHORT)
         self.assertEqual(len(e2e.streams(self.path("advert.mkv"), "audio")), 2)
 
+    def roles(self, name, audio):
+        flags = e2e.streams(self.path(name), "audio")[audio]["disposition"]
+        return {role for role, on in flags.items() if on} - {"default", "captions"}
+
     def test_tags(self):
         """What is said about a film and its tracks is kept, or it is said that it is not."""
         film = self.make_plain("named.mkv", "-c:v", "libx264", "-c:a", "aac", "-metadata", "title=A film",
-                               "-metadata", "DIRECTOR=Somebody", "-metadata:s:a", "title=Commentary")
+                               "-metadata", "DIRECTOR=Somebody", "-metadata:s:a", "title=Commentary",
+                               "-disposition:a", "original+comment+hearing_impaired")
         done = self.score(film, "named.mp4")
         self.assertIn("no place for the tags DIRECTOR\n", done.stderr)
+        self.assertIn("cannot say of a track that it is: original\n", done.stderr)
+        self.assertEqual(self.roles("named.mp4", 0), {"comment", "hearing_impaired"})
         self.assertEqual(e2e.probe(self.path("named.mp4"))["format"]["tags"]["title"], "A film")
         self.assertEqual([s["tags"]["handler_name"] for s in e2e.streams(self.path("named.mp4"), "audio")],
                          ["Commentary", "Underscore"])
         done = self.score(film, "named-scored.mkv")
         self.assertNotIn("no place", done.stderr)
+        self.assertNotIn("cannot say", done.stderr)
+        self.assertEqual(self.roles("named-scored.mkv", 0), {"original", "comment", "hearing_impaired"})
         film = self.make_plain("phone.mov", "-c:v", "libx264", "-c:a", "aac", "-movflags", "use_metadata_tags",
                                "-metadata", "com.apple.quicktime.location.ISO6709=+48.1+011.5/",
                                "-metadata", "com.apple.quicktime.make=Apple")
