@@ -61,16 +61,22 @@ void choices_load(struct device *d)
     free(path);
 }
 
-static void save(const struct device *d)
+static enum err write_all(const struct device *d, const char *path)
 {
-    char *path = choices_path(d);
     struct out_file f;
-    if (path && !file_make_directory(d->cache_dir) && !out_file_open(&f, path)) {
-        for (uint32_t i = 0; i < d->choice_count; i++)
-            fprintf(f.stream, "%s %u\n", d->choices[i].name, d->choices[i].value);
-        if (out_file_commit(&f))
-            log_warn("what was measured is not cached");
-    }
+    const enum err e = out_file_open(&f, path);
+    if (e)
+        return e;
+    for (uint32_t i = 0; i < d->choice_count; i++)
+        fprintf(f.stream, "%s %u\n", d->choices[i].name, d->choices[i].value);
+    return out_file_commit(&f);
+}
+
+static void save(struct device *d)
+{
+    char *path = cache_is_there(d) ? choices_path(d) : NULL;
+    if (path && write_all(d, path))
+        cache_give_up(d);
     free(path);
 }
 

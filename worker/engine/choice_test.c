@@ -92,12 +92,34 @@ static void without_a_folder_it_lasts_as_long_as_the_device(void **state)
     device_close(&d);
 }
 
+// As long as the device, too; and it is tried no more.
+static void a_folder_that_cannot_be_made(void **state)
+{
+    (void) state;
+    char file[] = "/tmp/choice_test.XXXXXX", folder[64];
+    const int fd = mkstemp(file);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(folder, sizeof(folder), "%s/cache", file);
+    struct device *d = open_with(folder);
+    assert_string_equal(device_cache_dir(d), folder);
+    device_choose_form(d, "matmul", 1);
+    assert_null(device_cache_dir(d));
+    device_choose_form(d, "matmul", 2);
+    uint32_t value;
+    assert_true(device_choice(d, "matmul", &value));
+    assert_int_equal(value, 2);
+    device_close(&d);
+    assert_int_equal(unlink(file), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_chosen_outlasts_the_device),
         cmocka_unit_test(a_damaged_file_is_read_as_far_as_it_goes),
         cmocka_unit_test(without_a_folder_it_lasts_as_long_as_the_device),
+        cmocka_unit_test(a_folder_that_cannot_be_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

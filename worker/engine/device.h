@@ -98,7 +98,7 @@ uint64_t device_memory_left(const struct device *d);
 // Messages of the validation layer since device_open(); 0 without it.
 uint32_t device_validation_messages(const struct device *d);
 
-// Where caches go, or NULL.
+// Where caches go; NULL: nowhere, or no more since one could not be written.
 const char *device_cache_dir(const struct device *d);
 
 // A name for files that hold facts about this device and driver:

@@ -61,6 +61,13 @@ struct device {
 // Logs "DEVICE: WHAT: the result in words" and returns the code for it.
 enum err vk_failed(const struct device *d, const char *what, VkResult r);
 
+// Makes the cache's folder. False when there is none, or it cannot be made: then it is said once, and from then on
+// there is none.
+bool cache_is_there(struct device *d);
+
+// What could not be written into it costs time at the next start and nothing else: the same.
+void cache_give_up(struct device *d);
+
 // Carry out the uploads that wait in the staging buffer.
 ERR_CHECKED enum err staging_flush(struct device *d);
 

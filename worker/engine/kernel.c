@@ -84,18 +84,31 @@ static enum err cache_write(const char *path, const uint8_t *data, size_t n)
     return out_file_commit(&f);
 }
 
-// A cache that cannot be saved costs time at the next start and nothing else.
+void cache_give_up(struct device *d)
+{
+    log_warn("compiled kernels are not cached: the next start takes as long as this one");
+    free(d->cache_dir);
+    d->cache_dir = NULL;
+}
+
+bool cache_is_there(struct device *d)
+{
+    if (d->cache_dir && file_make_directory(d->cache_dir))
+        cache_give_up(d);
+    return d->cache_dir;
+}
+
 static void cache_save(struct device *d)
 {
     size_t n = 0;
     if (!d->cache_dir || vkGetPipelineCacheData(d->handle, d->pipeline_cache, &n, NULL) ||
-        n == d->pipeline_cache_bytes)
+        n == d->pipeline_cache_bytes || !cache_is_there(d))
         return;
     uint8_t *data = malloc(n);
     char *path = cache_path(d);
     if (data && path && !vkGetPipelineCacheData(d->handle, d->pipeline_cache, &n, data) &&
-        (file_make_directory(d->cache_dir) || cache_write(path, data, n)))
-        log_warn("compiled kernels are not cached: the next start takes as long as this one");
+        cache_write(path, data, n))
+        cache_give_up(d);
     free(path);
     free(data);
 }
