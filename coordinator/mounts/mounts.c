@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 
 #define PATIENCE_S 1.0
+#define WAITS 10
 
 static bool lies_in(const char *path, const char *root, size_t bytes)
 {
@@ -45,10 +46,8 @@ static void *ask(void *path)
     return NULL;
 }
 
-// False: the thread is still at it.
-static bool comes_back(pthread_t thread, double within_s)
+static bool comes_back_until(pthread_t thread, double until_s)
 {
-    const double until_s = clock_seconds() + within_s;
 #if defined(__SANITIZE_THREAD__) // GCC's does not know the other call
     while (pthread_tryjoin_np(thread, NULL) != 0) {
         if (clock_seconds() >= until_s)
@@ -60,6 +59,16 @@ static bool comes_back(pthread_t thread, double within_s)
     const struct timespec until = { (time_t) until_s, (long) (fmod(until_s, 1) * 1e9) };
     return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0;
 #endif
+}
+
+// False: the thread is still at it. While this process is stopped the clock goes on and the thread does not: that
+// counts as one of many waits.
+static bool comes_back(pthread_t thread, double within_s)
+{
+    bool back = false;
+    for (int i = 0; !back && i < WAITS; i++)
+        back = comes_back_until(thread, clock_seconds() + within_s / WAITS);
+    return back;
 }
 
 bool mounts_answer(struct mounts *m, const char *const *roots, const char *path, double now)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,10 +25,19 @@ static const char *const roots[] = { "/dead", "/dead/not", "/tmp", NULL };
 static atomic_bool hangs;
 static atomic_int asked;
 
+static double worked_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
 // Instead of the C library's.
 int statvfs(const char *restrict path, struct statvfs *restrict out)
 {
     atomic_fetch_add(&asked, 1);
+    while (!strncmp(path, "/slow", 5) && worked_s() < 0.1)
+        continue;
     while (atomic_load(&hangs) && !strncmp(path, "/dead", 5) &&
            strncmp(path, "/dead/not", 9) != 0)
         usleep(1000);
@@ -77,6 +89,27 @@ static void a_dead_one_is_waited_for_once(void **state)
     until_all_answer(&m);
     assert_true(answers(&m, "/dead/b.mp4", &took_s));
     restore_stderr(kept);
+    mounts_finish(&m);
+}
+
+// This process is stopped in the middle of a question, for longer than one is waited for.
+static void who_was_stopped_is_patient(void **state)
+{
+    (void) state;
+    struct mounts m = { 0 };
+    const pid_t test = getpid(), stops = fork();
+    assert_true(stops >= 0);
+    if (stops == 0) {
+        usleep(40000);
+        kill(test, SIGSTOP);
+        usleep(1500000);
+        kill(test, SIGCONT);
+        _exit(0);
+    }
+    double took_s;
+    assert_true(answers(&m, "/slow/a.mp4", &took_s));
+    assert_true(took_s > 1.4); // it was stopped
+    assert_int_equal(waitpid(stops, NULL, 0), stops);
     mounts_finish(&m);
 }
 
@@ -191,6 +224,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dead_one_is_waited_for_once),
+        cmocka_unit_test(who_was_stopped_is_patient),
         cmocka_unit_test(threads_are_bounded),
         cmocka_unit_test(what_is_not_there_is_asked_of_its_folder),
         cmocka_unit_test(nobody_is_waited_for_at_the_end),
