@@ -457,7 +457,7 @@ static enum err find_broken(struct tensor_source *self, const char *name,
     static float embed[1 << 18];
     const struct forgetful *f = (struct forgetful *) self;
     const enum err e = f->from->find(f->from, name, out);
-    if (e || strcmp(name, f->name))
+    if (e || strcmp(name, f->name) != 0)
         return e;
     assert_true(out->dtype == DTYPE_F32 && out->bytes <= sizeof(embed));
     memcpy(embed, out->data, out->bytes);
