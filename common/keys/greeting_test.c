@@ -44,6 +44,7 @@ static void test_peers(void **state)
     check(zmq, false, ipc, "NULL");
     check(zmq, true, ipc, "CURVE");
     zmq_ctx_term(zmq);
+    unlink(ipc + strlen("ipc://"));
 }
 
 // No addresses, nobody there, and somebody who says nothing.
