@@ -13,6 +13,7 @@
 #include "common/media/frames.h"
 #include "common/media/preprocess.h"
 #include "common/media/sha256.h"
+#include "common/timeline/frame_grid.h"
 
 enum err job_model_open(struct job_model *out, const struct model_options *options)
 {
@@ -20,12 +21,11 @@ enum err job_model_open(struct job_model *out, const struct model_options *optio
     enum err e = model_path_find(&out->path, options->model);
     if (!e)
         e = model_file_open(&out->file, out->path);
-    if (!e)
-        e = sha256_mapped(out->sha256, model_file_map(out->file));
     if (e) {
         job_model_close(out);
         return e;
     }
+    sha256_mapped(out->sha256, model_file_map(out->file));
     out->config = model_file_config(out->file);
     out->guidance =
         options->guidance >= 0 ? options->guidance : (double) out->config->lm.guidance;

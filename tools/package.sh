@@ -38,7 +38,7 @@ needs() { # PACKAGE LIBRARIES...
 needs underscore libc6 libvulkan1 libavformat libavcodec libavfilter libswresample libebur128-1 libjansson4 \
     libyaml-0-2 libzmq5 libmsgpackc2 libsqlite3-0 -libcmocka -systemd
 needs underscored libc6 libzmq5 libmsgpackc2 libsqlite3-0 libmicrohttpd12 libconfig9 libavformat systemd -libvulkan -libcmocka -libopenmpi
-needs underscore-worker libc6 libzmq5 libmsgpackc2 libconfig9 libvulkan1 systemd -libsqlite3 -libcmocka -libopenmpi
+needs underscore-worker libc6 libzmq5 libmsgpackc2 libconfig9 libvulkan1 systemd libnettle8 -libav -libsqlite3 -libcmocka -libopenmpi
 needs underscore-stage libopenmpi3 openmpi-bin libnettle8 -libav -libzmq -libvulkan -libconfig -libcmocka
 
 # A file belongs to one package, and each has its own.

@@ -9,11 +9,11 @@
 #include "common/media/film_input.h"
 #include "common/media/picture_graph.h"
 #include "common/media/picture_reader.h"
+#include "common/timeline/frame_grid.h"
 
 #define FAR_AHEAD_S 10.0 // seek rather than read this much
 #define RETRY_S 4.0      // how much earlier decoding begins when nothing came of a seek
 #define STALE_S 5.0      // after so long a damaged picture is better than an old one
-#define GRID_EPSILON 1e-9
 #define TICK_EPSILON 1e-4
 
 struct frame_reader {
@@ -43,18 +43,6 @@ struct frame_reader {
     int64_t rgb_ticks; // which picture rgb[] is
     bool have_rgb;
 };
-
-static int64_t first_index(double rate, int64_t ms)
-{
-    const double i = (double) ms * rate / 1000;
-    return (int64_t) ceil(i - GRID_EPSILON * (1 + i));
-}
-
-uint64_t frame_count(double rate, int64_t start_ms, int64_t end_ms)
-{
-    const int64_t n = first_index(rate, end_ms) - first_index(rate, start_ms);
-    return n > 0 ? (uint64_t) n : 1;
-}
 
 static double ticks_per_s(const struct film *f)
 {
@@ -146,8 +134,8 @@ enum err frame_reader_window(struct frame_reader *r, int64_t start_ms, int64_t e
                   (long long) end_ms, r->options.rate);
         return ERR_BUG;
     }
-    r->next = first_index(r->options.rate, start_ms);
-    r->end = first_index(r->options.rate, end_ms);
+    r->next = frame_grid_first(r->options.rate, start_ms);
+    r->end = frame_grid_first(r->options.rate, end_ms);
     r->start_s = (double) start_ms / 1000;
     r->single = r->next >= r->end;
     if (r->single)

@@ -51,7 +51,7 @@ ERR_CHECKED enum err frame_reader_open(struct frame_reader **out, const struct f
 void frame_reader_close(struct frame_reader **r);
 
 // Begin a window. Any order; ascending ones cost no more decoding than one
-// long window. 0 <= start_ms < end_ms.
+// long window. 0 <= start_ms < end_ms. It has frame_count() frames (common/timeline/frame_grid.h).
 ERR_CHECKED enum err frame_reader_window(struct frame_reader *r, int64_t start_ms,
                                          int64_t end_ms);
 
@@ -59,9 +59,6 @@ ERR_CHECKED enum err frame_reader_window(struct frame_reader *r, int64_t start_m
 // is NULL when the window has no more. ERR_INPUT when nothing in the film can be
 // decoded, ERR_STOP when cancelled.
 ERR_CHECKED enum err frame_reader_next(struct frame_reader *r, struct frame *out);
-
-// How many frames a window has, without a reader: what the loop above gives.
-uint64_t frame_count(double rate, int64_t start_ms, int64_t end_ms);
 
 // Pictures that could not be decoded so far.
 uint64_t frame_reader_damaged(const struct frame_reader *r);

@@ -12,6 +12,7 @@
 #include "common/media/film.h"
 #include "common/media/film_fixture.h"
 #include "common/media/frames.h"
+#include "common/timeline/frame_grid.h"
 
 static void open_film(struct film *film, struct frame_reader **r, const char *name, double rate)
 {

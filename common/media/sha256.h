@@ -11,5 +11,4 @@
 ERR_CHECKED enum err sha256_file(char out[SHA256_TEXT_BYTES], const char *path);
 
 // Of what is mapped already: that is what is used, whatever stands under the path by now.
-// ERR_NOMEM; logs.
-ERR_CHECKED enum err sha256_mapped(char out[SHA256_TEXT_BYTES], const struct file_map *m);
+void sha256_mapped(char out[SHA256_TEXT_BYTES], const struct file_map *m);

@@ -7,7 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/media/film_plan.h"
-#include "common/media/frames.h"
+#include "common/timeline/frame_grid.h"
 #include "coordinator/extract/extract.h"
 #include "coordinator/hub/hub_internal.h"
 #include "coordinator/publish/publish.h"

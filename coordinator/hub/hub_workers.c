@@ -5,7 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/media/frames.h"
+#include "common/timeline/frame_grid.h"
 #include "coordinator/hub/hub_internal.h"
 
 static bool a_worker_has(const struct hub *h, const char *sha256)

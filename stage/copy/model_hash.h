@@ -1,7 +1,6 @@
 // model_hash: the SHA-256 of a model, as it comes by and of a file. Any thread, one per hash.
 //
-// libnettle and not libavutil (common/media/sha256.h): nodes that a model is staged to need
-// nothing of FFmpeg, and with the CPU's instructions for it a fast network is kept up with.
+// A fast network is kept up with where the CPU has instructions for it.
 #pragma once
 
 #include <stddef.h>

@@ -12,8 +12,8 @@
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/daemon/daemon.h"
-#include "common/media/frames.h"
 #include "common/media/sha256.h"
+#include "common/timeline/frame_grid.h"
 #include "worker/composer/composer.h"
 #include "worker/link/desk.h"
 #include "worker/link/link.h"
@@ -78,7 +78,7 @@ static void name_it(struct wire_hello *h, const struct worker_settings *c,
     h->memory = f->memory;
 }
 
-static enum err describe_model(struct wire_model *out, const struct model_file *f)
+static void describe_model(struct wire_model *out, const struct model_file *f)
 {
     const struct model_config *m = model_file_config(f);
     *out = (struct wire_model){
@@ -94,7 +94,7 @@ static enum err describe_model(struct wire_model *out, const struct model_file *
     if (*out->license)
         log_info("the model's licence: %.60s (underscore inspect shows all of it)",
                  out->license);
-    return sha256_mapped(out->sha256, model_file_map(f));
+    sha256_mapped(out->sha256, model_file_map(f));
 }
 
 // The longest segment there can be decides how much memory each slot takes.
@@ -205,10 +205,11 @@ static void watch_as_before(const struct worker *w)
 
 static enum err load(struct worker *w, const struct worker_settings *c, const char *path)
 {
-    enum err e = model_file_open(&w->model, path);
-    if (!e)
-        e = describe_model(&w->link.hello.model, w->model);
-    return e ? e : open_composer(w, c);
+    const enum err e = model_file_open(&w->model, path);
+    if (e)
+        return e;
+    describe_model(&w->link.hello.model, w->model);
+    return open_composer(w, c);
 }
 
 // Two workers in one folder would take each other's results for their own. The process keeps it.
