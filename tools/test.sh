@@ -2,8 +2,9 @@
 # test.sh [LANE...]: the proof, lane by lane; all but the last four without arguments. Goes on
 # after a failure, so that one run shows everything; ends with the sum.
 #
-#   release     gcc, warnings are errors, every test but operations and model, which `validation` has
-#   subgroup4   operations and stages with subgroups of 4 (lavapipe's are 8, or 16: cpu_width.h)
+#   release     gcc, warnings are errors; every test but operations, model and composer, which `validation` has, and
+#               media, which `addresses` has
+#   subgroup4   engine and operations with subgroups of 4 (lavapipe's are 8, or 16: cpu_width.h)
 #   validation  all that runs on the device, with 8, under the Vulkan validation layer with synchronisation checks
 #   addresses   under AddressSanitizer, LeakSanitizer and UBSan; of the end-to-end tests those of damaged and hostile
 #               files, settings, messages and requests
@@ -108,10 +109,8 @@ export UBSAN_OPTIONS=print_stacktrace=1
 # Mesa and FFmpeg are not built with ThreadSanitizer: it cannot see their locks.
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:second_deadlock_stack=1
 
-lane_release() { build release && suite release release -LE '^worker/(ops|model)$'; }
-lane_subgroup4() {
-    build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L '^worker/(engine|ops)$|^tests/stages$'
-}
+lane_release() { build release && suite release release -LE '^worker/(ops|model)$|^common/media$|^tests/flow$'; }
+lane_subgroup4() { build release && LP_NATIVE_VECTOR_WIDTH=128 suite subgroup4 release -L '^worker/(engine|ops)$'; }
 lane_subgroup16() { build release && LP_NATIVE_VECTOR_WIDTH=512 suite subgroup16 release -L "$on_device"; }
 lane_validation() {
     build release &&
