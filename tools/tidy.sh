@@ -28,6 +28,11 @@ sources=$(grep '"file":' build/clang/compile_commands.json | sort -u | wc -l)
 checked=$(grep '^clang-tidy' "$log" | sed 's/.* //' | sort -u | wc -l)
 echo "$checked of $sources sources checked, $(wc -l < "$findings") findings"
 [ "$checked" -eq "$sources" ] && [ ! -s "$findings" ] || exit 1
+# Nor must one that it crashed on.
+if grep -E '^[0-9]+\.[[:space:]]+Program arguments: ' "$log"; then
+    echo "clang-tidy crashed; what it said is in $log"
+    exit 1
+fi
 tools/sources.sh | xargs clang-format --dry-run -Werror || {
     echo "\`make format\` brings them into form"
     exit 1
