@@ -230,8 +230,8 @@ static void the_hosts_philox_gives_the_known_answers(void **state)
 static const uint32_t delays[CODEBOOKS] = { 0, 1, 4 };
 
 // `steps` draws for one slot from the same logits every time: tokens
-// [CODEBOOKS][steps + 1], 0 at step 0.
-static uint32_t *draw(struct ops_fixture *f, const struct slot_state *slot, const float *logits,
+// [CODEBOOKS][steps + 1], 0 at step 0. The slot is as the draws left it.
+static uint32_t *draw(struct ops_fixture *f, struct slot_state *slot, const float *logits,
                       uint32_t card, uint32_t steps)
 {
     const uint32_t stride = steps + 1;
@@ -258,6 +258,7 @@ static uint32_t *draw(struct ops_fixture *f, const struct slot_state *slot, cons
     assert_int_equal(
         span_download(f->device, a.tokens, 0, tokens, CODEBOOKS * stride * sizeof(*tokens)),
         ERR_OK);
+    assert_int_equal(span_download(f->device, a.slots, 0, slot, sizeof(*slot)), ERR_OK);
     return tokens;
 }
 
@@ -271,10 +272,10 @@ static void the_kernels_philox_is_the_hosts(void **state)
                                          { 0xdeadbeef, 0x80000001 } };
     float *logits = calloc(CODEBOOKS * card, sizeof(*logits));
     for (size_t i = 0; i < sizeof(seeds) / sizeof(*seeds); i++) {
-        const struct slot_state slot = { .temperature = 1,
-                                         .guidance = 1,
-                                         .seed_low = seeds[i][0],
-                                         .seed_high = seeds[i][1] };
+        struct slot_state slot = { .temperature = 1,
+                                   .guidance = 1,
+                                   .seed_low = seeds[i][0],
+                                   .seed_high = seeds[i][1] };
         uint32_t *tokens = draw(*state, &slot, logits, card, steps);
         for (uint32_t k = 0; k < CODEBOOKS; k++)
             for (uint32_t s = 1 + delays[k]; s <= steps; s++) {
@@ -367,35 +368,17 @@ static bool breaks(struct ops_fixture *f, float temperature, uint32_t top_k, flo
     float logits[CODEBOOKS * card] = { 0 };
     for (uint32_t i = card; i < 2 * card; i++) // one codebook of three
         logits[i] = all || i == card + 4 ? odd : (float) i;
-    const struct slot_state slot = { .temperature = temperature,
-                                     .top_k = top_k,
-                                     .top_p = top_p,
-                                     .guidance = 1 };
-    uint32_t tokens[CODEBOOKS * 2];
-    memset(tokens, 0xff, sizeof(tokens));
-    const struct sample_draw draws = { 0, 0, 0, 0 };
-    const struct sample a = {
-        .draws = span_with(f, &draws, sizeof(draws)),
-        .slots = span_with(f, &slot, sizeof(slot)),
-        .tokens = span_with(f, tokens, sizeof(tokens)),
-        .logits = padded_span(f, logits, CODEBOOKS, card),
-        .draw_count = 1,
-        .card = card,
-        .codebooks = CODEBOOKS,
-        .codebook_stride = padded(card),
-        .token_stride = 2,
-        .delays = delays,
-    };
-    op_sample(f->stream, &a);
-    assert_int_equal(stream_run(f->stream), ERR_OK);
-    struct slot_state after;
-    assert_int_equal(span_download(f->device, a.slots, 0, &after, sizeof(after)), ERR_OK);
-    assert_int_equal(span_download(f->device, a.tokens, 0, tokens, sizeof(tokens)), ERR_OK);
+    struct slot_state slot = { .temperature = temperature,
+                               .top_k = top_k,
+                               .top_p = top_p,
+                               .guidance = 1 };
+    uint32_t *tokens = draw(f, &slot, logits, card, 1);
     for (uint32_t k = 0; k < CODEBOOKS; k++) {
-        assert_int_equal(after.position[k], 1);
+        assert_int_equal(slot.position[k], 1);
         assert_in_range(tokens[2 * k + 1], 0, card - 1);
     }
-    return after.broken != 0;
+    free(tokens);
+    return slot.broken != 0;
 }
 
 static void what_is_no_number_is_told(void **state)
